@@ -1,0 +1,87 @@
+# `make` lists the targets. Everything happens inside this checkout: .venv, .penstock, node_modules.
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+BIN     := .venv/bin
+RUN     := .venv/.run
+DEV     := .venv/.dev
+NODE    := tests/node/node_modules/.installed
+UV_FLAGS := --quiet --python $(BIN)/python --require-hashes
+XDIST   ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve dev test test-quick lint format docs docs-check bench drill eval train wheel check lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(DEV) $(NODE) ## Set everything up without starting anything
+	@$(BIN)/penstock --version
+
+serve: $(RUN) ## Set up and serve on http://127.0.0.1:8000
+	@$(BIN)/penstock serve
+
+dev: $(DEV) ## Serve with reload
+	@$(BIN)/penstock serve --reload
+
+test: $(DEV) $(NODE) ## Set up and run every test
+	$(BIN)/python -m pytest -n $(XDIST)
+
+test-quick: $(DEV) ## The tests that need neither node nor a second process
+	$(BIN)/python -m pytest -n $(XDIST) -m "not slow"
+
+lint: $(DEV) ## ruff, mypy --strict, import contracts, spelling
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(DEV) ## Format the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only .
+
+docs: $(DEV) ## Regenerate openapi.json, the reference pages and the README table
+	$(BIN)/python docs/generate.py
+
+docs-check: $(DEV) ## Fail when a generated page differs from its source
+	$(BIN)/python docs/generate.py --check
+
+bench: $(DEV) ## Measure every claim; writes benchmarks/results
+	$(BIN)/uv pip install $(UV_FLAGS) -r requirements/bench.lock
+	$(BIN)/python -m benchmarks
+
+drill: $(DEV) ## Long fault drills
+	$(BIN)/python -m pytest -m drill tests/drills
+
+eval: $(DEV) ## Quality of the local model on data given by DATA=folder
+	$(BIN)/python -m training.evaluate $(DATA)
+
+train: $(DEV) ## Train the local model from DATA=folder
+	$(BIN)/uv pip install $(UV_FLAGS) -r requirements/training.lock
+	$(BIN)/python -m training.train $(DATA)
+
+wheel: $(DEV) ## Build the wheel, install it into an empty environment and serve from it
+	$(BIN)/python tests/project/wheel.py
+
+check: lint test docs-check ## What CI runs
+
+lock: $(DEV) ## Recompile the hash locks
+	requirements/lock.sh $(BIN)/uv
+
+clean: ## Remove what make made, except data in .penstock
+	rm -rf .venv dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Penstock needs Python 3.11 or later; found: $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(RUN): requirements.txt pyproject.toml | $(BIN)/uv
+	@$(BIN)/uv pip install $(UV_FLAGS) -r requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml | $(RUN)
+	@$(BIN)/uv pip install $(UV_FLAGS) -r requirements/dev.lock
+	@touch $@
+
+$(NODE): tests/node/package-lock.json
+	@cd tests/node && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
