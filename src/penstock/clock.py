@@ -1,6 +1,7 @@
 """Time as a part that is handed over, so that tests can move it.
 
-`now` is wall time (seconds since 1970, UTC) for what is stored; `monotonic` measures durations and deadlines.
+`now` is wall time (seconds since 1970, UTC) for what is stored; `monotonic` measures durations and
+deadlines.
 """
 
 from __future__ import annotations

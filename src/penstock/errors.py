@@ -2,7 +2,7 @@
 
     PenstockError                        500
     ├── ConfigurationError               500   a setting that cannot be used
-    │   └── MissingExtra                       (also ImportError) an optional package is not installed
+    │   └── MissingExtra                       also an ImportError
     ├── RequestError                     400   the caller can fix it
     │   ├── InvalidInput                 422   says which field is wrong
     │   ├── Unauthorized                 401
@@ -14,7 +14,7 @@
     │   ├── UnsupportedMedia             415
     │   ├── BlockedAddress               422   an address that may not be dialled
     │   └── RateLimited                  429
-    ├── CacheError                       500   never reaches a caller of the cache: the answer may not fail
+    ├── CacheError                       500   the cache may fail, the answer may not
     │   ├── CacheUnavailable
     │   ├── UnencodableValue
     │   └── ReentrantCall                      a cached function that waits for itself
@@ -28,7 +28,8 @@
         ├── ProviderRefused              502   4xx from upstream: our request or key is wrong
         └── ProviderGarbage              502   an answer that cannot be read
 
-The docstring of a class is its default detail. `http/problems.py` alone turns an error into an RFC 9457 document.
+The docstring of a class is its default detail. `http/problems.py` alone turns an error into an RFC
+9457 document.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class RequestError(PenstockError):
 class InvalidInput(RequestError):
     """The input does not have the expected form.
 
-    `errors` lists what is wrong where: `{"pointer": "/input/0", "detail": "..."}` (RFC 6901 pointers).
+    `errors` lists what is wrong where: `{"pointer": "/input/0", "detail": "..."}` (RFC 6901
+    pointers).
     """
 
     status = 422
@@ -118,7 +120,7 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """This address does not answer that method."""
+    """The address does not answer that method."""
 
     status = 405
     slug = "method-not-allowed"
@@ -226,7 +228,8 @@ class StorageFull(StorageError):
 class ProviderError(PenstockError):
     """The AI provider could not answer.
 
-    `retry_after` is in seconds, where the provider named it; `retryable` says whether the same call may succeed later.
+    `retry_after` is in seconds, where the provider named it; `retryable` says whether the same call
+    may succeed later.
     """
 
     status = 502

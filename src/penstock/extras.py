@@ -10,7 +10,9 @@ from penstock.errors import MissingExtra
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Wrap the import of a backend module: `with extra("redis"): from penstock.cache import redis`.
+    """Wrap the import of a backend module.
+
+    `with extra("redis"): from penstock.cache import redis`
 
     Raises MissingExtra, which is also an ImportError, when a package of that extra is not there.
     """

@@ -1,7 +1,9 @@
-"""What processes of one installation share: a message log, a logical clock, generations and rate limits.
+"""What processes of one installation share: a message log, a logical clock, generations and rate
+limits.
 
-`LocalHub` (`local.py`) serves any number of processes on one data folder; a Redis hub will serve several machines.
-Every method is synchronous and never waits for a network: a hub over a network works on what it last heard.
+`LocalHub` (`local.py`) serves any number of processes on one data folder; a Redis hub will serve
+several machines. Every method is synchronous and never waits for a network: a hub over a network
+works on what it last heard.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Grant(NamedTuple):
 class Hub(Protocol):
     """Shared state of one installation.
 
-    `heads[0]` is the position behind the newest message. Reading it costs one index, so a cache hit can afford to look.
+    `heads[0]` is the position behind the newest message. Reading it costs one index, so a cache hit
+    can afford to look.
     """
 
     heads: Sequence[int]
@@ -38,7 +41,10 @@ class Hub(Protocol):
         """Append a message; every process sees it, the publisher too. At most 8 KiB."""
 
     def since(self, position: int) -> tuple[int, list[Message]] | None:
-        """Messages after `position` and the new position; None when some are gone (then forget what you know)."""
+        """Messages after `position` and the new position.
+
+        None when some are gone (then forget what you know).
+        """
 
     def sequence(self) -> int:
         """The present value of the logical clock that `bump` advances; may lag, never leads."""
@@ -50,7 +56,10 @@ class Hub(Protocol):
         """When `name` was last bumped on the logical clock; 0 if never."""
 
     def take(self, name: str, *, limit: int, window: float, at: float) -> Grant:
-        """Ask for one of `limit` requests per `window` seconds, at time `at` (seconds, monotonic for the machine)."""
+        """Ask for one of `limit` requests per `window` seconds.
+
+        `at` is the present in seconds on the machine's monotonic clock.
+        """
 
     def close(self) -> None:
         """Release files; state stays."""
