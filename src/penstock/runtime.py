@@ -1,0 +1,150 @@
+"""Builds every part from the settings and takes them down again, in one exit stack.
+
+The server, the command line and the tests all open a runtime; nothing else knows all the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.cache import Cache, Store, open_store
+from penstock.clock import Clock, SystemClock
+from penstock.db.engine import Database, open_database
+from penstock.errors import ConfigurationError
+from penstock.hub import Hub, LocalHub
+from penstock.models.cache import ModelCache
+from penstock.observe.metrics import Metrics
+from penstock.pipeline import Pipeline
+from penstock.providers.factory import open_provider
+from penstock.providers.provider import Provider
+from penstock.services.moderation.excerpt import ExcerptRule
+from penstock.services.moderation.lexicon import load_lexicon
+from penstock.services.moderation.policy import Judge, load_policy
+from penstock.services.moderation.prescreen import Prescreen
+from penstock.services.moderation.prompts import moderation_prompt
+from penstock.services.moderation.service import ModerationService
+from penstock.services.moderation.store import VerdictStore
+from penstock.settings import Settings
+
+LOCAL = "local://"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The open parts of one process."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    hub: Hub
+    database: Database
+    cache: Cache
+    models: ModelCache
+    moderation: ModerationService
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Runtime]:
+    """Open all parts; closing writes what waits.
+
+    Raises ConfigurationError or StorageError with what to do, before anything is served.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        prepare_home(settings.home)
+        metrics = Metrics()
+        hub = LocalHub(settings.home)
+        stack.callback(hub.close)
+        database = open_database(
+            settings.database,
+            folder=settings.home,
+            durability=settings.durability,
+            metrics=metrics,
+        )
+        stack.push_async_callback(database.aclose)
+        cache = _open_cache(settings, hub=hub, clock=clock, metrics=metrics)
+        stack.push_async_callback(cache.aclose)
+        models = ModelCache(clock=clock, metrics=metrics)
+        local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
+        moderation = ModerationService(
+            pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
+            prescreen=Prescreen(load_lexicon()),
+            local=local,
+            provider=provider,
+            judge=Judge(load_policy(settings.policy)),
+            store=VerdictStore(database),
+            metrics=metrics,
+            clock=clock,
+            excerpt_rule=ExcerptRule(max_words=settings.provider_excerpt_words),
+            store_text=settings.store_text,
+        )
+        yield Runtime(settings, clock, metrics, hub, database, cache, models, moderation)
+
+
+def prepare_home(home: Path) -> None:
+    """Make the data folder, readable by its owner only."""
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {home} cannot be made: {error.strerror}; "
+            "set PENSTOCK_HOME to a folder that this user may write"
+        ) from error
+
+
+def _open_cache(settings: Settings, *, hub: Hub, clock: Clock, metrics: Metrics) -> Cache:
+    stores: list[Store] = [
+        open_store(_store_url(tier, settings), clock=clock) for tier in settings.cache
+    ]
+    return Cache(
+        stores,
+        hub=hub,
+        clock=clock,
+        ttl=settings.cache_ttl,
+        max_ttl=settings.cache_max_ttl,
+        prefix=settings.cache_prefix,
+        metrics=metrics,
+        enabled=settings.enable_cache,
+    )
+
+
+def _store_url(tier: str, settings: Settings) -> str:
+    match tier:
+        case "memory":
+            return f"memory://?max_bytes={settings.cache_memory_bytes}"
+        case "disk":
+            path = (settings.home / "cache.db").absolute()
+            return f"disk://{path}?max_bytes={settings.cache_disk_bytes}"
+    raise ConfigurationError(f"no cache tier is called {tier!r}; known: memory, disk")
+
+
+async def _open_providers(
+    settings: Settings, stack: AsyncExitStack, *, clock: Clock, metrics: Metrics
+) -> tuple[Provider, Provider | None]:
+    """The local model, which always reads, and the provider behind it, if one is set."""
+    local = open_provider(LOCAL, clock=clock, metrics=metrics)
+    stack.push_async_callback(local.aclose)
+    urls = [url for url in settings.provider if url != LOCAL]
+    if not urls:
+        return local, None
+    key = settings.provider_key
+    provider = open_provider(
+        urls,
+        key=key.get_secret_value() if key else None,
+        model=settings.model,
+        prompt=moderation_prompt(),
+        clock=clock,
+        metrics=metrics,
+        deadline=settings.provider_timeout,
+        connect_timeout=settings.provider_connect_timeout,
+        read_timeout=settings.provider_read_timeout,
+        retries=settings.provider_retries,
+        concurrency=settings.provider_concurrency,
+        price_in=settings.provider_price_in,
+        price_out=settings.provider_price_out,
+    )
+    stack.push_async_callback(provider.aclose)
+    return local, provider

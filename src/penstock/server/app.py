@@ -1,0 +1,162 @@
+"""The HTTP application: the one place where middleware, hot paths and routers meet.
+
+    RequestId > Timing > Problems > CORS > BodyLimit > Auth > HotPaths > FastAPI
+
+`create_app()` returns an ASGI application that opens a runtime when its lifespan starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+import penstock
+from penstock.errors import PenstockError
+from penstock.http.asgi import ASGIApp, Receive, Scope, Send
+from penstock.http.limits import BodyLimit
+from penstock.http.problems import Problems
+from penstock.http.request_id import RequestId
+from penstock.http.timing import Timing
+from penstock.observe import logging
+from penstock.observe.health import HealthChecks
+from penstock.runtime import Runtime, open_runtime
+from penstock.server.auth import Auth
+from penstock.server.checks import add_checks
+from penstock.server.compat import fist, halilit, pixel
+from penstock.server.keys import KeyRing
+from penstock.server.openapi import describe_app
+from penstock.server.routes import cache, keys, models, system
+from penstock.services.moderation import api as moderation
+from penstock.settings import Settings, load_settings
+from penstock.web import errors
+from penstock.web.hot import HotPaths, HotRoute
+
+OPENAI_PATHS = ("/v1/moderations", "/v1/models")
+
+
+class Server:
+    """An ASGI application that is built when its lifespan starts and taken down when it ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if self._app is None:
+            raise RuntimeError("the server was not started: its lifespan has not run")
+        await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Runtime]:
+        """Open the runtime and serve until the block ends."""
+        async with AsyncExitStack() as stack:
+            runtime = await stack.enter_async_context(open_runtime(self._settings))
+            self._app = build_app(runtime)
+            try:
+                yield runtime
+            finally:
+                self._app = None
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        stack = AsyncExitStack()
+        try:
+            await stack.enter_async_context(self.running())
+        except PenstockError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.detail})
+            return
+        async with stack:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings | None = None) -> Server:
+    """The application for any ASGI server; reads the settings unless they are given."""
+    settings = settings or load_settings().settings
+    logging.configure(settings.log_level, format=settings.log_format, log_dir=settings.logs)
+    return Server(settings)
+
+
+def build_app(runtime: Runtime) -> ASGIApp:
+    """Everything between the socket and the services, outermost last."""
+    settings = runtime.settings
+    ring = key_ring(runtime)
+    hot = _hot_routes(runtime)
+    app: ASGIApp = HotPaths(build_api(runtime, ring, hot), hot)
+    app = Auth(
+        app,
+        keys=ring,
+        hub=runtime.hub,
+        clock=runtime.clock,
+        mode=settings.auth,
+        default_rate=settings.rate_limit,
+    )
+    app = BodyLimit(app, max_bytes=settings.max_body_bytes)
+    if settings.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After", "RateLimit"],
+        )
+    app = Problems(app, metrics=runtime.metrics, openai_paths=OPENAI_PATHS)
+    if settings.enable_metrics:
+        app = Timing(app, metrics=runtime.metrics, clock=runtime.clock)
+    return RequestId(app, clock=runtime.clock)
+
+
+def build_api(runtime: Runtime, ring: KeyRing, hot: Sequence[HotRoute[Any, Any]]) -> FastAPI:
+    """The routes that are not hot, and the OpenAPI document of all."""
+    api = FastAPI(title="Penstock", version=penstock.__version__, redoc_url=None)
+    errors.install(api)
+    for router in _routers(runtime, ring):
+        api.include_router(router)
+    describe_app(api, hot)
+    return api
+
+
+def key_ring(runtime: Runtime) -> KeyRing:
+    """The keys of an installation."""
+    admin = runtime.settings.admin_key
+    return KeyRing(
+        runtime.database,
+        hub=runtime.hub,
+        clock=runtime.clock,
+        admin_key=admin.get_secret_value() if admin else None,
+    )
+
+
+def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
+    settings, service = runtime.settings, runtime.moderation
+    hot = moderation.routes(service, model=models.MODEL, max_inputs=settings.max_inputs)
+    if "fist" in settings.compat:
+        hot += fist.hot_routes(service, clock=runtime.clock)
+    return hot
+
+
+def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
+    compat = runtime.settings.compat
+    checks = HealthChecks(clock=runtime.clock)
+    add_checks(checks, runtime)
+    found = [
+        system.router(checks),
+        models.router(runtime),
+        keys.router(ring),
+        cache.router(runtime.cache, runtime.clock, runtime.moderation),
+    ]
+    if "fist" in compat:
+        found.append(fist.router(runtime, checks))
+    if "halilit" in compat:
+        found.append(halilit.router(runtime.cache, runtime.clock))
+    if "pixel" in compat:
+        found.append(pixel.router(runtime.cache, runtime.clock))
+    return found

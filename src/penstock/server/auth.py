@@ -1,0 +1,241 @@
+"""Who asks, and how often: nothing behind this middleware runs without a key.
+
+    token -> KeyRing.verify -> Principal in scope["penstock"] -> the key's rate limit -> application
+    none or wrong -> public path, or local caller with authentication off, or 401 (repeated: 429)
+
+It stands before the cache and the hot routes, so a remembered answer needs a live key and counts
+against its limit like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from penstock.clock import Clock
+from penstock.errors import PenstockError, RateLimited, StorageError, Unauthorized
+from penstock.http.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
+from penstock.http.problems import render, report
+from penstock.hub.hub import Grant, Hub
+from penstock.observe.metrics import Metrics
+from penstock.server.keys import KeyRing
+from penstock.web.principal import Principal
+
+Mode = Literal["on", "off"]
+
+PUBLIC: Final = frozenset(
+    ("/health", "/api/health", "/livez", "/readyz", "/docs", "/docs/", "/openapi.json")
+)
+ANONYMOUS: Final = Principal("anonymous", "anonymous", "admin")
+WINDOW: Final = 60.0  # seconds; limits are per minute
+FAILURES: Final = 30  # wrong keys a minute and address that are answered with 401
+
+_NO_KEY = "send an API key: `Authorization: Bearer <key>`"
+_NOT_LOCAL = (
+    f"authentication is off for direct calls from this machine only, not through a proxy, "
+    f"under another host name or from a web page elsewhere; {_NO_KEY}"
+)
+_WRONG_KEY = "the API key is unknown, revoked or expired; check it or ask for another one"
+
+
+class Auth:
+    """ASGI middleware inside `RequestId` and `Problems`.
+
+    `public` paths are served without a key; one that ends with "/" stands for everything below it.
+    `default_rate` is in requests a minute for keys without a limit of their own; 0: none.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: KeyRing,
+        hub: Hub,
+        clock: Clock,
+        mode: Mode = "on",
+        default_rate: int = 0,
+        public: Collection[str] = PUBLIC,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.app = app
+        self._keys = keys
+        self._hub = hub
+        self._clock = clock
+        self._off = mode == "off"
+        self._default_rate = default_rate
+        self._public = frozenset(public)
+        self._public_below = tuple(path for path in public if path.endswith("/"))
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._not_http(scope, receive, send)
+            return
+        notes = scope["penstock"]
+        headers: Mapping[bytes, bytes] = notes["headers"]
+        principal = self._authenticate(scope, headers)
+        notes["principal"] = principal
+        if principal is None:
+            await self.app(scope, receive, send)
+            return
+        limit = principal.limits.requests_per_minute
+        if limit is None:
+            limit = self._default_rate
+        if limit:
+            await self._limited(f"rate:{principal.key_id}", limit, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":  # there are none, and none can slip in unauthenticated
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _authenticate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Principal | None:
+        """The caller; None on public paths. Raises Unauthorized, RateLimited or StorageError."""
+        token = _token(headers)
+        trouble: PenstockError = Unauthorized(_NO_KEY)
+        if token is not None:
+            try:
+                principal = self._keys.verify(token)
+            except StorageError as error:
+                trouble = error
+            else:
+                if principal is not None:
+                    return principal
+                trouble = Unauthorized(_WRONG_KEY)
+        if scope["method"] == "OPTIONS" or self._is_public(scope["path"]):
+            return None
+        if self._off:
+            if _is_local(scope, headers):
+                return ANONYMOUS
+            if token is None:
+                trouble = Unauthorized(_NOT_LOCAL)
+        raise self._refusal(trouble, scope, guessed=token is not None)
+
+    def _is_public(self, path: str) -> bool:
+        return path in self._public or path.startswith(self._public_below)
+
+    def _refusal(self, trouble: PenstockError, scope: Scope, *, guessed: bool) -> PenstockError:
+        """`trouble`, or RateLimited for an address that keeps trying keys.
+
+        A right key is never refused for what others behind the same address do.
+        """
+        if not isinstance(trouble, Unauthorized):
+            return trouble
+        if self._metrics is not None:
+            reason = "wrong_key" if guessed else "no_key"
+            self._metrics.count("penstock_auth_failures_total", reason=reason)
+        if not guessed:
+            return trouble
+        grant = self._take(f"authfail:{_address(scope)}", FAILURES)
+        if grant.allowed:
+            return trouble
+        return RateLimited(
+            f"more than {FAILURES} requests with a wrong key in a minute from this address",
+            retry_after=grant.retry_after,
+        )
+
+    async def _limited(
+        self, name: str, limit: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        grant = self._take(name, limit)
+        headers = _rate_headers(limit, grant)
+        begun = False
+
+        def send_limited(message: Message) -> Any:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
+            return send(message)
+
+        try:
+            if not grant.allowed:
+                raise RateLimited(
+                    f"the limit of {limit} requests a minute is used up",
+                    retry_after=grant.retry_after,
+                )
+            await self.app(scope, receive, send_limited)
+        except PenstockError as error:
+            # Answered here, because the answer must carry the limit's headers too.
+            if begun or error.status == 500:
+                raise
+            report(error, self._metrics)
+            problem = render(error, scope)
+            start = {"type": "http.response.start", "status": problem.status}
+            await send_limited({**start, "headers": problem.headers})
+            await send_limited({"type": "http.response.body", "body": problem.body})
+
+    def _take(self, name: str, limit: int) -> Grant:
+        return self._hub.take(name, limit=limit, window=WINDOW, at=self._clock.monotonic())
+
+
+def _token(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The key that was sent: `Authorization: Bearer` (RFC 6750), or `X-API-Key`."""
+    given = headers.get(b"authorization")
+    if given is not None:
+        scheme, _, token = given.partition(b" ")
+        if scheme.lower() == b"bearer":
+            return token.strip()
+    return headers.get(b"x-api-key")
+
+
+def _rate_headers(limit: int, grant: Grant) -> Headers:
+    # draft-ietf-httpapi-ratelimit-headers-11
+    return [
+        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (limit, WINDOW)),
+        (b"ratelimit", b'"default";r=%d;t=%d' % (grant.remaining, ceil(grant.reset_after))),
+    ]
+
+
+def _address(scope: Scope) -> str:
+    """Whom wrong keys are counted against: an IPv4 address, or the /64 that an IPv6 host owns."""
+    host = str((scope.get("client") or ("",))[0])
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return host
+
+
+def _is_local(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether someone on this machine calls directly.
+
+    A proxy adds forwarding headers; a page that had its name rebound to 127.0.0.1 sends a foreign
+    Host; a page elsewhere that posts to us sends its Origin.
+    """
+    client = scope.get("client")
+    if client is None or not _is_loopback(client[0]):
+        return False
+    if any(name in _FORWARDING or name.startswith(b"x-forwarded-") for name in headers):
+        return False
+    if not _is_loopback(_host(f"//{headers.get(b'host', b'').decode('latin-1')}")):
+        return False
+    origin = headers.get(b"origin")
+    return origin is None or _is_loopback(_host(origin.decode("latin-1")))
+
+
+_FORWARDING = frozenset((b"forwarded", b"x-real-ip", b"via"))
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

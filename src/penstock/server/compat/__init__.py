@@ -1,0 +1,1 @@
+"""Paths and shapes of the source systems: thin adapters over the same services."""

@@ -1,0 +1,262 @@
+"""FIST's own paths: single moderation, results, health, metrics and cache.
+
+A = approved, M = manual review, R = rejected; probabilities are percent. What FIST calls content
+piercing is an excerpt for the paid model here: deterministic, and the prescreen and the local
+model always read the whole text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter
+
+from penstock.clock import Clock
+from penstock.errors import InvalidInput
+from penstock.observe.health import HealthChecks
+from penstock.runtime import Runtime
+from penstock.server.routes.cache import Cleared, clear
+from penstock.server.routes.system import HealthReport, health_report
+from penstock.services.moderation.excerpt import FIST_LIMITS, FIST_PERCENTAGES, ExcerptRule
+from penstock.services.moderation.schemas import Verdict
+from penstock.services.moderation.service import ModerationService
+from penstock.services.moderation.store import StoredVerdict
+from penstock.web.hot import Call, HotRoute
+from penstock.web.roles import MaybeViewer, Operator, Viewer
+
+PATH = "/api/moderate"
+LOW, HIGH = 20, 80  # FIST's limits: approved up to LOW, rejected beyond HIGH
+
+Share = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Words = Annotated[int, msgspec.Meta(ge=1)]
+Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
+
+
+class FistRequest(msgspec.Struct):
+    """FIST's request: excerpt shares by word count and probability limits are optional."""
+
+    content: str
+    percentages: Annotated[list[Share], msgspec.Meta(min_length=1, max_length=16)] | None = None
+    thresholds: Annotated[list[Words], msgspec.Meta(max_length=15)] | None = None
+    probability_thresholds: dict[str, Percent] | None = None
+
+
+class AIResult(msgspec.Struct, frozen=True):
+    """The scores in one number."""
+
+    inappropriate_probability: int  # percent
+    reason: str
+
+
+class FistResult(msgspec.Struct, frozen=True):
+    """FIST's result."""
+
+    moderation_id: str
+    content_hash: str  # SHA-256 of the text, hexadecimal
+    ai_result: AIResult
+    final_decision: str  # A, M or R
+    reason: str
+    created_at: str
+    word_count: int
+    percentage_used: float  # share of the words that the paid model was sent, 0..1
+    from_cache: bool
+
+
+class FistResponse(msgspec.Struct, frozen=True):
+    """FIST's response."""
+
+    moderation_id: str
+    status: str
+    result: FistResult
+
+
+def hot_routes(service: ModerationService, *, clock: Clock) -> list[HotRoute[Any, Any]]:
+    """POST /api/moderate."""
+
+    async def moderate(request: FistRequest, call: Call) -> FistResponse:
+        low, high = _limits(request.probability_thresholds)
+        verdict = await service.moderate(
+            request.content, owner=call.principal.owner, excerpt_rule=_rule(request)
+        )
+        call.stages.update(verdict.receipt.stages)
+        made = clock.now() - verdict.receipt.age_seconds
+        result = _result(verdict, request.content, low=low, high=high, made=made)
+        return FistResponse(verdict.id, "completed", result)
+
+    return [
+        HotRoute(
+            PATH,
+            moderate,
+            request=FistRequest,
+            response=FistResponse,
+            role="operator",
+            summary="FIST: moderate one text",
+            tag="fist",
+        )
+    ]
+
+
+def router(runtime: Runtime, checks: HealthChecks) -> APIRouter:
+    """FIST's other routes."""
+    routes = APIRouter(prefix="/api", tags=["fist"])
+
+    @routes.get("/results/{moderation_id}")
+    async def get_result(moderation_id: str, who: Viewer) -> dict[str, Any]:
+        """A recorded result; only its owner and administrators see it."""
+        owner = None if who.role == "admin" else who.owner
+        return _stored(await runtime.moderation.find(moderation_id, owner=owner))
+
+    @routes.get("/health")
+    async def get_health(who: MaybeViewer) -> HealthReport:
+        """The status word; with a key, every check, memory and processor."""
+        return await health_report(checks, detailed=who is not None)
+
+    @routes.get("/metrics")
+    async def get_metrics(_: Viewer) -> dict[str, Any]:
+        """Requests, errors, durations, cache and system, as far as they are counted."""
+        return await metrics_summary(runtime)
+
+    @routes.get("/cache/stats")
+    async def get_cache_stats(_: Viewer) -> dict[str, Any]:
+        """State of the cache."""
+        stats = await runtime.cache.stats()
+        return {
+            "enabled": stats.enabled,
+            "connected": all(tier.state == "up" for tier in stats.tiers.values()),
+            "keys": stats.entries,
+            "memory_bytes": stats.size_bytes,
+            "hits": stats.hits,
+            "misses": stats.misses,
+            "hit_rate": stats.hit_rate,
+            "tiers": msgspec.to_builtins(stats.tiers),
+        }
+
+    @routes.delete("/cache/clear")
+    async def clear_cache(_: Operator) -> Cleared:
+        """Forget every cached result."""
+        return await clear(runtime.cache, runtime.clock)
+
+    return routes
+
+
+async def metrics_summary(runtime: Runtime) -> dict[str, Any]:
+    """FIST's metrics document."""
+    from penstock.observe.health import system_usage
+
+    metrics = runtime.metrics
+    enabled = runtime.settings.enable_metrics
+    requests = metrics.total("http_server_requests_total")
+    errors = sum(
+        series.value
+        for series in metrics.series()
+        if series.name == "http_server_requests_total" and dict(series.labels)["status"][0] in "45"
+    )
+    durations = metrics.summary("http_server_request_duration_seconds")
+    stats = await runtime.cache.stats()
+    return {
+        "enabled": enabled,
+        "requests": {
+            "total": int(requests),
+            "errors": int(errors),
+            "error_rate": errors / requests if requests else 0.0,
+        },
+        "response_time_seconds": {
+            "average": durations.mean,
+            "p50": durations.p50,
+            "p95": durations.p95,
+            "p99": durations.p99,
+        },
+        "moderation": {
+            "verdicts": int(metrics.total("penstock_verdicts_total")),
+            "model_calls": int(metrics.total("penstock_model_calls_total")),
+            "degraded": int(metrics.total("penstock_degraded_total")),
+        },
+        "cache": {"hits": stats.hits, "misses": stats.misses, "hit_rate": stats.hit_rate},
+        "batch": None,
+        "system": msgspec.to_builtins(system_usage(runtime.settings.home)),
+    }
+
+
+def _rule(request: FistRequest) -> ExcerptRule:
+    percentages = tuple(request.percentages or FIST_PERCENTAGES)
+    limits = tuple(FIST_LIMITS if request.thresholds is None else request.thresholds)
+    if list(limits) != sorted(set(limits)) or len(percentages) != len(limits) + 1:
+        raise InvalidInput(
+            "thresholds rise, and there is one percentage more than there are thresholds",
+            errors=[{"pointer": "/thresholds", "detail": "does not fit percentages"}],
+        )
+    return ExcerptRule(max_words=1_000_000, percentages=percentages, limits=limits)
+
+
+def _limits(given: dict[str, int] | None) -> tuple[int, int]:
+    """FIST's clients send `low`/`high`, with or without `_threshold`."""
+    named = {name.removesuffix("_threshold"): value for name, value in (given or {}).items()}
+    unknown = set(named) - {"low", "high"}
+    low, high = named.get("low", LOW), named.get("high", HIGH)
+    if unknown or low > high:
+        detail = f"{sorted(unknown)[0]!r} is not known" if unknown else "low is above high"
+        raise InvalidInput(
+            f"probability_thresholds: {detail}; send low and high in percent, low <= high",
+            errors=[{"pointer": "/probability_thresholds", "detail": detail}],
+        )
+    return low, high
+
+
+def _decide(probability: int, *, low: int, high: int, must_review: bool) -> str:
+    if probability > high:
+        return "R"
+    return "M" if must_review or probability > low else "A"
+
+
+def _result(verdict: Verdict, text: str, *, low: int, high: int, made: float) -> FistResult:
+    probability = _percent(verdict.risk)
+    # Review that no score asked for: a provider failed, or the text is not English.
+    must_review = verdict.decision != "approved" and probability <= LOW
+    decision = _decide(probability, low=low, high=high, must_review=must_review)
+    if verdict.degraded and verdict.decision == "rejected":
+        decision = "R"
+    return FistResult(
+        moderation_id=verdict.id,
+        content_hash=hashlib.sha256(text.encode()).hexdigest(),
+        ai_result=AIResult(probability, verdict.judgement.rationale or verdict.reason),
+        final_decision=decision,
+        reason=verdict.reason,
+        created_at=_instant(made),
+        word_count=len(text.split()),
+        percentage_used=round(verdict.judgement.excerpt_share, 4),
+        from_cache=verdict.from_cache,
+    )
+
+
+def _percent(risk: float) -> int:
+    """Percent that agree with the decision: 20 is still approved, 81 is rejected."""
+    if risk < LOW / 100:
+        return int(risk * 100)
+    if risk >= HIGH / 100:
+        return max(HIGH + 1, round(risk * 100))
+    return min(HIGH, max(LOW + 1, round(risk * 100)))
+
+
+def _stored(verdict: StoredVerdict) -> dict[str, Any]:
+    letters = {"approved": "A", "review": "M", "rejected": "R"}
+    result = {
+        "moderation_id": verdict.id,
+        "content_hash": verdict.content_hash,
+        "ai_result": {
+            "inappropriate_probability": verdict.probability,
+            "reason": f"policy {verdict.policy_version}",
+        },
+        "final_decision": letters[verdict.decision],
+        "reason": f"decided by policy {verdict.policy_version}",
+        "created_at": _instant(verdict.created_at / 1000),
+        "word_count": verdict.word_count,
+        "percentage_used": verdict.excerpt_percent / 100,
+    }
+    return {"moderation_id": verdict.id, "status": "completed", "result": result}
+
+
+def _instant(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,0 +1,262 @@
+"""API keys: made, revoked, and looked up on every request.
+
+A token is shown once and stored as its SHA-256 digest. A request is checked against a dictionary
+by digest in this process; making or revoking a key publishes its id on the hub, and every process
+reads that one row again before its next check, so a revoked key is refused everywhere at once.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from hashlib import sha256
+from typing import Final
+
+import msgspec
+
+from penstock.clock import Clock
+from penstock.db import Database
+from penstock.errors import Conflict, InvalidInput, NotFound, StorageError
+from penstock.hub.hub import Hub
+from penstock.observe.logging import get_logger
+from penstock.server.store import KeyRecord, KeyStore
+from penstock.web.principal import Limits, Principal, Role
+
+TOPIC: Final = "auth"
+TOKEN_PREFIX: Final = "psk_"
+PREFIX_PATTERN: Final = "^[a-z]{2,16}_$"
+TOKEN_BYTES: Final = 32  # 43 characters of base64url
+LONGEST_TOKEN: Final = 512  # nothing longer is hashed
+TOUCH_SECONDS: Final = 60.0  # how exactly the last use is known
+RETRY_SECONDS: Final = 1.0  # between attempts to read keys from a database that failed
+
+_log = get_logger("penstock.auth")
+
+
+class NewKey(msgspec.Struct, frozen=True):
+    """A key just made, with the token that nobody can show again."""
+
+    token: str
+    record: KeyRecord
+
+
+class _Entry:
+    """What a request needs to know of a key, and when its use was last noted (seconds, UTC)."""
+
+    __slots__ = ("expires_at", "principal", "touched_at")
+
+    def __init__(self, record: KeyRecord) -> None:
+        limits = Limits(requests_per_minute=record.rate_limit)
+        self.principal = Principal(record.id, record.owner, record.role, limits)
+        self.expires_at = None if record.expires_at is None else record.expires_at / 1000
+        self.touched_at = (record.last_used_at or 0) / 1000
+
+
+class KeyRing:
+    """All keys of one installation. `admin_key` is a token that is admin without being stored."""
+
+    def __init__(
+        self, database: Database, hub: Hub, clock: Clock, *, admin_key: str | None = None
+    ) -> None:
+        self._store = KeyStore(database)
+        self._hub = hub
+        self._clock = clock
+        self._admin_digest = _digest(admin_key) if admin_key else None
+        self._admin = Principal("env", "admin", "admin")
+        self._entries: dict[bytes, _Entry] = {}
+        self._digests: dict[str, bytes] = {}  # by key id
+        self._position: int | None = None  # in the hub's log; None: nothing was read yet
+        self._unread: set[str] | None = None  # ids of keys that changed; None: all may have
+        self._failure: StorageError | None = None  # why they could not be read
+        self._retry_at = 0.0
+
+    def verify(self, token: str | bytes) -> Principal | None:
+        """Whose token this is; None when it opens nothing (unknown, revoked, expired).
+
+        Costs one SHA-256 and one look-up. While keys cannot be read, those that did not change stay
+        valid, and StorageError is raised for any other token.
+        """
+        if not 0 < len(token) <= LONGEST_TOKEN:
+            return None
+        # Looked up by digest, so that the time taken tells nothing about a stored token.
+        digest = _digest(token)
+        if digest == self._admin_digest:
+            return self._admin
+        if self._hub.heads[0] != self._position or self._failure is not None:
+            self._catch_up()
+        entry = self._entries.get(digest)
+        if entry is None:
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
+            return None
+        now = self._clock.now()
+        if entry.expires_at is not None and entry.expires_at <= now:
+            return None
+        if now - entry.touched_at >= TOUCH_SECONDS:
+            self._touch(entry, now)
+        return entry.principal
+
+    async def create(
+        self,
+        name: str,
+        *,
+        role: Role,
+        owner: str | None = None,
+        rate_limit: int | None = None,
+        expires_in: float | None = None,
+        prefix: str = TOKEN_PREFIX,
+    ) -> NewKey:
+        """Make a key; all keys of one `owner` (default: the key's own id) see the same records.
+
+        `rate_limit` is in requests a minute (None: the server's default, 0: none), `expires_in` in
+        seconds.
+        """
+        _check(prefix=prefix, expires_in=expires_in)
+        new = self._make(name, role=role, owner=owner, prefix=prefix)
+        record = msgspec.structs.replace(
+            new.record,
+            rate_limit=rate_limit,
+            expires_at=expires_in and new.record.created_at + round(expires_in * 1000),
+        )
+        await self._store.add(record)
+        self._announce(record.id)
+        return NewKey(new.token, record)
+
+    async def ensure_admin(self) -> str | None:
+        """Make the first admin key and return its token; None when any key exists.
+
+        Of processes that start at once, one gets the token.
+        """
+        if self._admin_digest is not None:
+            return None
+        new = self._make("first admin key", role="admin", owner="admin")
+        if not await self._store.add_first(new.record):
+            return None
+        self._announce(new.record.id)
+        return new.token
+
+    async def revoke(self, id: str) -> KeyRecord:
+        """Refuse the key from now on, in every process; revoking twice changes nothing.
+
+        Raises NotFound, and Conflict for the last admin key when none comes from the environment.
+        """
+        if await self._store.revoke(id, at=self._now(), keep_admin=self._admin_digest is None):
+            self._announce(id)
+        record = self.get(id)
+        if record.revoked_at is None:
+            raise Conflict(
+                f"{id} is the last admin key; make another one first or set PENSTOCK_ADMIN_KEY"
+            )
+        return record
+
+    def get(self, id: str) -> KeyRecord:
+        """One key, revoked or not. Raises NotFound."""
+        record = self._store.find(id)
+        if record is None:
+            raise NotFound(f"there is no key {id!r}")
+        return record
+
+    async def page(
+        self, *, after: tuple[int, str] | None = None, limit: int = 50
+    ) -> list[KeyRecord]:
+        """At most `limit` keys, newest first, older than `after` (created_at, id)."""
+        return await self._store.page(after=after, limit=limit)
+
+    def _make(
+        self, name: str, *, role: Role, owner: str | None, prefix: str = TOKEN_PREFIX
+    ) -> NewKey:
+        id = f"key_{secrets.token_hex(8)}"
+        token = prefix + secrets.token_urlsafe(TOKEN_BYTES)
+        record = KeyRecord(
+            id=id,
+            name=name,
+            owner=owner or id,
+            role=role,
+            digest=_digest(token).hex(),
+            prefix=token[: len(prefix) + 4],
+            rate_limit=None,
+            created_at=self._now(),
+        )
+        return NewKey(token, record)
+
+    def _catch_up(self) -> None:
+        """Learn what changed since the last look: one row per changed key, or all of them."""
+        self._listen()
+        if self._unread == set() or self._clock.monotonic() < self._retry_at:
+            return
+        try:
+            self._read()
+        except StorageError as error:
+            if self._failure is None:
+                _log.error("auth.keys_unreadable", detail=error.detail)
+            self._failure = error
+            self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+        else:
+            self._failure = None
+            self._retry_at = 0.0
+
+    def _listen(self) -> None:
+        told = None if self._position is None else self._hub.since(self._position)
+        if told is None:
+            # Taken before reading, so that what changes meanwhile is read again.
+            self._position = self._hub.heads[0]
+            self._unread = None
+            self._entries.clear()
+            self._digests.clear()
+            return
+        self._position, messages = told
+        for id in (message.body.decode() for message in messages if message.topic == TOPIC):
+            # Forgotten before it is read: if reading fails, a revoked key must not live on.
+            self._forget(id)
+            if self._unread is not None:
+                self._unread.add(id)
+
+    def _read(self) -> None:
+        if self._unread is None:
+            records = self._store.unrevoked()
+        else:
+            found = (self._store.find(id) for id in self._unread)
+            records = [record for record in found if record is not None]
+        now = self._now()
+        for record in records:
+            if record.is_live(now):
+                digest = bytes.fromhex(record.digest)
+                self._entries[digest] = _Entry(record)
+                self._digests[record.id] = digest
+        self._unread = set()
+
+    def _forget(self, id: str) -> None:
+        digest = self._digests.pop(id, None)
+        if digest is not None:
+            del self._entries[digest]
+
+    def _touch(self, entry: _Entry, now: float) -> None:
+        entry.touched_at = now
+        try:
+            self._store.touch(entry.principal.key_id, at=int(now * 1000))
+        except StorageError as error:
+            _log.warning("auth.last_use_not_noted", detail=error.detail)
+
+    def _announce(self, id: str) -> None:
+        self._hub.publish(TOPIC, id.encode())
+
+    def _now(self) -> int:
+        return int(self._clock.now() * 1000)
+
+
+def _check(*, prefix: str, expires_in: float | None) -> None:
+    if not re.fullmatch(PREFIX_PATTERN, prefix):
+        raise InvalidInput(
+            f"the prefix {prefix!r} cannot be used; write 2 to 16 small letters and a final _",
+            errors=[{"pointer": "/prefix", "detail": f"must match {PREFIX_PATTERN}"}],
+        )
+    if expires_in is not None and expires_in <= 0:
+        raise InvalidInput(
+            f"a key cannot expire {-expires_in:g} s ago",
+            errors=[{"pointer": "/expires_in_seconds", "detail": "must be greater than 0"}],
+        )
+
+
+def _digest(token: str | bytes) -> bytes:
+    raw = token if isinstance(token, bytes) else token.encode("utf-8", "surrogatepass")
+    return sha256(raw).digest()

@@ -1,0 +1,64 @@
+"""The OpenAPI document: FastAPI's routes and the hot ones in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from penstock.web.hot import HotRoute, describe
+
+ABOUT = (
+    "Moderation, cache and keys over HTTP. `/v1/moderations` speaks OpenAI's protocol; the paths "
+    "under `/api` are those of the systems that Penstock takes over. Every error is a problem "
+    "document (RFC 9457)."
+)
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong, where, and what to do (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def describe_app(api: FastAPI, hot: Sequence[HotRoute[Any, Any]]) -> None:
+    """Make `api.openapi()` tell of the hot routes too; computed once."""
+    ready: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not ready:
+            ready.update(_document(api, hot))
+        return ready
+
+    # FastAPI's documented way to extend the document is to replace this method.
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(api: FastAPI, hot: Sequence[HotRoute[Any, Any]]) -> dict[str, Any]:
+    document = get_openapi(
+        title=api.title, version=api.version, description=ABOUT, routes=api.routes
+    )
+    paths, schemas = describe(hot)
+    document["paths"] = {**paths, **document["paths"]}
+    components = document.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **schemas, "Problem": PROBLEM}
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    return document

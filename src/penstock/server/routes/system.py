@@ -1,0 +1,60 @@
+"""Whether the server lives, is ready and is well."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from penstock.observe.health import HealthChecks
+from penstock.web.roles import MaybeViewer
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class HealthReport(BaseModel):
+    """The status word; checks and system figures only for holders of a key."""
+
+    status: str
+    checks: dict[str, Any] | None = None
+    system: dict[str, Any] | None = None
+
+
+def router(checks: HealthChecks) -> APIRouter:
+    """/livez, /readyz and /health."""
+    routes = APIRouter(tags=["system"])
+
+    @routes.get("/livez")
+    async def live() -> Alive:
+        """200 as long as the process answers; looks at nothing else."""
+        return Alive()
+
+    @routes.get("/readyz", responses={503: {"model": HealthReport}})
+    async def ready(response: Response) -> HealthReport:
+        """200 when requests can be served, 503 when not."""
+        report = await health_report(checks, detailed=False)
+        if report.status == "unhealthy":
+            response.status_code = 503
+        return report
+
+    @routes.get("/health")
+    async def health(who: MaybeViewer) -> HealthReport:
+        """The status word; with a key, every check with what to do about it."""
+        return await health_report(checks, detailed=who is not None)
+
+    return routes
+
+
+async def health_report(checks: HealthChecks, *, detailed: bool) -> HealthReport:
+    """Run every check. Without `detailed` nothing but the word leaves the server."""
+    health = await checks.run()
+    if not detailed:
+        return HealthReport(status=health.status)
+    found: dict[str, Any] = msgspec.to_builtins(health)
+    return HealthReport(status=health.status, checks=found["checks"], system=found.get("system"))

@@ -1,0 +1,1 @@
+"""Moderation: a text goes in, a verdict that says why comes out."""

@@ -1,0 +1,270 @@
+"""Every setting: its names, default, unit and meaning; and where each value came from.
+
+A value is looked for under its own name and then under the names that the source systems use,
+first in the environment, then in `.env`. What only `.env` says never beats the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from penstock.errors import ConfigurationError
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _setting(default: Any, *names: str, about: str, **rules: Any) -> Any:
+    return Field(default, description=about, json_schema_extra={"names": list(names)}, **rules)
+
+
+class Settings(BaseModel):
+    """Penstock's settings. `load_settings()` reads them; tests construct them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = _setting(
+        Path("./.penstock"), "PENSTOCK_HOME", about="Folder of the database, cache, logs and keys."
+    )
+    host: str = _setting(
+        "127.0.0.1", "PENSTOCK_HOST", "HOST", about="Address that the server listens on."
+    )
+    port: int = _setting(
+        8000, "PENSTOCK_PORT", "PORT", "API_PORT", about="Port of the HTTP API.", ge=0, le=65535
+    )
+    workers: int = _setting(
+        1, "PENSTOCK_WORKERS", about="Server processes on the one port.", ge=1, le=64
+    )
+    compat: Words = _setting(
+        ("fist", "halilit", "pixel"),
+        "PENSTOCK_COMPAT",
+        about="Source systems whose own paths are served.",
+    )
+    cors_origins: Words = _setting(
+        (), "PENSTOCK_CORS_ORIGINS", "CORS_ORIGINS", about="Origins that browsers may call from."
+    )
+    max_body_bytes: int = _setting(
+        1 << 20, "PENSTOCK_MAX_BODY_BYTES", about="Largest request body, bytes.", ge=1024
+    )
+    max_inputs: int = _setting(
+        1000, "PENSTOCK_MAX_INPUTS", about="Most texts in one moderation request.", ge=1
+    )
+
+    auth: Literal["on", "off"] = _setting(
+        "on", "PENSTOCK_AUTH", about="off: no keys asked, loopback only."
+    )
+    admin_key: SecretStr | None = _setting(
+        None, "PENSTOCK_ADMIN_KEY", about="A key that is admin without being stored."
+    )
+    rate_limit: int = _setting(
+        0, "PENSTOCK_RATE_LIMIT", about="Requests per minute and key; 0: none.", ge=0
+    )
+
+    enable_cache: bool = _setting(
+        True, "PENSTOCK_ENABLE_CACHE", "ENABLE_CACHE", about="Whether results are cached at all."
+    )
+    cache: Words = _setting(("memory", "disk"), "PENSTOCK_CACHE", about="Cache tiers, in order.")
+    cache_ttl: float = _setting(
+        3600,
+        "PENSTOCK_CACHE_TTL",
+        "CACHE_TTL_SECONDS",
+        "CACHE_TTL",
+        about="Seconds that a cached result lives.",
+        gt=0,
+    )
+    cache_max_ttl: float = _setting(
+        86400,
+        "PENSTOCK_CACHE_MAX_TTL",
+        "CACHE_MAX_TTL",
+        about="Longest life of a cached result, seconds.",
+        gt=0,
+    )
+    cache_prefix: str = _setting(
+        "penstock",
+        "PENSTOCK_CACHE_PREFIX",
+        "CACHE_PREFIX",
+        about="First part of every cache key.",
+        min_length=1,
+        max_length=64,
+    )
+    cache_memory_bytes: int = _setting(
+        64 << 20, "PENSTOCK_CACHE_MEMORY_BYTES", about="Bound of the memory tier.", ge=1 << 16
+    )
+    cache_disk_bytes: int = _setting(
+        1 << 30, "PENSTOCK_CACHE_DISK_BYTES", about="Bound of the disk tier.", ge=1 << 20
+    )
+
+    database_url: str | None = _setting(
+        None, "PENSTOCK_DATABASE_URL", "DATABASE_URL", about="Database; SQLite in the home folder."
+    )
+    durability: Literal["normal", "full"] = _setting(
+        "normal",
+        "PENSTOCK_DURABILITY",
+        about="normal survives kill -9; full also a power cut, at one fsync per group of writes.",
+    )
+
+    provider: Words = _setting(
+        ("local://",),
+        "PENSTOCK_PROVIDER",
+        "OPENAI_BASE_URL",
+        about="Who judges after the local model: local:// or https://host/v1; a list falls back.",
+    )
+    provider_key: SecretStr | None = _setting(
+        None, "PENSTOCK_PROVIDER_KEY", "OPENAI_API_KEY", about="API key of the provider."
+    )
+    model: str | None = _setting(None, "PENSTOCK_MODEL", about="Model name at the provider.")
+    provider_timeout: float = _setting(
+        20.0, "PENSTOCK_PROVIDER_TIMEOUT", about="Seconds for one answer, retries included.", gt=0
+    )
+    provider_connect_timeout: float = _setting(
+        2.0, "PENSTOCK_PROVIDER_CONNECT_TIMEOUT", about="Seconds to connect.", gt=0
+    )
+    provider_read_timeout: float = _setting(
+        10.0, "PENSTOCK_PROVIDER_READ_TIMEOUT", about="Seconds between two bytes.", gt=0
+    )
+    provider_retries: int = _setting(
+        2, "PENSTOCK_PROVIDER_RETRIES", about="Further tries after a failure.", ge=0, le=10
+    )
+    provider_concurrency: int = _setting(
+        16, "PENSTOCK_PROVIDER_CONCURRENCY", about="Most calls at once; shrinks on 429.", ge=1
+    )
+    provider_price_in: float = _setting(
+        0.0, "PENSTOCK_PROVIDER_PRICE_IN", about="Price of a million input tokens, USD.", ge=0
+    )
+    provider_price_out: float = _setting(
+        0.0, "PENSTOCK_PROVIDER_PRICE_OUT", about="Price of a million output tokens, USD.", ge=0
+    )
+    provider_excerpt_words: int = _setting(
+        600, "PENSTOCK_PROVIDER_EXCERPT_WORDS", about="Most words of a text sent out.", ge=50
+    )
+
+    policy: Path | None = _setting(
+        None, "PENSTOCK_POLICY", about="TOML file with thresholds and actions."
+    )
+    store_text: bool = _setting(
+        False, "PENSTOCK_STORE_TEXT", about="Keep moderated texts beside their verdicts."
+    )
+
+    enable_metrics: bool = _setting(
+        True, "PENSTOCK_ENABLE_METRICS", "ENABLE_METRICS", about="Whether requests are measured."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "PENSTOCK_LOG_LEVEL", "LOG_LEVEL", about="Least level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "auto", "PENSTOCK_LOG_FORMAT", about="auto: console on a terminal, JSON elsewhere."
+    )
+    log_dir: Path | None = _setting(
+        None, "PENSTOCK_LOG_DIR", about="Folder of the log files; logs in the home folder."
+    )
+
+    @property
+    def logs(self) -> Path:
+        """Where log files are."""
+        return self.log_dir or self.home / "logs"
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{(self.home / 'penstock.db').absolute()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one value came from: `default`, `environment NAME` or `.env NAME`."""
+
+    source: str
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, the origin of each field, and what looks like a mistake."""
+
+    settings: Settings
+    origins: dict[str, Origin]
+    warnings: list[str]
+
+
+def names_of(field: FieldInfo) -> list[str]:
+    """The variables that a field is read from, its own name first."""
+    extra = field.json_schema_extra
+    names = extra.get("names", []) if isinstance(extra, dict) else []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
+) -> LoadedSettings:
+    """Read the settings from the environment and `.env`.
+
+    Raises ConfigurationError that names each variable whose value cannot be used, and why.
+    """
+    environ = os.environ if environ is None else environ
+    file = _read_env_file(env_file)
+    values: dict[str, str] = {}
+    origins: dict[str, Origin] = {}
+    for name, field in Settings.model_fields.items():
+        value, origins[name] = _find(names_of(field), environ, file)
+        if value is not None:
+            values[name] = value
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, origins)) from None
+    warnings = [origin.warning for origin in origins.values() if origin.warning]
+    return LoadedSettings(settings, origins, warnings + _unknown(environ, file))
+
+
+def _find(
+    names: list[str], environ: Mapping[str, str], file: Mapping[str, str]
+) -> tuple[str | None, Origin]:
+    found = [
+        (f"{place} {name}", source[name])
+        for place, source in (("environment", environ), (".env", file))
+        for name in names
+        if source.get(name)
+    ]
+    if not found:
+        return None, Origin("default")
+    (source, value), *others = found
+    differing = [other for other, said in others if said != value]
+    if not differing:
+        return value, Origin(source)
+    return value, Origin(source, f"{source} is used; {', '.join(differing)} says otherwise")
+
+
+def _read_env_file(path: Path | None) -> dict[str, str]:
+    if path is None or not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # only where there is a file
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def _unknown(environ: Mapping[str, str], file: Mapping[str, str]) -> list[str]:
+    known = {name for field in Settings.model_fields.values() for name in names_of(field)}
+    strangers = {n for n in (*environ, *file) if n.startswith("PENSTOCK_")} - known
+    return [f"{name} is not a setting; see: penstock config show" for name in sorted(strangers)]
+
+
+def _explain(error: ValidationError, origins: Mapping[str, Origin]) -> str:
+    problems = []
+    for item in error.errors(include_url=False, include_input=False):
+        field = str(item["loc"][0])
+        origin = origins[field].source if field in origins else field
+        problems.append(f"{origin}: {item['msg']}")
+    return "; ".join(problems)

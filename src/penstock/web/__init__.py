@@ -1,0 +1,1 @@
+"""What the services' `api.py` need of FastAPI: roles, cursor pages and error responses."""

@@ -1,0 +1,172 @@
+"""Routes that answer without a framework: an exact path, msgspec in, msgspec out.
+
+A hot route costs a dictionary look-up where FastAPI's router walks its list, and its Structs are
+its only schema; `describe` puts them into the OpenAPI document beside the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from penstock.errors import (
+    Forbidden,
+    InvalidInput,
+    MethodNotAllowed,
+    RequestError,
+    Unauthorized,
+    UnsupportedMedia,
+)
+from penstock.http.asgi import ASGIApp, Receive, Scope, Send
+from penstock.web.principal import Principal, Role
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_PLACE = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks, and where the seconds of each stage go for Server-Timing."""
+
+    principal: Principal
+    stages: dict[str, float]
+
+
+class HotRoute(Generic[Q, R]):
+    """One POST path with its types and its handler."""
+
+    def __init__(
+        self,
+        path: str,
+        handler: Callable[[Q, Call], Awaitable[R]],
+        *,
+        request: type[Q],
+        response: type[R],
+        role: Role,
+        summary: str,
+        tag: str,
+    ) -> None:
+        self.path = path
+        self.handler = handler
+        self.request = request
+        self.response = response
+        self.role: Role = role
+        self.summary = summary
+        self.tag = tag
+        self._decoder = msgspec.json.Decoder(request)
+        self._encode = msgspec.json.Encoder().encode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = scope["penstock"]
+        state["route"] = self.path
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(f"{self.path} answers POST only", allow="POST")
+        principal: Principal | None = state.get("principal")
+        if principal is None:
+            raise Unauthorized
+        if not principal.may(self.role):
+            raise Forbidden(f"this needs the role {self.role}, the key has {principal.role}")
+        _check_type(scope)
+        body = await _read(receive)
+        request = self._decode(body)
+        answer = await self.handler(request, Call(principal, state["stages"]))
+        payload = self._encode(answer)
+        length = str(len(payload)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": payload})
+
+    def _decode(self, body: bytes) -> Q:
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise invalid(error) from None
+        except msgspec.DecodeError as error:
+            raise RequestError(f"the body is not JSON: {error}") from None
+
+
+class HotPaths:
+    """Sends a request to its hot route, everything else to the app behind."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[HotRoute[Any, Any]]) -> None:
+        self._app = app
+        self._routes = {route.path: route for route in routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            route = self._routes.get(scope["path"])
+            if route is not None:
+                await route(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidInput:
+    """A message of msgspec with its place as a JSON pointer."""
+    found = _PLACE.match(str(error))
+    what, path = (found["what"], found["path"]) if found else (str(error), "")
+    pointer = path.replace("[...]", "/*").replace("[", "/").replace("]", "").replace(".", "/")
+    return InvalidInput(
+        f"{what} at {pointer or 'the top level'}", errors=[{"pointer": pointer, "detail": what}]
+    )
+
+
+def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """OpenAPI paths and component schemas of hot routes."""
+    types = [kind for route in routes for kind in (route.request, route.response)]
+    refs, schemas = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    paths: dict[str, Any] = {}
+    for index, route in enumerate(routes):
+        content = [{"application/json": {"schema": ref}} for ref in refs[2 * index : 2 * index + 2]]
+        problem = {
+            "description": "Problem (RFC 9457)",
+            "content": {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            },
+        }
+        statuses = ("400", "401", "403", "413", "415", "422", "429")
+        paths[route.path] = {
+            "post": {
+                "tags": [route.tag],
+                "summary": route.summary,
+                "operationId": route.path.strip("/").replace("/", "_"),
+                "security": [{"bearer": []}],
+                "requestBody": {"required": True, "content": content[0]},
+                "responses": {
+                    "200": {"description": "Answer", "content": content[1]},
+                    **dict.fromkeys(statuses, problem),
+                },
+            }
+        }
+    return paths, schemas
+
+
+def _check_type(scope: Scope) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            if value.startswith(b"application/json"):
+                return
+            raise UnsupportedMedia("send JSON with the header Content-Type: application/json")
+    raise UnsupportedMedia("send JSON with the header Content-Type: application/json")
+
+
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    chunks = [body]
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError("the client went away before its request was complete")
+        chunks.append(message.get("body", b""))
+    return b"".join(chunks)
