@@ -161,6 +161,8 @@ def edos(data: Path) -> Iterator[Row]:
                 row.mark(0, 0.3, "other_language")
                 if sexist or _OTHER_GROUPS.isdisjoint(tokens_of(text)):
                     row.mark(sexist, 1.0, "hate")
+                else:
+                    row.facts["othergroup"] = 1
                 threat = record["label_category"].startswith("1.")
                 if threat:
                     row.mark(1, 0.7, "threat")

@@ -17,6 +17,7 @@
     ├── CacheError                       500   the cache may fail, the answer may not
     │   ├── CacheUnavailable
     │   ├── UnencodableValue
+    │   ├── UnreadableValue
     │   └── ReentrantCall                      a cached function that waits for itself
     ├── StorageError                     503
     │   ├── StorageUnavailable           503   locked, read-only, unreachable
@@ -193,6 +194,13 @@ class UnencodableValue(CacheError):
 
     slug = "unencodable-value"
     title = "Value cannot be stored"
+
+
+class UnreadableValue(CacheError):
+    """Stored bytes are damaged, or of another version or type."""
+
+    slug = "unreadable-value"
+    title = "Stored value unreadable"
 
 
 class ReentrantCall(CacheError):

@@ -75,7 +75,7 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
             local=local,
             provider=provider,
             judge=Judge(load_policy(settings.policy)),
-            store=VerdictStore(database),
+            store=VerdictStore(database, hub=hub),
             metrics=metrics,
             clock=clock,
             excerpt_rule=ExcerptRule(max_words=settings.provider_excerpt_words),

@@ -118,7 +118,10 @@ class Auth:
         raise self._refusal(trouble, scope, guessed=token is not None)
 
     def _is_public(self, path: str) -> bool:
-        return path in self._public or path.startswith(self._public_below)
+        if path in self._public:
+            return True
+        # Whoever comes later may resolve "..", and would be somewhere else then.
+        return path.startswith(self._public_below) and ".." not in path
 
     def _refusal(self, trouble: PenstockError, scope: Scope, *, guessed: bool) -> PenstockError:
         """`trouble`, or RateLimited for an address that keeps trying keys.

@@ -20,6 +20,7 @@ MAX_FINDINGS = 64  # of one text; more would say nothing new and make records la
 class Judgement(msgspec.Struct, frozen=True, array_like=True):
     """What was found out about one text: the cached record. Holds no text and no decision."""
 
+    digest: str  # of the scores: tells two judgements of one text apart
     scores: tuple[float | None, ...]  # in the order of CATEGORIES; None: nobody judged it
     findings: tuple[Finding, ...]
     other_language: float  # how likely the text is in a language the local model cannot judge

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.cache.keys import digest
+from penstock.cache.keys import fingerprint
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound, ProviderError, StorageError
 from penstock.observe.metrics import Metrics
@@ -84,7 +84,7 @@ class ModerationService:
         self._excerpt_rule = excerpt_rule
         self._store_text = store_text
         self.models = self._versions()
-        self._readers = digest("moderation", sorted(self.models.items()))
+        self._readers = fingerprint(sorted(self.models.items()))
         self._policy = PolicyRef(judge.policy.id, judge.version)
 
     async def moderate(
@@ -167,7 +167,7 @@ class ModerationService:
 
     def _key(self, text: str, images: tuple[str, ...], rule: ExcerptRule) -> str:
         sent = rule.key if self._provider else ""
-        return f"{NAMESPACE}:{digest(self._readers, sent, text, images)}"
+        return f"{NAMESPACE}:{fingerprint(self._readers, sent, text, *images)}"
 
     async def _answer(
         self, key: str, text: str, rule: ExcerptRule, tags: tuple[str, ...]
@@ -232,8 +232,8 @@ class ModerationService:
         """Give the verdict its id and see that it is on record before anyone hears of it."""
         judgement = answer.value
         fault = degraded.code if degraded else ""
-        scored = digest(judgement.scores, fault)
-        verdict_id = "mod_" + digest(owner, key, scored, self._judge.version)
+        scored = judgement.digest + fault
+        verdict_id = "mod_" + fingerprint(owner, key, scored, self._judge.version)
         recorded = self._store.knows(verdict_id)
         if not recorded:
             words = len(text.split())
@@ -309,8 +309,10 @@ def _merge(screening: Screening, local: Scores, versions: dict[str, str]) -> Jud
     for finding in screening.findings:
         scores[finding.category] = max(scores.get(finding.category, 0.0), finding.score)
     contributed = {"prescreen": versions["prescreen"], **local.models}
+    ordered = _ordered(scores)
     return Judgement(
-        scores=_ordered(scores),
+        digest=fingerprint(*ordered),
+        scores=ordered,
         findings=_strongest((*screening.findings, *local.findings)),
         other_language=max(local.other_language, screening.foreign_share),
         source="prescreen" if screening.certain else "local",
@@ -324,8 +326,10 @@ def _add_provider(judgement: Judgement, remote: Scores, share: float) -> Judgeme
     for category, score in remote.scores.items():
         rules = [f.score for f in judgement.findings if f.category == category and f.score >= 1.0]
         scores[category] = max([score, *rules])
+    ordered = _ordered(scores)
     return Judgement(
-        scores=_ordered(scores),
+        digest=fingerprint(*ordered),
+        scores=ordered,
         findings=_strongest((*judgement.findings, *remote.findings)),
         other_language=judgement.other_language,
         source="provider",

@@ -1,0 +1,206 @@
+"""The ordered tiers of a cache, asked one after the other; what a lower one has moves up.
+
+Decides what a found entry is worth: valid (no tag bumped), readable, fresh or stale. Knows nothing of
+computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from penstock.cache.coherence import Coherence
+from penstock.cache.entry import KEPT, PACKED, Entry, Hit, Source, is_immutable, weigh
+from penstock.cache.memory import MemoryStore
+from penstock.cache.plan import Plan, age_limit
+from penstock.cache.store import Store
+from penstock.cache.tier import Tier
+from penstock.clock import Clock
+from penstock.hub.hub import Hub
+from penstock.observe.metrics import Metrics
+
+log = structlog.get_logger("penstock.cache")
+
+
+class Cascade:
+    """Tiers from the quickest to the most lasting, kept coherent with other processes."""
+
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        *,
+        hub: Hub,
+        clock: Clock,
+        prefix: str,
+        metrics: Metrics | None,
+        supersede: Callable[[Callable[[str], object]], None],
+    ) -> None:
+        self.tiers = [Tier(store, clock=clock, metrics=metrics) for store in stores]
+        self.local = [tier for tier in self.tiers if tier.local is not None]
+        self.remote = [tier for tier in self.tiers if tier.local is None]
+        self.memory = next((s for s in stores if isinstance(s, MemoryStore)), None)
+        self._memory_tier = next((t for t in self.tiers if t.store is self.memory), None)
+        self._now = clock.now
+        self._hub = hub
+        self._supersede = supersede
+        self.coherence = Coherence(
+            hub,
+            prefix=prefix,
+            drop_keys=self._drop_keys,
+            drop_matching=supersede,
+            drop_all=self._drop_all,
+        )
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def find(self, key: str, plan: Plan) -> Hit | None:
+        """The first usable answer of a local tier."""
+        self.catch_up()
+        passed = []
+        for tier in self.local:
+            if not plan.allows(tier.name):
+                continue
+            entry = tier.read((key,)).get(key)
+            hit = None if entry is None else self._worth(entry, tier, plan)
+            if entry is not None and hit is not None:
+                self._promote(entry, hit, passed)
+                return hit
+            tier.misses.value += 1
+            passed.append(tier)
+        return None
+
+    async def find_remote(self, key: str, plan: Plan) -> Hit | None:
+        """The first usable answer of a remote tier."""
+        for tier in self.remote:
+            if not plan.allows(tier.name):
+                continue
+            entry = (await tier.get_many((key,))).get(key)
+            hit = None if entry is None else self._worth(entry, tier, plan)
+            if entry is not None and hit is not None:
+                self._promote(entry, hit, self.local)
+                return hit
+            tier.misses.value += 1
+        return None
+
+    async def find_many(self, keys: Iterable[str], plan: Plan) -> dict[str, Hit]:
+        """The usable answers for many keys, one question to each tier."""
+        self.catch_up()
+        found: dict[str, Hit] = {}
+        missing = list(dict.fromkeys(keys))
+        passed: list[Tier] = []
+        for tier in self.tiers:
+            if not missing or not plan.allows(tier.name):
+                continue
+            entries = tier.read(missing) if tier.local else await tier.get_many(missing)
+            for key, entry in entries.items():
+                hit = self._worth(entry, tier, plan)
+                if hit is not None:
+                    found[key] = hit
+                    self._promote(entry, hit, passed)
+            missing = [key for key in missing if key not in found]
+            tier.misses.value += len(missing)
+            passed.append(tier)
+        return found
+
+    def last_resort(self, key: str, plan: Plan) -> Hit | None:
+        """Whatever is still there of this key, however old, as long as it is valid."""
+        for tier in self.local:
+            entry = tier.read((key,)).get(key) if plan.allows(tier.name) else None
+            if entry is not None and self._is_current(entry):
+                _give_type(entry, plan)
+                return Hit(entry.give(), _source(tier), self._age(entry), stale=True)
+        return None
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def keep(self, entries: Sequence[Entry], plan: Plan) -> None:
+        """Write to the local tiers."""
+        for tier in self.local:
+            if plan.allows(tier.name):
+                own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
+                tier.write(own)
+
+    async def keep_remote(self, entries: Sequence[Entry], plan: Plan) -> None:
+        """Write to the remote tiers."""
+        for tier in self.remote:
+            if plan.allows(tier.name):
+                await tier.set_many(entries)
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Forget keys in the local tiers; returns how many the tier that knew most had."""
+        return max((tier.remove(keys) for tier in self.local), default=0)
+
+    # --- the state of things -------------------------------------------------------------------
+
+    def catch_up(self) -> None:
+        """Take in other processes' changes, if there are any."""
+        coherence = self.coherence
+        if self._hub.heads[0] != coherence.position:
+            coherence.catch_up()
+
+    def _worth(self, entry: Entry, tier: Tier, plan: Plan) -> Hit | None:
+        """A hit, if the entry is valid, readable, and young enough; counts it."""
+        if not self._is_current(entry):
+            tier.remove((entry.key,))
+            return None
+        _give_type(entry, plan)
+        now = self._now()
+        stale = now >= entry.fresh_until
+        if stale and now >= entry.stale_until:
+            return None
+        try:
+            value = entry.give()
+        except Exception as error:  # damaged bytes, or a type that has changed since
+            log.warning("cache.unreadable", tier=tier.name, type=str(plan.codec.type))
+            tier.failed(error)
+            tier.remove((entry.key,))
+            return None
+        age = max(0.0, now - entry.created)
+        if plan.max_age is not None and age > age_limit(plan.max_age, value):
+            return None
+        tier.hits.value += 1
+        return Hit(value, _source(tier), age, stale)
+
+    def _is_current(self, entry: Entry) -> bool:
+        epoch = self.coherence.epoch
+        if entry.epoch != epoch:
+            if not self.coherence.is_valid(entry):
+                return False
+            entry.epoch = epoch
+        return True
+
+    def _promote(self, entry: Entry, hit: Hit, passed: Sequence[Tier]) -> None:
+        """Write an entry into the tiers above the one that had it."""
+        if not passed or not (entry.plain or (entry.codec and entry.codec.typed)):
+            return  # read without its type: others, who know the type, must not get it from memory
+        for tier in passed:
+            copy = entry.duplicate()
+            if tier.store is self.memory and copy.kind == PACKED and is_immutable(hit.value):
+                copy.value, copy.thaw, copy.kind = hit.value, None, KEPT
+                copy.size = weigh(hit.value)
+            tier.write((copy,))
+
+    def _age(self, entry: Entry) -> float:
+        return max(0.0, self._now() - entry.created)
+
+    def _drop_keys(self, keys: list[str]) -> None:
+        self._supersede(frozenset(keys).__contains__)
+        if self._memory_tier is not None:
+            self._memory_tier.remove(keys)
+
+    def _drop_all(self) -> None:
+        self._supersede(lambda _: True)
+        if self.memory is not None:
+            self.memory.forget_all()
+
+
+def _source(tier: Tier) -> Source:
+    return tier.name  # type: ignore[return-value]
+
+
+def _give_type(entry: Entry, plan: Plan) -> None:
+    """Tell bytes from a tier that knows no types what they are asked to be."""
+    if entry.thaw is None and entry.kind == PACKED:
+        entry.codec = plan.codec
+        entry.thaw = plan.codec.thaw_plain if entry.plain else plan.codec.thaw

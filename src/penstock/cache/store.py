@@ -1,0 +1,57 @@
+"""What the cache asks of a place that keeps entries.
+
+A store holds whole entries under their full keys, batch-first. It forgets what has expired and stays
+within its bound; freshness, tags and types are the cache's business. A failure of the place itself
+raises CacheUnavailable, which the cache survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
+
+
+class Store(Protocol):
+    """Keeps entries; what was set is got until it expires, is deleted, or makes room."""
+
+    name: str
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """The entries that are there."""
+
+    async def set_many(self, entries: Sequence[Entry]) -> None:
+        """Keep these, in the place of what was there under their keys."""
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        """Forget these; returns how many were there."""
+
+    async def clear(self, selection: Selection) -> int:
+        """Forget what the selection names; returns how many entries that were."""
+
+    async def scan(self, pattern: str, limit: int) -> list[EntryInfo]:
+        """At most `limit` entries whose keys match, in no order."""
+
+    async def stats(self) -> TierStats:
+        """Counters and sizes."""
+
+    async def sweep(self) -> int:
+        """Remove what has expired, in steps short enough for an event loop; returns how many."""
+
+    async def aclose(self) -> None:
+        """Write down what is pending and let go of files and connections."""
+
+
+@runtime_checkable
+class LocalStore(Protocol):
+    """A store of this machine, quick enough to be asked without waiting: synchronous callers can."""
+
+    def read(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """As `get_many`."""
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """As `set_many`."""
+
+    def remove(self, keys: Iterable[str]) -> int:
+        """As `delete`; may be asynchronous behind the scenes, but is visible to reads at once."""

@@ -1,0 +1,315 @@
+"""Reading through: what is not there is computed once, remembered and given to all who wait.
+
+The same promise three times, for callers on an event loop, callers without one, and many keys at once.
+Only computing lives here; what an entry is worth is `cascade.py`, who waits for whom `flight.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import structlog
+
+from penstock.cache.cascade import Cascade
+from penstock.cache.entry import Entry, Frozen, Hit, freeze
+from penstock.cache.flight import Flight, Flights, gone
+from penstock.cache.plan import Lifetimes, Plan
+from penstock.clock import Clock
+from penstock.errors import CacheError
+from penstock.hub.hub import Hub
+from penstock.observe.metrics import Counter
+
+log = structlog.get_logger("penstock.cache")
+
+ComputeMany = Callable[[list[str]], Awaitable[Sequence[Any]]]
+
+
+class ReadThrough:
+    """Answers from the tiers or by computing."""
+
+    def __init__(
+        self,
+        cascade: Cascade,
+        flights: Flights,
+        *,
+        hub: Hub,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        prefix: str,
+    ) -> None:
+        self._cascade = cascade
+        self._flights = flights
+        self._hub = hub
+        self._now = clock.now
+        self._lifetimes = lifetimes
+        self._prefix_length = len(prefix)
+        self._told: set[str] = set()
+        self.misses = Counter("penstock_cache_computations_total", ())
+        self.coalesced = Counter("penstock_cache_coalesced_total", ())
+        self.stale = Counter("penstock_cache_stale_total", ())
+        self.failed = Counter("penstock_cache_failed_total", ())
+
+    # --- on an event loop ----------------------------------------------------------------------
+
+    async def run(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> Hit:
+        """The answer for one key; raises what `compute` raises."""
+        hit = self._cascade.find(key, plan)
+        if hit is None and self._cascade.remote:
+            hit = await self._cascade.find_remote(key, plan)
+        if hit is not None:
+            if hit.stale:
+                self.stale.value += 1
+                self._refresh(key, compute, plan)
+            return hit
+        flight, leads = self._flights.join(key, asyncio.get_running_loop())
+        if leads:
+            self._flights.launch([flight], self._compute(flight, compute, plan))
+        try:
+            frozen = await self._flights.wait(flight)
+        except Exception:
+            return self._rescue(key, plan)
+        return self._landed(frozen, leads)
+
+    async def refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> Hit:
+        """Compute anew, whatever is there; joins a computation that is already on its way."""
+        self._cascade.catch_up()
+        flight, leads = self._flights.join(key, asyncio.get_running_loop())
+        if leads:
+            self._flights.launch([flight], self._compute(flight, compute, plan, look=False))
+        return self._landed(await self._flights.wait(flight), leads)
+
+    def _refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> None:
+        """Compute behind the caller's back; the flight keeps the error to itself."""
+        if self._flights.is_flying(key):
+            return
+        flight, leads = self._flights.join(key, asyncio.get_running_loop())
+        if leads:
+            self._flights.launch([flight], self._compute(flight, compute, plan, look=False))
+
+    async def _compute(
+        self,
+        flight: Flight,
+        compute: Callable[[], Awaitable[Any]],
+        plan: Plan,
+        *,
+        look: bool = True,
+    ) -> None:
+        """The body of the task that the flight stands for; ends the flight whatever happens."""
+        try:
+            hit = self._cascade.find_again(flight.key, plan) if look else None
+            if hit is not None:  # somebody landed between our look and our take-off
+                frozen = freeze(hit.value, plan.codec)
+            else:
+                self.misses.value += 1
+                sequence = self._hub.sequence()
+                frozen = freeze(await compute(), plan.codec)
+                await self._keep([(flight, frozen)], plan, sequence)
+        except BaseException as error:
+            self._crash([flight], error, plan)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._flights.leave(flight)
+            flight.land(frozen)
+
+    # --- without an event loop -------------------------------------------------------------------
+
+    def run_blocking(self, key: str, compute: Callable[[], Any], plan: Plan) -> Hit:
+        """As `run`; computes in the caller's thread, and lets other threads wait for it."""
+        hit = self._cascade.find(key, plan)
+        if hit is not None and not hit.stale:
+            return hit
+        if hit is not None:
+            self.stale.value += 1
+            if self._flights.is_flying(key):
+                return hit
+        try:
+            return self._compute_blocking(key, compute, plan, look=hit is None)
+        except Exception:
+            if hit is not None:
+                return hit
+            return self._rescue(key, plan)
+
+    def refresh_blocking(self, key: str, compute: Callable[[], Any], plan: Plan) -> Hit:
+        """As `refresh`, in the caller's thread."""
+        self._cascade.catch_up()
+        return self._compute_blocking(key, compute, plan, look=False)
+
+    def _compute_blocking(
+        self, key: str, compute: Callable[[], Any], plan: Plan, *, look: bool
+    ) -> Hit:
+        flight, leads = self._flights.join(key)
+        if not leads:
+            if flight.blocks():  # a task of the loop that this very thread would hold up
+                return Hit(compute(), "computed")
+            return self._landed(self._flights.wait_blocking(flight), leads)
+        try:
+            hit = self._cascade.find_again(key, plan) if look else None
+            if hit is not None:
+                frozen = freeze(hit.value, plan.codec)
+            else:
+                self.misses.value += 1
+                sequence = self._hub.sequence()
+                with self._flights.inside(flight):
+                    value = compute()
+                frozen = freeze(value, plan.codec)
+                self._keep_local([(flight, frozen)], plan, sequence)
+        except BaseException as error:
+            self._crash([flight], error, plan)
+            raise
+        self._flights.leave(flight)
+        flight.land(frozen)
+        return self._landed(frozen, leads)
+
+    # --- many keys at once -----------------------------------------------------------------------
+
+    async def run_many(self, keys: Sequence[str], compute: ComputeMany, plan: Plan) -> list[Hit]:
+        """Answers in the order of `keys`; `compute` gets the keys that nobody has or computes.
+
+        Its values are in the order of the keys it was given. An error of one computation reaches
+        those who waited for it.
+        """
+        hits = await self._cascade.find_many(keys, plan)
+        loop = asyncio.get_running_loop()
+        missing = [key for key in dict.fromkeys(keys) if key not in hits]
+        joined = {key: self._flights.join(key, loop) for key in missing}
+        mine = [flight for flight, leads in joined.values() if leads]
+        if mine:
+            self._flights.launch(mine, self._compute_many(mine, compute, plan))
+        for key, (flight, leads) in joined.items():
+            hits[key] = self._landed(await self._flights.wait(flight), leads)
+        stale = [key for key, hit in hits.items() if hit.stale and not self._flights.is_flying(key)]
+        self._refresh_many(stale, compute, plan)
+        return _in_order(keys, hits)
+
+    def _refresh_many(self, keys: Sequence[str], compute: ComputeMany, plan: Plan) -> None:
+        self.stale.value += len(keys)
+        loop = asyncio.get_running_loop()
+        joined = [self._flights.join(key, loop) for key in keys]
+        mine = [flight for flight, leads in joined if leads]
+        if mine:
+            self._flights.launch(mine, self._compute_many(mine, compute, plan))
+
+    async def _compute_many(self, flights: list[Flight], compute: ComputeMany, plan: Plan) -> None:
+        try:
+            self.misses.value += len(flights)
+            sequence = self._hub.sequence()
+            values = await compute([flight.key for flight in flights])
+            if len(values) != len(flights):
+                raise CacheError(
+                    f"{plan.label or 'the batch function'} returned {len(values)} results for "
+                    f"{len(flights)} items; it must return one for each, in order"
+                )
+            landed = [(f, freeze(v, plan.codec)) for f, v in zip(flights, values, strict=True)]
+            await self._keep(landed, plan, sequence)
+        except BaseException as error:
+            self._crash(flights, error, plan)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for flight, frozen in landed:
+                self._flights.leave(flight)
+                flight.land(frozen)
+
+    # --- endings -----------------------------------------------------------------------------------
+
+    def _landed(self, frozen: Frozen, leads: bool) -> Hit:  # noqa: FBT001
+        if leads:
+            return Hit(frozen.original, "computed")
+        self.coalesced.value += 1
+        return Hit(frozen.give(), "inflight")
+
+    def _rescue(self, key: str, plan: Plan) -> Hit:
+        """Within an except block: the last value there is, or the error that is being handled."""
+        hit = self._cascade.last_resort(key, plan) if plan.on_error == "stale" else None
+        if hit is None:
+            raise  # noqa: PLE0704 - the error of the except block this is called from
+        self.stale.value += 1
+        return hit
+
+    def _crash(self, flights: list[Flight], error: BaseException, plan: Plan) -> None:
+        self.failed.value += 1
+        log.debug("cache.computation_failed", function=plan.label, error=type(error).__name__)
+        for flight in flights:
+            self._flights.leave(flight)
+            flight.crash(gone(error))
+
+    async def _keep(
+        self, landed: Sequence[tuple[Flight, Frozen]], plan: Plan, sequence: int
+    ) -> None:
+        entries = self._keep_local(landed, plan, sequence)
+        if entries and self._cascade.remote:
+            await self._cascade.keep_remote(entries, plan)
+
+    def _keep_local(
+        self, landed: Sequence[tuple[Flight, Frozen]], plan: Plan, sequence: int
+    ) -> list[Entry]:
+        self._cascade.catch_up()  # so that a key deleted elsewhere meanwhile is not brought back
+        entries = [
+            entry
+            for flight, frozen in landed
+            if not flight.superseded and (entry := self.entry(flight.key, frozen, plan, sequence))
+        ]
+        if entries:
+            self._cascade.keep(entries, plan)
+        return entries
+
+    def entry(self, key: str, frozen: Frozen, plan: Plan, sequence: int) -> Entry | None:
+        """What to remember, or None when the plan or the value says not to."""
+        if frozen.reason is not None:
+            self._tell(plan.label or key, frozen.reason)
+        value = frozen.original
+        if not frozen.storable or (plan.cache_if is not None and not plan.cache_if(value)):
+            return None
+        namespace = key[self._prefix_length :].partition(":")[0]
+        ttl = self._lifetimes.ttl_for(value, plan, namespace)
+        if not ttl > 0:
+            return None
+        now = self._now()
+        ttl -= ttl * plan.jitter * random.random()
+        longest = now + self._lifetimes.longest(namespace)
+        stale_until = min(now + ttl + plan.stale, longest)
+        return Entry(
+            key=key,
+            value=frozen.value,
+            thaw=frozen.thaw,
+            kind=frozen.kind,
+            size=frozen.size,
+            created=now,
+            fresh_until=now + ttl,
+            stale_until=max(now + ttl, stale_until),
+            expires=longest if plan.on_error == "stale" else max(now + ttl, stale_until),
+            sequence=sequence,
+            tags=plan.tags,
+            plain=frozen.plain,
+            codec=plan.codec,
+        )
+
+    def _tell(self, label: str, reason: str) -> None:
+        """Say once per function why its values stay in this process."""
+        if label not in self._told and len(self._told) < 1000:
+            self._told.add(label)
+            log.warning("cache.memory_only", function=label, reason=reason)
+
+
+def _in_order(keys: Sequence[str], hits: dict[str, Hit]) -> list[Hit]:
+    """One hit per key; a key that is asked for twice gets its value twice, not shared."""
+    given: set[str] = set()
+    answers = []
+    for key in keys:
+        hit = hits[key]
+        answers.append(hit if key not in given else _apart(hit))
+        given.add(key)
+    return answers
+
+
+def _apart(hit: Hit) -> Hit:
+    import copy
+
+    try:
+        return Hit(copy.deepcopy(hit.value), hit.source, hit.age, hit.stale)
+    except Exception:  # what cannot be copied is shared
+        return hit

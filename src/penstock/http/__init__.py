@@ -1,0 +1,1 @@
+"""Pure ASGI middleware: request ids, timing, problem documents, body limits. No framework."""

@@ -1,0 +1,66 @@
+"""Gives every request an id, keeps the trace it belongs to, and starts the notes about it.
+
+The id is in `scope["penstock"]`, in the context variable that every log line reads, and in the
+`X-Request-ID` header of every response, errors included. Outermost of the middleware.
+"""
+
+from __future__ import annotations
+
+import re
+from random import getrandbits
+from typing import Any
+
+from penstock.clock import Clock, SystemClock
+from penstock.http.asgi import ASGIApp, Message, Receive, Scope, Send, fresh_notes
+from penstock.observe.logging import request_id, trace_id
+
+_ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# W3C Trace Context, section 3.2: version ff and all-zero ids are invalid.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+
+class RequestId:
+    """ASGI middleware: takes a valid `X-Request-ID` over, else makes a short id in order of time.
+
+    Puts the notes of the request there, `scope["penstock"]`: see `asgi.fresh_notes`.
+    """
+
+    def __init__(self, app: ASGIApp, *, clock: Clock | None = None) -> None:
+        self.app = app
+        self._now = (clock or SystemClock()).now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id")
+        if given is None or not _ACCEPTED.fullmatch(given):
+            given = b"%x-%010x" % (int(self._now() * 1000), getrandbits(40))
+        name = given.decode("ascii")
+        trace = _trace(headers)
+        scope["penstock"] = fresh_notes(request_id=name, trace_id=trace, headers=headers)
+        header = (b"x-request-id", given)
+
+        def send_named(message: Message) -> Any:
+            if message["type"] == "http.response.start":
+                # Copied, since an endpoint may send the same constant message every time.
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            return send(message)
+
+        named = request_id.set(name)
+        traced = trace_id.set(trace) if trace is not None else None
+        try:
+            await self.app(scope, receive, send_named)
+        finally:
+            request_id.reset(named)
+            if traced is not None:
+                trace_id.reset(traced)
+
+
+def _trace(headers: dict[bytes, bytes]) -> str | None:
+    given = headers.get(b"traceparent")
+    parsed = _TRACEPARENT.fullmatch(given) if given is not None else None
+    return parsed[1].decode("ascii") if parsed is not None else None

@@ -1,0 +1,309 @@
+"""Any endpoint that speaks OpenAI's protocol, through the official SDK.
+
+Two ways of asking: its moderation endpoint (`ModerationsProvider`), or a chat model that is given
+a prompt and answers in strict JSON (`ChatProvider`). A call is repeated, once, only where an answer
+came but cannot be read. Retries after failures, breaker and fallback are `resilience.py`.
+
+The SDK costs most of a second to import: `factory.py` imports this module on the first call, in a
+thread. Answers are decoded here and not by the SDK, which hands on whatever shape arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+import openai
+
+from penstock.clock import Clock
+from penstock.errors import (
+    ProviderError,
+    ProviderGarbage,
+    ProviderRefused,
+    ProviderThrottled,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from penstock.observe.metrics import Metrics
+from penstock.providers.provider import CATEGORIES, Prompt, Scores
+from penstock.providers.terms import Prices, Timeouts
+
+_MAX_ANSWER_TOKENS = 700  # 14 scores, a rationale and a handful of spans fit into 400
+_ERROR_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class ChatProvider:
+    """A chat model that is told the policy and answers in JSON."""
+
+    def __init__(self, endpoint: Endpoint, *, model: str, prompt: Prompt) -> None:
+        self.name = endpoint.name
+        self.models = {model: prompt.version}
+        self._endpoint = endpoint
+        self._model = model
+        self._prompt = prompt
+        # OpenAI's newer models refuse the name that everyone else's servers know.
+        official = endpoint.name == "api.openai.com"
+        limit = "max_completion_tokens" if official else "max_tokens"
+        schema = {"name": "moderation", "strict": True, "schema": dict(prompt.schema)}
+        self._options: dict[str, Any] = {
+            "model": model,
+            "temperature": 0,
+            limit: _MAX_ANSWER_TOKENS,
+            "response_format": {"type": "json_schema", "json_schema": schema},
+        }
+
+    async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
+        create = self._endpoint.client.chat.completions.with_raw_response.create
+
+        def ask() -> Awaitable[_RawAnswer]:
+            messages = cast(Any, self._prompt.messages(_encodable(text)))
+            return create(messages=messages, **self._options)
+
+        def read(data: bytes, spent: _Spent) -> Scores:
+            return self._read(data, spent, text)
+
+        return await self._endpoint.call(ask, read=read, deadline=deadline)
+
+    async def aclose(self) -> None:
+        await self._endpoint.client.close()
+
+    def _read(self, data: bytes, spent: _Spent, text: str) -> Scores:
+        answer = _decode(data, _Completion)
+        spent.add(answer.usage)
+        if len(answer.choices) != 1:
+            raise ProviderGarbage(f"{self.name} sent {len(answer.choices)} answers for one text")
+        choice = answer.choices[0]
+        if choice.message.refusal or choice.finish_reason == "content_filter":
+            raise ProviderRefused(f"the model at {self.name} declines to judge the text")
+        scores = self._prompt.read(choice.message.content or "", text=text)
+        models = {answer.model or self._model: self._prompt.version}
+        return msgspec.structs.replace(scores, models=models)
+
+
+class ModerationsProvider:
+    """The moderation endpoint: no prompt, no price at OpenAI, no profanity and no reasons."""
+
+    def __init__(self, endpoint: Endpoint, *, model: str) -> None:
+        self.name = endpoint.name
+        self.models = {model: "moderations"}
+        self._endpoint = endpoint
+        self._model = model
+
+    async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
+        create = self._endpoint.client.moderations.with_raw_response.create
+
+        def ask() -> Awaitable[_RawAnswer]:
+            return create(model=self._model, input=_encodable(text))
+
+        return await self._endpoint.call(ask, read=self._read, deadline=deadline)
+
+    async def aclose(self) -> None:
+        await self._endpoint.client.close()
+
+    def _read(self, data: bytes, spent: _Spent) -> Scores:
+        answer = _decode(data, _Moderations)
+        spent.add(answer.usage)
+        if len(answer.results) != 1:
+            raise ProviderGarbage(f"{self.name} sent {len(answer.results)} results for one text")
+        given = answer.results[0].category_scores
+        scores = {name: score for name in CATEGORIES if (score := given.get(name)) is not None}
+        if not scores:
+            raise ProviderGarbage(f"{self.name} sent no score of a known category")
+        return Scores(scores=scores, models={answer.model or self._model: "moderations"})
+
+
+class Endpoint:
+    """One address and its key: calls, their time-outs, errors and costs."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None,
+        clock: Clock,
+        timeouts: Timeouts,
+        prices: Prices,
+        metrics: Metrics,
+    ) -> None:
+        self.name = urlsplit(url).netloc
+        self._key = key
+        self._clock = clock
+        self._total = timeouts.total
+        self._prices = prices
+        self._metrics = metrics
+        self.client = openai.AsyncOpenAI(
+            base_url=url,
+            api_key=key or "none",  # the SDK insists on one, servers at home do not
+            max_retries=0,
+            timeout=openai.Timeout(timeouts.total, connect=timeouts.connect, read=timeouts.read),
+        )
+
+    async def call(
+        self,
+        ask: Callable[[], Awaitable[_RawAnswer]],
+        *,
+        read: Callable[[bytes, _Spent], Scores],
+        deadline: float | None,
+    ) -> Scores:
+        """Ask and read the answer; once more if it cannot be read. Seconds, as everywhere."""
+        within = self._total if deadline is None else min(deadline, self._total)
+        spent = _Spent()
+        try:
+            async with asyncio.timeout(within):
+                try:
+                    scores = read(await self._answer(ask), spent)
+                except ProviderGarbage:
+                    scores = read(await self._answer(ask), spent)
+        except TimeoutError as error:
+            raise ProviderTimeout(f"{self.name} did not answer within {within:.3g} s") from error
+        finally:
+            cost = self._account(spent)
+        return msgspec.structs.replace(
+            scores,
+            tokens_in=spent.tokens_in,
+            tokens_out=spent.tokens_out,
+            cost_micros=cost,
+            currency=self._prices.currency,
+            provider=self.name,
+        )
+
+    async def _answer(self, ask: Callable[[], Awaitable[_RawAnswer]]) -> bytes:
+        try:
+            return (await ask()).content
+        except openai.APIStatusError as error:
+            raise self._from_status(error) from self._scrubbed(error)
+        except openai.APIConnectionError as error:
+            raise self._from_connection(error) from error
+        except openai.OpenAIError as error:
+            detail = f"the SDK cannot read the answer of {self.name}"
+            raise ProviderGarbage(detail) from self._scrubbed(error)
+
+    def _from_status(self, error: openai.APIStatusError) -> ProviderError:
+        status = error.status_code
+        # The message may repeat the key or the text; the code is one of the provider's words.
+        code = error.code if error.code and _ERROR_CODE.fullmatch(error.code) else ""
+        if self._key and self._key in code:
+            code = ""
+        detail = f"{self.name} answered {status}{code and f' ({code})'}"
+        after = _retry_after(error.response.headers, now=self._clock.now())
+        if status == 429:
+            return ProviderThrottled(detail, retry_after=after)
+        if status in (408, 504):
+            return ProviderTimeout(detail, retry_after=after)
+        if status >= 500:
+            return ProviderUnavailable(detail, retry_after=after)
+        return ProviderRefused(f"{detail}: check the key, the model name and the address")
+
+    def _from_connection(self, error: openai.APIConnectionError) -> ProviderError:
+        reason = type(error.__cause__).__name__ if error.__cause__ else "no connection"
+        if isinstance(error, openai.APITimeoutError) and reason != "ConnectTimeout":
+            return ProviderTimeout(f"{self.name} kept silent for too long ({reason})")
+        return ProviderUnavailable(f"{self.name} cannot be reached ({reason})")
+
+    def _scrubbed(self, error: openai.OpenAIError) -> openai.OpenAIError:
+        """Take the key out of a foreign error: as the cause of ours it comes into the logs."""
+        if self._key and self._key in str(error):
+            error.args = ("(the message repeats the API key and is left out)",)
+            if isinstance(error, openai.APIError):
+                error.message = error.args[0]
+                error.body = None
+        return error
+
+    def _account(self, spent: _Spent) -> int:
+        """Count what was spent, on unreadable answers too; returns micro-units of money."""
+        cost = self._prices.of(spent.tokens_in, spent.tokens_out)
+        tokens = "penstock_provider_tokens_total"
+        self._metrics.count(tokens, spent.tokens_in, provider=self.name, direction="in")
+        self._metrics.count(tokens, spent.tokens_out, provider=self.name, direction="out")
+        self._metrics.count("penstock_provider_cost_micros_total", cost, provider=self.name)
+        return cost
+
+
+class _RawAnswer(Protocol):
+    """What the SDK returns where it does not decode."""
+
+    @property
+    def content(self) -> bytes: ...
+
+
+@dataclass
+class _Spent:
+    """The tokens of one or two answers."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, usage: _Usage | None) -> None:
+        if usage is not None:
+            self.tokens_in += usage.prompt_tokens
+            self.tokens_out += usage.completion_tokens
+
+
+_Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Result(msgspec.Struct):
+    category_scores: dict[str, _Probability | None]
+
+
+class _Moderations(msgspec.Struct):
+    results: list[_Result]
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+def _decode(data: bytes, kind: type[_Struct]) -> _Struct:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProviderGarbage("the provider's answer is not the JSON that was asked for") from error
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which no HTTP body can carry, replaced one for one."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds from `retry-after-ms` (OpenAI's), or Retry-After, a number or a date (RFC 9110)."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" not in headers:
+            return None
+        value = headers["retry-after"]
+        if value.replace(".", "", 1).isdigit():
+            return float(value)
+        return max(0.0, parsedate_to_datetime(value).replace(tzinfo=UTC).timestamp() - now)
+    except ValueError:
+        return None  # unreadable: as if it were not there

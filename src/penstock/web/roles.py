@@ -1,0 +1,45 @@
+"""Which role a route asks for, as a FastAPI dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from penstock.errors import Forbidden, Unauthorized
+from penstock.web.principal import Principal, Role
+
+
+def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
+    """Return a dependency that gives the Principal when it has `role` or a stronger one.
+
+        @router.delete("/v1/cache")
+        async def clear(asker: Annotated[Principal, Depends(require("admin"))]) -> Cleared: ...
+
+    Raises Unauthorized without a principal and Forbidden with a weaker one. It is async so that
+    FastAPI calls it in place, not in a thread.
+    """
+
+    async def principal(request: Request) -> Principal:
+        notes = request.scope.get("penstock") or {}
+        asker: Principal | None = notes.get("principal")
+        if asker is None:
+            raise Unauthorized()
+        if not asker.may(role):
+            raise Forbidden(f"this needs the role {role}; the key has the role {asker.role}")
+        return asker
+
+    return principal
+
+
+async def _anyone(request: Request) -> Principal | None:
+    asker: Principal | None = (request.scope.get("penstock") or {}).get("principal")
+    return asker
+
+
+Viewer = Annotated[Principal, Depends(require("viewer"))]
+Operator = Annotated[Principal, Depends(require("operator"))]
+Admin = Annotated[Principal, Depends(require("admin"))]
+MaybeViewer = Annotated[Principal | None, Depends(_anyone)]
+"""Public routes that tell more to holders of a key."""
