@@ -21,12 +21,68 @@ from penstock.settings import Settings
 
 CLAIM = "The whole path without a paid call: p50 <= 1 ms for a short text, <= 2 ms at 1 kB"
 TEXTS = 400
-WORDS = (
-    "the parcel arrived late again and nobody answers my question about the refund please look "
-    "into it because customers wait for weeks while support says everything is fine although it "
-    "clearly is not we love your product but this update broke search filters and dark mode on "
-    "older phones thanks for fixing quickly great team regards morning evening screen battery"
-).split()
+WORDS = [
+    "the",
+    "parcel",
+    "arrived",
+    "late",
+    "again",
+    "and",
+    "nobody",
+    "answers",
+    "my",
+    "question",
+    "about",
+    "the",
+    "refund",
+    "please",
+    "look",
+    "into",
+    "it",
+    "because",
+    "customers",
+    "wait",
+    "for",
+    "weeks",
+    "while",
+    "support",
+    "says",
+    "everything",
+    "is",
+    "fine",
+    "although",
+    "it",
+    "clearly",
+    "is",
+    "not",
+    "we",
+    "love",
+    "your",
+    "product",
+    "but",
+    "this",
+    "update",
+    "broke",
+    "search",
+    "filters",
+    "and",
+    "dark",
+    "mode",
+    "on",
+    "older",
+    "phones",
+    "thanks",
+    "for",
+    "fixing",
+    "quickly",
+    "great",
+    "team",
+    "regards",
+    "morning",
+    "evening",
+    "screen",
+    "battery",
+]
 
 
 def run(rounds: int = 9) -> Report:

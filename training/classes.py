@@ -64,7 +64,7 @@ CLASSES: dict[str, str] = {
     "DIE": "die dies died dying dead death deaths deceased grave graves coffin funeral corpse buried bury",
     "FEAR": "afraid regret watch careful warning warned warn sorry tonight tomorrow soon coming find know where live lives "
     "address door house home school work car alone safe hide run waiting outside family kids children mother wife",
-    "SELFHARM": "suicide suicidal overdose overdosed overdosing od self-harm selfharm cutting cut cuts wrist wrists pills "
+    "SELFHARM": "suicide suicidal overdose overdosed overdosing od selfharm cutting cut cuts wrist wrists pills "
     "pill unalive kms disappear vanish jump bridge ledge noose razor scars scar starve starving purge purging anorexia "
     "bulimia ana mia thinspo hopeless worthless burden numb goodbye note tired end ending paracetamol tylenol",
     "SEX": "sex sexual sexy porn porno pornography nude nudes naked erotic erotica orgasm orgasms orgasmed horny aroused "
@@ -85,7 +85,7 @@ CLASSES: dict[str, str] = {
     "pathetic clown clowns joke imbecile imbeciles dunce dimwit halfwit nitwit numpty ugly fat hideous repulsive gross "
     "disgusting worthless useless coward cowards cowardly liar liars fraud trash garbage scum scumbag filth waste creep "
     "creepy weirdo freak freaks jerk jerks snake pig pigs cow donkey goblin troll trolls hag witch brainless clueless "
-    "spineless talentless incompetent ignorant illiterate failure embarrassment disgrace laughing-stock deluded "
+    "spineless talentless incompetent ignorant illiterate failure embarrassment disgrace deluded "
     "delusional pathological psycho lunatic simpleton airhead bonehead thick dense dim slow lazy smelly stink stinks "
     "stinking bald nobody nonce hypocrite sheep parasite leech brat crybaby snowflake vile toxic toad rat slob muppet",
     "VERMIN": "vermin cockroach cockroaches roach roaches rats lice fleas maggots insects pest pests plague disease "
@@ -108,7 +108,7 @@ CLASSES: dict[str, str] = {
     "jihad jihadi bombers violent dangerous threat",
     "DEGRADE": "whore whores slut sluts slutty hoe hoes thot thots skank skanks tramp bimbo bimbos gold digger diggers "
     "femoid femoids foid foids roastie roasties cunt feminazi feminazis simp simps cuck cucks broad broads chick chicks",
-    "HATE": "hate hates hated hating despise despises despised detest loathe loathing can't-stand disgust disgusts "
+    "HATE": "hate hates hated hating despise despises despised detest loathe loathing disgust disgusts "
     "disgusted sick sickening sickens",
     "LOVE": "love loves loved loving thank thanks grateful welcome proud pride respect respects respected support supports "
     "supported friend friends friendly kind kindness beautiful wonderful amazing lovely brilliant helpful happy "

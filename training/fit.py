@@ -25,7 +25,9 @@ CLIP = 0.9995
 COST = {head: 1.0 for head in HEADS}  # C of the logistic regression, chosen on dev
 BALANCE = 0.15  # positives of a head weigh at least this share of its negatives ...
 LARGEST_BALANCE = 20.0  # ... unless each would have to count more than so many times
-CALIBRATION_SHARE = 0.25  # positives' share of the weight in calibration: the traffic we expect to be asked about
+CALIBRATION_SHARE = (
+    0.25  # positives' share of the weight in calibration: the traffic we expect to be asked about
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,7 +87,9 @@ def drop_doubtful(values: Any, rows: Sequence[Row]) -> int:
 DOUBTFUL = {head: 2.0 for head in HEADS}
 
 
-def train(rows: Sequence[Row], *, keep: int = KEEP) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def train(
+    rows: Sequence[Row], *, keep: int = KEEP
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Arrays and meta of a model file (without licences and inputs, which the caller knows)."""
     fold = fold_classes()
     reader = FeatureReader({word: name for name, words in fold.items() for word in words})
@@ -100,7 +104,9 @@ def train(rows: Sequence[Row], *, keep: int = KEEP) -> tuple[dict[str, npt.NDArr
     weights, bias = fit_all(small, rows)  # again on the kept ones: wins back what pruning lost
     served, scale = quantise.to_int8(weights * factor[chosen][:, None], clip=CLIP)
     length = (features.lengths + matrix.LENGTH_ADD) ** -matrix.LENGTH_POWER
-    scores = (features.counts[:, chosen] @ served.astype(np.float64)) * scale * length[:, None] + bias
+    scores = (features.counts[:, chosen] @ served.astype(np.float64)) * scale * length[
+        :, None
+    ] + bias
     slope, offset = calibrate(scores, rows)
     arrays = {
         "hashes": features.hashes[chosen], "weights": served, "scale": scale,

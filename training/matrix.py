@@ -14,7 +14,15 @@ from penstock.models.features import KINDS, FeatureReader, mix, tokens_of
 from training.sources import Row
 
 LENGTH_ADD, LENGTH_POWER = 4.0, 0.5
-KIND_WEIGHT = {"word": 1.0, "class": 1.0, "chars": 0.5, "bigram": 1.0, "folded": 1.0, "skip": 0.7, "triple": 1.0}
+KIND_WEIGHT = {
+    "word": 1.0,
+    "class": 1.0,
+    "chars": 0.5,
+    "bigram": 1.0,
+    "folded": 1.0,
+    "skip": 0.7,
+    "triple": 1.0,
+}
 
 
 @dataclass(slots=True)
@@ -27,7 +35,9 @@ class Features:
     lengths: npt.NDArray[np.float64]
 
 
-def read(rows: Sequence[Row], reader: FeatureReader, *, fitted: npt.NDArray[np.bool_], minimum: int) -> Features:
+def read(
+    rows: Sequence[Row], reader: FeatureReader, *, fitted: npt.NDArray[np.bool_], minimum: int
+) -> Features:
     """Count the features of every row; only those of at least `minimum` rows for fitting become columns."""
     hashes, kinds, owners, lengths = [], [], [], []
     for n, row in enumerate(rows):
@@ -51,7 +61,9 @@ def read(rows: Sequence[Row], reader: FeatureReader, *, fitted: npt.NDArray[np.b
     )
 
 
-def weigh(features: Features, *, fitted: npt.NDArray[np.bool_]) -> tuple[Any, npt.NDArray[np.float64]]:
+def weigh(
+    features: Features, *, fitted: npt.NDArray[np.bool_]
+) -> tuple[Any, npt.NDArray[np.float64]]:
     """Scale counts for fitting; also gives the factor of each column, which ends up inside its weights."""
     frequency = np.asarray((features.counts[fitted] > 0).sum(axis=0)).ravel()
     rarity = np.log((1 + fitted.sum()) / (1 + frequency)) + 1

@@ -34,7 +34,9 @@ def choose(hashes: npt.NDArray[np.uint32], weights: Floats, *, keep: int) -> npt
 
 def to_int8(weights: Floats, *, clip: float = 1.0) -> tuple[npt.NDArray[np.int8], Floats]:
     """Weights as int8 and the scale of each head; `clip` < 1 cuts the largest to give the small ones more steps."""
-    largest = np.quantile(np.abs(weights), clip, axis=0) if clip < 1 else np.abs(weights).max(axis=0)
+    largest = (
+        np.quantile(np.abs(weights), clip, axis=0) if clip < 1 else np.abs(weights).max(axis=0)
+    )
     scale = np.maximum(largest, 1e-12) / 127
     return np.clip(np.rint(weights / scale), -127, 127).astype(np.int8), scale
 

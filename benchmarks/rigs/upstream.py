@@ -50,7 +50,9 @@ WORDS: dict[str, dict[str, float]] = {
 }
 QUIET = 0.01  # the score of a category that no word speaks for
 
-Kind = Literal["answer", "status", "garbage", "schema", "drip", "cut", "hang", "reply", "decline"]
+Kind = Literal[
+    "answer", "status", "garbage", "schema", "drip", "cut", "hang", "reply", "decline", "raw"
+]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -64,6 +66,7 @@ class Turn:
     headers: tuple[tuple[str, str], ...] = ()
     pause: float = 0.0
     text: str = ""
+    code: str = "scripted"
 
 
 @dataclass
@@ -86,9 +89,9 @@ def throttled(retry_after: float | str | None = None) -> Turn:
     return Turn("status", status=429, headers=headers)
 
 
-def failing(status: int = 500, text: str = "") -> Turn:
+def failing(status: int = 500, text: str = "", code: str = "scripted") -> Turn:
     """An error status with OpenAI's error object; `text` becomes its message."""
-    return Turn("status", status=status, text=text)
+    return Turn("status", status=status, text=text, code=code)
 
 
 def garbage() -> Turn:
@@ -121,6 +124,11 @@ def reply(text: str) -> Turn:
     return Turn("reply", text=text)
 
 
+def sending(body: str, *, headers: tuple[tuple[str, str], ...] = ()) -> Turn:
+    """Status 200 and this body."""
+    return Turn("raw", text=body, headers=headers)
+
+
 def declining() -> Turn:
     """A chat completion in which the model refuses."""
     return Turn("decline", text="I cannot help with that.")
@@ -145,7 +153,11 @@ class Upstream:
         self._open = 0
         self._ready = threading.Event()
         self._leave: asyncio.Event | None = None
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        # The protocol is named so that asyncio sets TCP_NODELAY on what is accepted: without it,
+        # an answer in two writes takes 40 ms.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(2048)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
         # No log_config and no level: they would change the logging of the process.
@@ -227,7 +239,7 @@ class Upstream:
             await self._unless_left(asyncio.sleep(self._random.uniform(*self.latency)), receive)
         match turn.kind:
             case "status":
-                error = {"message": turn.text, "type": "rig", "param": None, "code": "scripted"}
+                error = {"message": turn.text, "type": "rig", "param": None, "code": turn.code}
                 await _respond(send, {"error": error}, status=turn.status, headers=turn.headers)
             case "garbage":
                 await _respond(send, b"\xff{not json")
@@ -244,6 +256,8 @@ class Upstream:
                 await self._unless_left(asyncio.sleep(3600), receive)
             case "reply":
                 await _respond(send, _completion(call, turn.text))
+            case "raw":
+                await _respond(send, turn.text.encode(), headers=turn.headers)
             case "decline":
                 await _respond(send, _completion(call, None, refusal=turn.text))
             case "answer" if call.path in ("/v1/moderations", "/v1/chat/completions"):

@@ -41,7 +41,8 @@ class Packed(NamedTuple):
 def encode(value: object, *, type: Any = Any, compress_from: int | None = None) -> bytes:
     """Give the sealed bytes of `value`.
 
-    Raises UnencodableValue when it would not read back the same. `compress_from` is the size in bytes from which zstd is tried; None never tries.
+    Raises UnencodableValue when it would not read back the same. `compress_from` is the size in
+    bytes from which zstd is tried; None never tries.
     """
     packed = Codec(type).pack(value)
     return seal(packed.body, plain=packed.plain, compress_from=compress_from)
@@ -154,16 +155,16 @@ def identical(a: Any, b: Any) -> bool:
         return False
     match a:
         case float():
-            return a == b or (math.isnan(a) and math.isnan(b))
+            return bool(a == b) or (math.isnan(a) and math.isnan(b))
         case datetime():
-            return a == b and a.tzinfo == b.tzinfo
+            return bool(a == b) and a.tzinfo == b.tzinfo
         case list() | tuple():
             return len(a) == len(b) and all(map(identical, a, b))
         case dict():
             return len(a) == len(b) and all(map(identical, a.items(), b.items()))
         case set() | frozenset():
             # Equal members may differ in type (1 and True), so the types are compared beside them.
-            return a == b and _kinds(a) == _kinds(b)
+            return bool(a == b) and _kinds(a) == _kinds(b)
     names = _fields(a)
     if names is not None:
         return all(identical(getattr(a, name), getattr(b, name)) for name in names)

@@ -49,6 +49,15 @@ def test_a_new_database_is_at_the_newest_revision_with_every_table(tmp_path: Pat
     assert differences(location.path) == []
 
 
+def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    location = Location(tmp_path / "folder" / "new.db")
+
+    migrate.upgrade(location.url)
+
+    assert location.path.stat().st_mode & 0o077 == 0
+    assert location.path.parent.stat().st_mode & 0o077 == 0
+
+
 def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     location = Location(tmp_path / "new.db")
     migrate.upgrade(location.url)

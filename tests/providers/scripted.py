@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -76,6 +77,6 @@ class PlainPrompt:
 
     def read(self, answer: str, *, text: str) -> Scores:
         try:
-            return Scores(scores=msgspec.json.decode(answer, type=dict[str, object])["scores"])
+            return Scores(scores=msgspec.json.decode(answer, type=dict[str, Any])["scores"])
         except (msgspec.DecodeError, KeyError) as error:
             raise ProviderGarbage from error

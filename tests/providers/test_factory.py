@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ from benchmarks.rigs.upstream import Upstream, failing
 from penstock.clock import ManualClock
 from penstock.errors import ConfigurationError
 from penstock.providers.factory import open_provider
-from tests.providers.scripted import KEY, PlainPrompt
+from penstock.providers.local import LocalProvider
+from tests.providers.scripted import KEY, PlainPrompt, SkippingClock
 
 
 def open_(urls: str | list[str], **options: object) -> object:
@@ -65,6 +67,42 @@ async def test_each_host_gets_its_own_key_and_model(upstream: Upstream) -> None:
         for rig, key, model in ((upstream, "one", "large"), (other, "two", "m")):
             assert rig.seen[0].headers["authorization"] == f"Bearer {key}"
             assert rig.seen[0].body["model"] == model
+
+
+async def test_the_local_model_answers_when_the_upstream_cannot(upstream: Upstream) -> None:
+    upstream.always(failing(500))
+    urls = [upstream.url, "local://"]
+    provider = open_provider(
+        urls, clock=SkippingClock(), key=KEY, model="stub", prompt=PlainPrompt()
+    )
+
+    scores = await provider.moderate("You are an idiot.")
+    await provider.aclose()
+
+    assert scores.provider == "local"
+    assert scores.scores["harassment"] > 0.5
+    assert upstream.calls == 3
+
+
+async def test_the_local_model_alone_is_not_wrapped() -> None:
+    assert isinstance(open_("local://"), LocalProvider)
+
+
+async def test_first_calls_at_once_open_one_client(upstream: Upstream) -> None:
+    provider = open_provider(upstream.url, clock=ManualClock(), model="stub", prompt=PlainPrompt())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(provider.moderate("text"))
+    await provider.aclose()
+
+    assert upstream.calls == 10
+
+
+async def test_closing_what_was_never_called_is_fine() -> None:
+    provider = open_provider("https://host/v1?api=moderations", clock=ManualClock())
+
+    await provider.aclose()
 
 
 @pytest.mark.parametrize(

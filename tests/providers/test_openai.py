@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import socket
 import traceback
+from typing import NoReturn
 
+import openai
 import pytest
 
 from benchmarks.rigs.upstream import (
@@ -15,6 +17,7 @@ from benchmarks.rigs.upstream import (
     garbage,
     hang,
     reply,
+    sending,
     throttled,
     tokens_of,
     wrong_schema,
@@ -28,6 +31,8 @@ from penstock.errors import (
     ProviderUnavailable,
 )
 from penstock.observe.metrics import Metrics
+from penstock.providers.openai import ChatProvider
+from penstock.providers.provider import Scores
 from penstock.providers.terms import Prices, Timeouts
 from tests.providers.scripted import KEY, Open
 
@@ -73,6 +78,34 @@ async def test_an_unreadable_answer_is_asked_for_once_more_and_then_an_error(
     assert upstream.calls == 2
 
 
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("chat", '{"choices": []}'),
+        ("moderations", '{"results": []}'),
+        ("moderations", '{"results": [{"category_scores": {"rudeness": 0.5}}]}'),
+        ("moderations", '{"results": [{"category_scores": {"hate": 1.5}}]}'),
+        ("moderations", '{"results": [{"category_scores": {"hate": null}}]}'),
+    ],
+)
+async def test_an_answer_without_scores_is_no_answer(
+    api: str, body: str, remote: Open, upstream: Upstream
+) -> None:
+    upstream.always(sending(body))
+
+    with pytest.raises(ProviderGarbage):
+        await remote(api).moderate("text")
+
+
+async def test_a_body_that_is_not_packed_as_it_says_is_unavailable(
+    remote: Open, upstream: Upstream
+) -> None:
+    upstream.script([sending("{}", headers=(("content-encoding", "gzip"),))])
+
+    with pytest.raises(ProviderUnavailable):
+        await remote().moderate("text")
+
+
 async def test_a_second_answer_that_is_readable_counts(remote: Open, upstream: Upstream) -> None:
     upstream.script([reply("I would rather not say.")])
 
@@ -95,14 +128,13 @@ async def test_a_second_answer_that_is_readable_counts(remote: Open, upstream: U
         (504, ProviderTimeout),
     ],
 )
-@APIS
 async def test_an_error_status_becomes_our_error_after_one_call(
-    api: str, status: int, expected: type[ProviderError], remote: Open, upstream: Upstream
+    status: int, expected: type[ProviderError], remote: Open, upstream: Upstream
 ) -> None:
     upstream.always(failing(status))
 
     with pytest.raises(expected, match=f"answered {status} \\(scripted\\)"):
-        await remote(api).moderate("text")
+        await remote().moderate("text")
 
     assert upstream.calls == 1
 
@@ -127,6 +159,15 @@ async def test_retry_after_is_read_as_seconds_or_date(
         await remote().moderate("text")
 
     assert caught.value.retry_after == seconds
+
+
+async def test_openais_own_header_is_finer(remote: Open, upstream: Upstream) -> None:
+    upstream.script([Turn("status", status=429, headers=(("retry-after-ms", "1500"),))])
+
+    with pytest.raises(ProviderThrottled) as caught:
+        await remote().moderate("text")
+
+    assert caught.value.retry_after == 1.5
 
 
 async def test_a_silent_upstream_ends_at_the_read_timeout(remote: Open, upstream: Upstream) -> None:
@@ -184,7 +225,7 @@ async def test_a_model_that_declines_is_no_verdict(remote: Open, upstream: Upstr
 async def test_the_key_is_in_no_error_even_if_the_upstream_repeats_it(
     status: int, remote: Open, upstream: Upstream
 ) -> None:
-    upstream.script([failing(status, text=f"Incorrect API key provided: {KEY}")])
+    upstream.script([failing(status, text=f"Incorrect API key provided: {KEY}", code=KEY)])
 
     with pytest.raises(ProviderError) as caught:
         await remote().moderate("text")
@@ -192,6 +233,19 @@ async def test_the_key_is_in_no_error_even_if_the_upstream_repeats_it(
     assert upstream.seen[0].headers["authorization"] == f"Bearer {KEY}"
     assert KEY not in "".join(traceback.format_exception(caught.value))
     assert KEY not in repr(caught.value.__cause__)
+
+
+async def test_any_other_error_of_the_sdk_is_ours_and_keeps_the_secret(remote: Open) -> None:
+    async def ask() -> NoReturn:
+        raise openai.OpenAIError(f"unexpected, with {KEY}")
+
+    provider = remote()
+    assert isinstance(provider, ChatProvider)
+
+    with pytest.raises(ProviderGarbage) as caught:
+        await provider.endpoint.call(ask, read=lambda data, spent: Scores({}), deadline=None)
+
+    assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_tokens_and_money_are_counted(

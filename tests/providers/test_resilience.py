@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -18,9 +19,11 @@ from penstock.providers.provider import Provider
 from penstock.providers.resilience import Limits, Resilient
 from tests.providers.scripted import Open, ScriptedProvider, SkippingClock
 
+Wrap = Callable[..., Resilient]
+
 
 @pytest.fixture
-def wrap(clock: SkippingClock, metrics: Metrics) -> type[Resilient]:
+def wrap(clock: SkippingClock, metrics: Metrics) -> Wrap:
     """Resilient on a clock that skips, with no jitter unless told."""
 
     def make(*providers: Provider, jitter: float = 0.0, **limits: float) -> Resilient:
@@ -32,7 +35,7 @@ def wrap(clock: SkippingClock, metrics: Metrics) -> type[Resilient]:
             draw=lambda most: most * jitter,
         )
 
-    return make  # type: ignore[return-value]
+    return make
 
 
 # Retries
@@ -40,7 +43,7 @@ def wrap(clock: SkippingClock, metrics: Metrics) -> type[Resilient]:
 
 @pytest.mark.parametrize("error", [ProviderUnavailable(), ProviderTimeout(), ProviderThrottled()])
 async def test_a_passing_failure_is_tried_again(
-    error: ProviderError, wrap: type[Resilient], scripted: ScriptedProvider
+    error: ProviderError, wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.failures = [error]
 
@@ -52,7 +55,7 @@ async def test_a_passing_failure_is_tried_again(
 
 @pytest.mark.parametrize("error", [ProviderRefused(), ProviderGarbage()])
 async def test_what_would_fail_again_is_not_tried_again(
-    error: ProviderError, wrap: type[Resilient], scripted: ScriptedProvider
+    error: ProviderError, wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     """Garbage was asked for twice by the provider already, and paid for."""
     scripted.failures = [error]
@@ -64,7 +67,7 @@ async def test_what_would_fail_again_is_not_tried_again(
 
 
 async def test_waits_double_up_to_their_limit(
-    wrap: type[Resilient], scripted: ScriptedProvider, clock: SkippingClock
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:
     scripted.always = ProviderUnavailable
     resilient = wrap(scripted, jitter=1.0, retries=4, backoff=0.5, max_backoff=3.0)
@@ -76,7 +79,7 @@ async def test_waits_double_up_to_their_limit(
 
 
 async def test_retry_after_is_honoured(
-    wrap: type[Resilient], remote: Open, upstream: Upstream, clock: SkippingClock
+    wrap: Wrap, remote: Open, upstream: Upstream, clock: SkippingClock
 ) -> None:
     upstream.script([throttled(7)])
 
@@ -87,7 +90,7 @@ async def test_retry_after_is_honoured(
 
 
 async def test_a_retry_after_beyond_the_deadline_fails_at_once(
-    wrap: type[Resilient], remote: Open, upstream: Upstream, clock: SkippingClock
+    wrap: Wrap, remote: Open, upstream: Upstream, clock: SkippingClock
 ) -> None:
     upstream.script([throttled(7)])
 
@@ -100,7 +103,7 @@ async def test_a_retry_after_beyond_the_deadline_fails_at_once(
 
 
 async def test_other_calls_keep_quiet_for_as_long_as_one_was_told(
-    wrap: type[Resilient], scripted: ScriptedProvider, clock: SkippingClock
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:
     scripted.failures = [ProviderThrottled(retry_after=7.0)]
     resilient = wrap(scripted)
@@ -120,7 +123,7 @@ async def test_other_calls_keep_quiet_for_as_long_as_one_was_told(
 
 @pytest.mark.parametrize("turn", [failing(500), failing(503), cut()], ids=["500", "503", "cut"])
 async def test_a_fault_of_the_upstream_is_survived(
-    turn: Turn, wrap: type[Resilient], remote: Open, upstream: Upstream
+    turn: Turn, wrap: Wrap, remote: Open, upstream: Upstream
 ) -> None:
     upstream.script([turn, turn])
 
@@ -131,7 +134,7 @@ async def test_a_fault_of_the_upstream_is_survived(
 
 
 async def test_a_lasting_outage_is_an_error_and_never_a_score(
-    wrap: type[Resilient], remote: Open, upstream: Upstream
+    wrap: Wrap, remote: Open, upstream: Upstream
 ) -> None:
     upstream.always(failing(500))
 
@@ -140,7 +143,7 @@ async def test_a_lasting_outage_is_an_error_and_never_a_score(
 
 
 async def test_a_hanging_upstream_ends_at_the_deadline(
-    wrap: type[Resilient], remote: Open, upstream: Upstream
+    wrap: Wrap, remote: Open, upstream: Upstream
 ) -> None:
     upstream.always(hang())
 
@@ -149,7 +152,7 @@ async def test_a_hanging_upstream_ends_at_the_deadline(
 
 
 async def test_a_provider_that_ignores_the_deadline_is_cancelled(
-    wrap: type[Resilient], scripted: ScriptedProvider
+    wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.gate.clear()
 
@@ -159,9 +162,7 @@ async def test_a_provider_that_ignores_the_deadline_is_cancelled(
     assert scripted.open == 0
 
 
-async def test_without_time_nothing_is_called(
-    wrap: type[Resilient], scripted: ScriptedProvider
-) -> None:
+async def test_without_time_nothing_is_called(wrap: Wrap, scripted: ScriptedProvider) -> None:
     with pytest.raises(ProviderTimeout):
         await wrap(scripted).moderate("text", deadline=0.0)
 
@@ -172,7 +173,7 @@ async def test_without_time_nothing_is_called(
 
 
 async def test_the_breaker_spares_a_provider_that_is_down(
-    wrap: type[Resilient], scripted: ScriptedProvider
+    wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.always = ProviderUnavailable
     resilient = wrap(scripted, retries=0, breaker_failures=3)
@@ -189,7 +190,7 @@ async def test_the_breaker_spares_a_provider_that_is_down(
 
 
 async def test_the_breaker_closes_when_the_provider_is_back(
-    wrap: type[Resilient], scripted: ScriptedProvider, clock: SkippingClock
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:
     scripted.failures = [ProviderUnavailable(), ProviderUnavailable()]
     resilient = wrap(scripted, retries=0, breaker_failures=2, breaker_cooldown=10.0)
@@ -204,7 +205,7 @@ async def test_the_breaker_closes_when_the_provider_is_back(
 
 
 async def test_a_breaker_that_opens_between_retries_shows_the_real_failure(
-    wrap: type[Resilient], scripted: ScriptedProvider
+    wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.always = lambda: ProviderUnavailable("the real failure")
 
@@ -216,7 +217,7 @@ async def test_a_breaker_that_opens_between_retries_shows_the_real_failure(
 
 @pytest.mark.parametrize("error", [ProviderRefused, ProviderThrottled])
 async def test_a_provider_that_answers_no_is_not_down(
-    error: type[ProviderError], wrap: type[Resilient], scripted: ScriptedProvider
+    error: type[ProviderError], wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.always = error
     resilient = wrap(scripted, retries=0, breaker_failures=2)
@@ -229,7 +230,7 @@ async def test_a_provider_that_answers_no_is_not_down(
 
 
 async def test_impatient_callers_do_not_open_the_breaker(
-    wrap: type[Resilient], scripted: ScriptedProvider
+    wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.always = ProviderTimeout
     resilient = wrap(scripted, retries=0, breaker_failures=1, patience=5.0)
@@ -241,7 +242,7 @@ async def test_impatient_callers_do_not_open_the_breaker(
 
 
 async def test_a_probe_that_is_cancelled_leaves_room_for_the_next(
-    wrap: type[Resilient], scripted: ScriptedProvider, clock: SkippingClock
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:
     scripted.failures = [ProviderUnavailable()]
     resilient = wrap(scripted, retries=0, breaker_failures=1)
@@ -264,9 +265,7 @@ async def test_a_probe_that_is_cancelled_leaves_room_for_the_next(
 # Concurrency
 
 
-async def test_no_more_calls_go_out_than_the_limit(
-    wrap: type[Resilient], scripted: ScriptedProvider
-) -> None:
+async def test_no_more_calls_go_out_than_the_limit(wrap: Wrap, scripted: ScriptedProvider) -> None:
     resilient = wrap(scripted, concurrency=4)
 
     async with asyncio.TaskGroup() as group:
@@ -278,7 +277,7 @@ async def test_no_more_calls_go_out_than_the_limit(
 
 
 async def test_a_429_halves_the_calls_at_once_and_successes_bring_them_back(
-    wrap: type[Resilient], scripted: ScriptedProvider, metrics: Metrics
+    wrap: Wrap, scripted: ScriptedProvider, metrics: Metrics
 ) -> None:
     gauge = "penstock_provider_concurrency_limit"
     scripted.failures = [ProviderThrottled()]
@@ -299,7 +298,7 @@ async def test_a_429_halves_the_calls_at_once_and_successes_bring_them_back(
 
 
 async def test_a_turn_is_waited_for_no_longer_than_the_deadline(
-    wrap: type[Resilient], scripted: ScriptedProvider
+    wrap: Wrap, scripted: ScriptedProvider
 ) -> None:
     scripted.gate.clear()
     resilient = wrap(scripted, concurrency=1)
@@ -316,7 +315,7 @@ async def test_a_turn_is_waited_for_no_longer_than_the_deadline(
 
 
 async def test_too_many_waiters_are_refused_at_once(
-    wrap: type[Resilient], scripted: ScriptedProvider, clock: SkippingClock
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:
     scripted.gate.clear()
     resilient = wrap(scripted, concurrency=1, max_waiting=1)
@@ -332,10 +331,43 @@ async def test_too_many_waiters_are_refused_at_once(
     assert clock.slept == []
 
 
+async def test_a_call_whose_turn_comes_when_the_breaker_is_open_does_not_go_out(
+    wrap: Wrap, scripted: ScriptedProvider
+) -> None:
+    scripted.always = ProviderUnavailable
+    scripted.gate.clear()
+    resilient = wrap(scripted, concurrency=1, retries=0, breaker_failures=1)
+
+    calls = [asyncio.ensure_future(resilient.moderate("text")) for _ in range(3)]
+    await asyncio.sleep(0)
+    scripted.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert scripted.calls == 1
+    assert all(isinstance(outcome, ProviderUnavailable) for outcome in outcomes)
+
+
+async def test_those_in_the_queue_keep_quiet_too(
+    wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
+) -> None:
+    scripted.failures = [ProviderThrottled(retry_after=5.0)]
+    scripted.gate.clear()
+    resilient = wrap(scripted, concurrency=1, retries=0)
+
+    first, second = (asyncio.ensure_future(resilient.moderate("text")) for _ in range(2))
+    await asyncio.sleep(0)
+    scripted.gate.set()
+    outcomes = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert isinstance(outcomes[0], ProviderThrottled)
+    assert clock.slept == [5.0]
+    assert scripted.calls == 2
+
+
 # Fallback and accounts
 
 
-async def test_the_next_provider_answers_when_the_first_cannot(wrap: type[Resilient]) -> None:
+async def test_the_next_provider_answers_when_the_first_cannot(wrap: Wrap) -> None:
     first, second = ScriptedProvider("first"), ScriptedProvider("second")
     first.always = ProviderUnavailable
 
@@ -347,7 +379,7 @@ async def test_the_next_provider_answers_when_the_first_cannot(wrap: type[Resili
 
 
 async def test_a_first_provider_that_hangs_leaves_time_for_the_second(
-    wrap: type[Resilient],
+    wrap: Wrap,
 ) -> None:
     first, second = ScriptedProvider("first"), ScriptedProvider("second")
     first.gate.clear()
@@ -357,7 +389,7 @@ async def test_a_first_provider_that_hangs_leaves_time_for_the_second(
     assert scores.provider == "second"
 
 
-async def test_when_all_fail_the_first_failure_is_shown(wrap: type[Resilient]) -> None:
+async def test_when_all_fail_the_first_failure_is_shown(wrap: Wrap) -> None:
     first, second = ScriptedProvider("first"), ScriptedProvider("second")
     first.always = lambda: ProviderRefused("wrong key")
     second.always = ProviderUnavailable
@@ -366,14 +398,14 @@ async def test_when_all_fail_the_first_failure_is_shown(wrap: type[Resilient]) -
         await wrap(first, second, retries=0).moderate("text")
 
 
-async def test_the_key_of_a_cached_answer_names_the_models_of_all(wrap: type[Resilient]) -> None:
+async def test_the_key_of_a_cached_answer_names_the_models_of_all(wrap: Wrap) -> None:
     resilient = wrap(ScriptedProvider("first"), ScriptedProvider("second"))
 
     assert resilient.name == "first"
     assert resilient.models == {"model-of-first": "1", "model-of-second": "1"}
 
 
-async def test_closing_closes_all(wrap: type[Resilient]) -> None:
+async def test_closing_closes_all(wrap: Wrap) -> None:
     first, second = ScriptedProvider("first"), ScriptedProvider("second")
 
     await wrap(first, second).aclose()
@@ -383,7 +415,7 @@ async def test_closing_closes_all(wrap: type[Resilient]) -> None:
 
 
 async def test_calls_are_counted_by_their_outcome(
-    wrap: type[Resilient], scripted: ScriptedProvider, metrics: Metrics
+    wrap: Wrap, scripted: ScriptedProvider, metrics: Metrics
 ) -> None:
     scripted.failures = [ProviderTimeout(), ProviderThrottled()]
 
@@ -398,7 +430,7 @@ async def test_calls_are_counted_by_their_outcome(
 
 
 async def test_a_defect_is_passed_on_and_counted(
-    wrap: type[Resilient], scripted: ScriptedProvider, metrics: Metrics
+    wrap: Wrap, scripted: ScriptedProvider, metrics: Metrics
 ) -> None:
     scripted.failures = [ZeroDivisionError()]
 

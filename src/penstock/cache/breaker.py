@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import structlog
 
 from penstock.clock import Clock
@@ -16,7 +15,8 @@ log = structlog.get_logger("penstock.cache")
 class Breaker:
     """Opens at the `after`-th failure in a row and lets one attempt through after each pause.
 
-    Pauses double from a second to half a minute. An outage is logged when it begins and when it ends.
+    Pauses double from a second to half a minute. An outage is logged when it begins and when it
+    ends.
     """
 
     def __init__(self, tier: str, clock: Clock, *, after: int = 3) -> None:
@@ -43,6 +43,10 @@ class Breaker:
             return False
         self._retry_at = now + self._pause
         return True
+
+    def is_due(self) -> bool:
+        """Whether `allows` would say yes."""
+        return not self._pause or self._clock.monotonic() >= self._retry_at
 
     def succeeded(self) -> None:
         """Note that the tier works."""

@@ -1,7 +1,7 @@
 """The ordered tiers of a cache, asked one after the other; what a lower one has moves up.
 
-Decides what a found entry is worth: valid (no tag bumped), readable, fresh or stale. Knows nothing of
-computing.
+Decides what a found entry is worth: valid (no tag bumped), readable, fresh or stale. Knows nothing
+of computing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from penstock.cache.store import Store
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
 from penstock.hub.hub import Hub
-from penstock.observe.metrics import Metrics
+from penstock.observe.metrics import Counter, Metrics
 
 log = structlog.get_logger("penstock.cache")
 
@@ -41,6 +41,8 @@ class Cascade:
         self.remote = [tier for tier in self.tiers if tier.local is None]
         self.memory = next((s for s in stores if isinstance(s, MemoryStore)), None)
         self._memory_tier = next((t for t in self.tiers if t.store is self.memory), None)
+        # What the hot path counts on, whether or not there is a memory tier.
+        self.memory_hits = self._memory_tier.hits if self._memory_tier else Counter("unused", ())
         self._now = clock.now
         self._hub = hub
         self._supersede = supersede
@@ -57,7 +59,7 @@ class Cascade:
     def find(self, key: str, plan: Plan) -> Hit | None:
         """The first usable answer of a local tier."""
         self.catch_up()
-        passed = []
+        passed: list[Tier] = []
         for tier in self.local:
             if not plan.allows(tier.name):
                 continue
@@ -68,6 +70,14 @@ class Cascade:
                 return hit
             tier.misses.value += 1
             passed.append(tier)
+        return None
+
+    def find_again(self, key: str, plan: Plan) -> Hit | None:
+        """A fresh answer that came while one was about to compute; looks in the first tier only."""
+        for tier in self.local[:1]:
+            if plan.allows(tier.name) and key in tier.read((key,)):
+                hit = self.find(key, plan)
+                return None if hit is None or hit.stale else hit
         return None
 
     async def find_remote(self, key: str, plan: Plan) -> Hit | None:
@@ -120,6 +130,13 @@ class Cascade:
             if plan.allows(tier.name):
                 own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
                 tier.write(own)
+
+    async def keep_all(self, entries: Sequence[Entry], plan: Plan) -> None:
+        """Write to every tier, waiting for room where a tier has none."""
+        for tier in self.tiers:
+            if plan.allows(tier.name):
+                own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
+                await tier.set_many(own)
 
     async def keep_remote(self, entries: Sequence[Entry], plan: Plan) -> None:
         """Write to the remote tiers."""

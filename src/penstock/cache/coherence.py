@@ -1,9 +1,9 @@
 """Keeps the memory tiers of several processes from disagreeing, through the hub.
 
 Two mechanisms. Explicit changes (set, delete, clear by pattern) are published on the topic "cache";
-other processes drop those keys from memory when they next notice that the hub's head has moved, which
-every hit checks. Tags, namespaces and the whole cache are generations on the hub's logical clock: an
-entry is valid if none of its names was bumped after its computation started.
+other processes drop those keys from memory when they next notice that the hub's head has moved,
+which every hit checks. Tags, namespaces and the whole cache are generations on the hub's logical
+clock: an entry is valid if none of its names was bumped after its computation started.
 
 `position` and `epoch` are what a hit compares: the head up to which messages were read, and the
 logical clock at that moment. While both stand still nothing else needs to be looked at.
@@ -142,7 +142,7 @@ class Coherence:
     def _names(self, entry: Entry) -> Iterator[str]:
         prefix = self._prefix
         yield f"{prefix}*"
-        yield f"{prefix}n/{entry.key[len(prefix):].partition(':')[0]}"
+        yield f"{prefix}n/{entry.key[len(prefix) :].partition(':')[0]}"
         for tag in entry.tags:
             yield f"{prefix}t/{tag}"
 

@@ -24,7 +24,7 @@ _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class Entry(msgspec.Struct, gc=False, eq=False):
-    """One remembered value. Everything from `epoch` on belongs to the tier, the rest stays as it was made.
+    """One remembered value. What comes after `codec` belongs to a tier; the rest stays as made.
 
     Times are seconds since the epoch. `sequence` is the hub's logical clock as it was when the
     computation started. Outside the garbage collector's sight, because 100,000 tracked objects make
@@ -102,7 +102,7 @@ class Selection(msgspec.Struct, frozen=True):
         tag, before = self.tag, self.created_before
 
         def selected(entry: Entry) -> bool:
-            return (
+            return bool(
                 (matches is None or matches(entry.key))
                 and (tag is None or tag in entry.tags)
                 and (before is None or entry.created < before)

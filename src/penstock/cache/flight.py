@@ -67,9 +67,9 @@ class Flight:
         """Whether nobody can finish it any more: its event loop was closed under it."""
         return self._loop is not None and self._loop.is_closed() and not self._done
 
-    def blocks(self, thread: int) -> bool:
-        """Whether waiting for it in this thread would keep it from ever finishing."""
-        return self.thread == thread and not self._done
+    def blocks(self) -> bool:
+        """Whether waiting in this thread would keep it from ever finishing."""
+        return self.thread == threading.get_ident() and not self._done
 
     async def wait(self) -> Frozen:
         """The result; raises what the computation raised."""
@@ -127,9 +127,7 @@ class Flights:
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def join(
-        self, key: str, loop: asyncio.AbstractEventLoop | None = None
-    ) -> tuple[Flight, bool]:
+    def join(self, key: str, loop: asyncio.AbstractEventLoop | None = None) -> tuple[Flight, bool]:
         """The flight of this key, and whether the caller has to run it.
 
         Whoever has to must end with `leave`. Raises ReentrantCall when the computation around the
@@ -164,7 +162,7 @@ class Flights:
                         flight.superseded = True
 
     def launch(self, flights: list[Flight], run: Coroutine[Any, Any, None]) -> None:
-        """Run the computation of these flights in a task of its own; `run` must end each of them."""
+        """Run the computation of these flights in a task; `run` must end each of them."""
         token = _inside.set((*_inside.get(), *flights))
         try:
             task = asyncio.get_running_loop().create_task(run)
@@ -223,7 +221,7 @@ def gone(error: BaseException) -> BaseException:
 
 
 def _refuse_circle(flight: Flight, inside: tuple[Flight, ...]) -> None:
-    """Follow who waits for whom from `flight`; arriving at ourselves means nobody would ever move."""
+    """Follow who waits for whom from `flight`; to arrive at ourselves is to wait for ever."""
     seen: set[int] = set()
     rest = [flight]
     while rest:

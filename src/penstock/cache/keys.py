@@ -30,9 +30,9 @@ _encode = msgspec.msgpack.Encoder().encode
 def fingerprint(*parts: object) -> str:
     """32 hexadecimal digits that stand for these parts, in this order.
 
-    Parts are anything built of None, bool, int, float, str, bytes, containers, Structs, dataclasses,
-    pydantic models, enums, dates, UUIDs, Decimals, paths and arrays, or an object that has a
-    `__cache_key__()`. Raises UnencodableValue for anything else.
+    Parts are anything built of None, bool, int, float, str, bytes, containers, Structs,
+    dataclasses, pydantic models, enums, dates, UUIDs, Decimals, paths and arrays, or an object that
+    has a `__cache_key__()`. Raises UnencodableValue for anything else.
     """
     return hashlib.sha256(canonical(parts)).hexdigest()[:32]
 
@@ -90,7 +90,7 @@ class CacheKeyBuilder:
 
 
 def _canonical(value: Any) -> object:
-    """What MessagePack writes for a value; whatever it has no form of its own for becomes an Ext."""
+    """What MessagePack writes for a value; what it has no form of its own for is an Ext."""
     kind = type(value)
     if kind is str:
         return value if _is_unicode(value) else _ext(_TEXT, value.encode("utf-8", "surrogatepass"))
@@ -123,7 +123,8 @@ def _state(value: Any) -> object:
         return value.model_dump()
     if is_plain(value):  # a numpy array
         return (value.dtype.str, value.shape, value.tobytes())
-    for base in (str, int, float, bytes, list, tuple, dict, set, frozenset):
+    bases: tuple[Any, ...] = (str, int, float, bytes, list, tuple, dict, set, frozenset)
+    for base in bases:
         if isinstance(value, base):
             return base(value)
     if isinstance(value, Mapping):

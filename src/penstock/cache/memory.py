@@ -1,9 +1,9 @@
 """The memory tier: a dict with S3-FIFO eviction, bounded by bytes.
 
 S3-FIFO (Yang et al., SOSP 2023): newcomers wait in a small queue, a tenth of the room; who is asked
-for again moves to the main queue, who is not leaves and is remembered as a ghost; a ghost that comes
-back goes to the main queue at once. Its point here: a hit only counts itself, it moves nothing, so a
-hit needs no lock. Every change happens under one lock.
+for again moves to the main queue, who is not leaves and is remembered as a ghost; a ghost that
+comes back goes to the main queue at once. Its point here: a hit only counts itself, it moves
+nothing, so a hit needs no lock. Every change happens under one lock.
 
 Immutable values are kept as they are, mutable ones as bytes (see `entry.freeze`).
 """

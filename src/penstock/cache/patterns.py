@@ -1,6 +1,7 @@
-r"""Patterns over keys: `*` any characters, `?` one, `[a-z]` one of a set, `[!a]` none of it, `\` quotes.
+r"""Patterns over keys.
 
-The language is that of Redis' SCAN, so that one pattern means the same on every tier.
+`*` is any characters, `?` one, `[a-z]` one of a set, `[!a]` one outside it, and `\` quotes. The
+language is that of Redis' SCAN, so that one pattern means the same on every tier.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the cache asks of a place that keeps entries.
 
-A store holds whole entries under their full keys, batch-first. It forgets what has expired and stays
-within its bound; freshness, tags and types are the cache's business. A failure of the place itself
-raises CacheUnavailable, which the cache survives.
+A store holds whole entries under their full keys, batch-first. It forgets what has expired and
+stays within its bound; freshness, tags and types are the cache's business. A failure of the place
+itself raises CacheUnavailable, which the cache survives.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class LocalStore(Protocol):
-    """A store of this machine, quick enough to be asked without waiting: synchronous callers can."""
+    """A store of this machine, quick enough to be asked at once, by synchronous callers too."""
 
     def read(self, keys: Iterable[str]) -> dict[str, Entry]:
         """As `get_many`."""

@@ -1,7 +1,8 @@
 """Reading through: what is not there is computed once, remembered and given to all who wait.
 
-The same promise three times, for callers on an event loop, callers without one, and many keys at once.
-Only computing lives here; what an entry is worth is `cascade.py`, who waits for whom `flight.py`.
+The same promise three times, for callers on an event loop, callers without one, and many keys at
+once. Only computing lives here; what an entry is worth is `cascade.py`, who waits for whom
+`flight.py`.
 """
 
 from __future__ import annotations
@@ -214,9 +215,9 @@ class ReadThrough:
                 self._flights.leave(flight)
                 flight.land(frozen)
 
-    # --- endings -----------------------------------------------------------------------------------
+    # --- endings ---------------------------------------------------------------------------------
 
-    def _landed(self, frozen: Frozen, leads: bool) -> Hit:  # noqa: FBT001
+    def _landed(self, frozen: Frozen, leads: bool) -> Hit:
         if leads:
             return Hit(frozen.original, "computed")
         self.coalesced.value += 1
@@ -226,7 +227,7 @@ class ReadThrough:
         """Within an except block: the last value there is, or the error that is being handled."""
         hit = self._cascade.last_resort(key, plan) if plan.on_error == "stale" else None
         if hit is None:
-            raise  # noqa: PLE0704 - the error of the except block this is called from
+            raise
         self.stale.value += 1
         return hit
 

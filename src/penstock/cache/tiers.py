@@ -10,12 +10,12 @@ Keys are `namespace:rest`. Every method may be called from any thread and any ev
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from penstock.cache.batch import decorate_batch
 from penstock.cache.cascade import Cascade
-from penstock.cache.decorator import Decorate, decorate
+from penstock.cache.decorator import decorate
 from penstock.cache.entry import (
     CacheStats,
     Entry,
@@ -26,8 +26,9 @@ from penstock.cache.entry import (
 )
 from penstock.cache.flight import Flights
 from penstock.cache.keys import fingerprint
-from penstock.cache.patterns import escape
+from penstock.cache.patterns import escape, matcher
 from penstock.cache.plan import Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
+from penstock.cache.shapes import Decorate, DecorateBatch
 from penstock.cache.store import Store
 from penstock.cache.through import ComputeMany, ReadThrough
 from penstock.clock import Clock, SystemClock
@@ -85,27 +86,27 @@ class Cache:
 
     def peek(self, key: str, *, max_age: MaxAge | None = None) -> Hit | None:
         """A fresh hit of the memory tier, or None; never waits. For hot paths."""
-        memory = self.memory
-        if memory is None:
+        if self.memory is None:
             return None
-        entry = memory.entries.get(self.full_key(key))
+        return self.peek_entry(self.memory.entries.get(self.full_key(key)), max_age)
+
+    def peek_entry(self, entry: Entry | None, max_age: MaxAge | None = None) -> Hit | None:
+        """The hit that an entry of the memory tier is, if it is certain without looking further."""
+        if entry is None:
+            return None
         coherence = self.cascade.coherence
-        if (
-            entry is None
-            or self.hub.heads[0] != coherence.position
-            or entry.epoch != coherence.epoch
-        ):
+        if self.hub.heads[0] != coherence.position or entry.epoch != coherence.epoch:
             return None
         now = self.clock.now()
         if now >= entry.fresh_until:
             return None
         value = entry.value if entry.thaw is None else entry.thaw(entry.value)
-        age = now - entry.created
+        age = max(0.0, now - entry.created)
         if max_age is not None and age > age_limit(max_age, value):
             return None
         entry.hits += 1
         self.cascade.memory_hits.value += 1
-        return Hit(value, "memory", age if age > 0 else 0.0)
+        return Hit(value, "memory", age)
 
     async def lookup(
         self, key: str, *, type: Any = Any, max_age: MaxAge | None = None
@@ -340,6 +341,10 @@ class Cache:
         """A decorator that remembers what a function returns; see `decorator.decorate`."""
         return decorate(lambda: self, **options)
 
+    def cached_batch(self, **options: Any) -> DecorateBatch:
+        """A decorator for functions over lists; see `batch.decorate_batch`."""
+        return decorate_batch(lambda: self, **options)
+
     # --- for the decorators ----------------------------------------------------------------------
 
     def full_key(self, key: str) -> str:
@@ -348,7 +353,8 @@ class Cache:
             try:
                 key.encode()
             except UnicodeEncodeError:
-                key = f"{key.partition(':')[0].encode('ascii', 'replace').decode()}:{fingerprint(key)}"
+                namespace = key.partition(":")[0].encode("ascii", "replace").decode()
+                key = f"{namespace}:{fingerprint(key)}"
         return self.prefix + key
 
     def codec(self, type: Any) -> Codec:
@@ -368,14 +374,18 @@ class Cache:
         return Plan(codec=self.codec(type), max_age=max_age)
 
     def check_tiers(self, names: Iterable[str]) -> frozenset[str]:
-        """The names, if all of them are tiers; raises ConfigurationError."""
+        """The names as a set; raises ConfigurationError when one of them is no tier."""
         known = [tier.name for tier in self.cascade.tiers]
-        return frozenset(names) & frozenset(known) if known else frozenset(names)
+        for name in names:
+            if name not in known:
+                raise ConfigurationError(
+                    f"no cache tier is called {name!r}; known: {', '.join(known)}"
+                )
+        return frozenset(names)
 
     async def _clear(self, selection: Selection) -> int:
-        matches = selection.matcher()
-        pattern_matches = Selection(pattern=selection.pattern).matcher()
-        del matches, pattern_matches
+        if selection.pattern is not None:
+            self.flights.supersede(matcher(selection.pattern))
         removed = 0
         for tier in self.cascade.tiers:
             removed = max(removed, await tier.clear(selection))
@@ -390,7 +400,3 @@ def _without_prefix(info: EntryInfo, length: int) -> EntryInfo:
     return EntryInfo(
         info.key[length:], info.size_bytes, info.age_seconds, info.expires_in_seconds, info.tier
     )
-
-
-__all__ = ["Cache"]
-del asyncio

@@ -1,5 +1,48 @@
-"""The command line."""
+"""The command line: one module per group of commands, loaded when it is used.
+
+It acts on the data folder (PENSTOCK_HOME) and the URLs of the settings, not over HTTP. Exit codes:
+0 all well, 1 something failed, 2 the call or a setting is wrong, 3 something it depends on
+(database, provider, port) cannot be reached. `penstock --help` imports click and nothing else.
+"""
+
+from __future__ import annotations
+
+import click
+
+import penstock
+from penstock.cli.lazy import Command, LazyGroup
+
+__all__ = ["COMMANDS", "main", "root"]
+
+COMMANDS = (
+    Command("serve", "penstock.cli.serve:serve", "Serve the HTTP API."),
+    Command("moderate", "penstock.cli.moderate:moderate", "Judge a text, or a file of lines."),
+    Command("token", "penstock.cli.token:token", "Make, list and revoke API keys."),
+    Command("cache", "penstock.cli.cache:cache", "Look into the cache, clear it, warm it."),
+    Command("config", "penstock.cli.config:config", "Show the settings and where they come from."),
+    Command("doctor", "penstock.cli.doctor:doctor", "Check this installation; name what to do."),
+)
+
+EPILOG = """
+Exit codes: 0 all well, 1 something failed, 2 the call or a setting is wrong, 3 something it
+depends on (database, provider, port) cannot be reached.
+
+Completion in bash, for this shell: eval "$(_PENSTOCK_COMPLETE=bash_source penstock)"; with
+zsh_source for zsh; in fish: _PENSTOCK_COMPLETE=fish_source penstock | source
+"""
+
+
+@click.group(cls=LazyGroup, commands_at=COMMANDS, epilog=EPILOG)
+@click.version_option(penstock.__version__, prog_name="penstock", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks and every log line.")
+def root(debug: bool) -> None:
+    """Stand between an application and its AI: cached, measured, honest answers."""
+    if debug:
+        from penstock.observe import logging
+
+        logging.configure("debug", format="auto")
 
 
 def main() -> None:
     """Run the command line."""
+    root(prog_name="penstock")

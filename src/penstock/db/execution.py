@@ -68,6 +68,13 @@ class Execution:
         if self._core is None and any(not isinstance(statement, str) for statement, _ in calls):
             self._connect()
 
+    def close(self) -> None:
+        """Close the connection."""
+        if self._core is not None:
+            self._core.close()
+            self._core.engine.dispose()
+        self.raw.close()
+
     def _execute(self, statement: Executable, params: Any) -> CursorResult[Any]:
         return (self._core or self._connect()).execute(statement, params)
 

@@ -23,13 +23,24 @@ def fault(error: BaseException, path: Path) -> Exception:
         return _as_exception(error)
     code = (getattr(origin, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return _caused(StorageFull(_FULL.format(path=path, folder=path.parent)), origin)
+        return _caused(full(path), origin)
     if code == sqlite3.SQLITE_CONSTRAINT:
         return _caused(Conflict(f"the record does not fit the stored ones: {origin}"), origin)
     detail = _detail(code, str(origin))
     if detail is None:
         return _as_exception(error)
     return _caused(StorageUnavailable(detail.format(path=path, folder=path.parent)), origin)
+
+
+def full(path: Path) -> StorageFull:
+    """There is no space left for the database at `path`."""
+    return StorageFull(_FULL.format(path=path, folder=path.parent))
+
+
+def damaged(path: Path, finding: str) -> StorageUnavailable:
+    """A check of the database at `path` found something."""
+    what, _, fix = _BROKEN.format(path=path).partition("; ")
+    return StorageUnavailable(f"{what} ({finding}); {fix}")
 
 
 _FULL = (

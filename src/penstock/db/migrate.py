@@ -36,7 +36,7 @@ def upgrade(url: str) -> bool:
     try:
         if revision(location) == HEAD:
             return False
-        location.path.parent.mkdir(parents=True, exist_ok=True)
+        location.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(f"{location.path}.lock", timeout=PATIENCE):
             found = revision(location)
             if found == HEAD:
@@ -106,8 +106,10 @@ def configuration(connection: Connection | None = None) -> Config:
 
 def _create(location: Location) -> None:
     schema = resources.files("penstock.db").joinpath("schema.sql").read_text(encoding="utf-8")
+    location.path.touch(mode=0o600)  # SQLite gives its log files the same rights
     with closing(sqlite3.connect(location.sqlite_uri, uri=True, isolation_level=None)) as raw:
         raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = NORMAL")
         raw.executescript(
             f"BEGIN IMMEDIATE;\n{schema}\n"
             "CREATE TABLE IF NOT EXISTS alembic_version (\n"

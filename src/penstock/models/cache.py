@@ -326,7 +326,9 @@ class _Entry:
         self.hits = hits
         self.model: Any = _ABSENT
         self.pending: Future[Any] | None = None
-        self.task: asyncio.Task[None] | None = None  # kept, so that it is not collected while it runs
+        self.task: asyncio.Task[None] | None = (
+            None  # kept, so that it is not collected while it runs
+        )
         self.size_bytes = 0
         self.load_seconds: float | None = None
         self.loads = 0

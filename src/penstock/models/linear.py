@@ -32,7 +32,9 @@ from penstock.models.features import SPEC, FeatureReader, tokens_of
 SLOT_BITS = 20  # a table of 2 MB: with 2**16 slots, two lookups per feature would be needed
 LARGEST = (1 << 16) - 1  # rows are numbered by uint16; 0 is the row of what is unknown
 _SLOT_SHIFT = np.uint32(32 - SLOT_BITS)
-_CHUNK_BLOCKS = 32  # tokens are read in chunks of so many blocks: bounds memory for texts of any length
+_CHUNK_BLOCKS = (
+    32  # tokens are read in chunks of so many blocks: bounds memory for texts of any length
+)
 
 
 class LinearModel:

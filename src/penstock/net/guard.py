@@ -84,9 +84,8 @@ class Guard:
         """Return where the URL may be dialled; BlockedAddress with the reason when nowhere."""
         scheme, host, port, path = _parsed(url)
         trusted = f"{host}:{port}" in self._allowed
-        if not trusted and port not in self._ports:
-            known = ", ".join(map(str, sorted(self._ports)))
-            raise BlockedAddress(f"port {port} may not be dialled; allowed: {known}")
+        if not trusted:
+            self._check_place(host, port)
         addresses = await self._addresses(host, port)
         if not trusted and not all(map(is_public, addresses)):
             # The address itself is not told: it would map the inner network for the caller.
@@ -95,6 +94,13 @@ class Guard:
         plain = tuple(str(_unmapped(address)) for address in addresses)
         bare = host.strip("[]")
         return Target(f"{scheme}://{shown}{path or '/'}", scheme, bare, port, plain)
+
+    def _check_place(self, host: str, port: int) -> None:
+        if port not in self._ports:
+            known = ", ".join(map(str, sorted(self._ports)))
+            raise BlockedAddress(f"port {port} may not be dialled; allowed: {known}")
+        if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, whatever DNS says
+            raise BlockedAddress(f"{host} is not a public address")
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
         if host.startswith("["):
@@ -131,7 +137,7 @@ def is_public(address: Address) -> bool:
 
 
 def _parsed(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host, port and path; stricter than RFC 3986, since parsers that differ are the attack."""
+    """Scheme, host, port and path; strict, since parsers that differ are the attack."""
     if len(url) > LONGEST_URL:
         raise BlockedAddress(f"the URL is longer than {LONGEST_URL} characters")
     if "\\" in url or any(sign <= " " or "\x7f" <= sign <= "\xa0" for sign in url):
@@ -161,7 +167,7 @@ def _literal(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """The ASCII name that is looked up; IDNA turns look-alike digits and dots into real ones first."""
+    """The ASCII name to look up; IDNA turns look-alike digits and dots into real ones first."""
     try:
         name = text.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError as error:
@@ -169,8 +175,6 @@ def _name(text: str) -> str:
     labels = name.split(".")
     if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
         raise BlockedAddress("the URL's host is not a valid name")
-    if labels[-1] == "localhost":
-        raise BlockedAddress("localhost is not a public address")
     number = _ipv4(name)
     return name if number is None else str(number)
 

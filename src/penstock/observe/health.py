@@ -12,6 +12,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -57,11 +58,11 @@ class HealthChecks:
         """Ask `check` from now on; one of the same name is replaced."""
         self._checks[name] = check
 
-    async def run(self, *, timeout: float = CHECK_TIMEOUT) -> Health:
-        """Ask all checks at once, each for at most `timeout` seconds."""
+    async def run(self, *, within: float = CHECK_TIMEOUT) -> Health:
+        """Ask all checks at once, each for at most `within` seconds."""
         async with asyncio.TaskGroup() as group:
             asked = {
-                name: group.create_task(_asked(name, check, timeout))
+                name: group.create_task(_asked(name, check, within))
                 for name, check in self._checks.items()
             }
         checks = {name: task.result() for name, task in asked.items()}
@@ -69,12 +70,12 @@ class HealthChecks:
         return Health(_ORDER[worst], checks)
 
 
-async def _asked(name: str, check: Check, timeout: float) -> CheckResult:
+async def _asked(name: str, check: Check, within: float) -> CheckResult:
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             return await check()
     except TimeoutError:
-        return CheckResult("unhealthy", f"did not answer within {timeout:g} s")
+        return CheckResult("unhealthy", f"did not answer within {within:g} s")
     except PenstockError as error:
         return CheckResult("unhealthy", error.detail)
     except Exception as error:
@@ -137,11 +138,9 @@ class PsutilReader:
     name = "psutil"
 
     def __init__(self) -> None:
-        import psutil
-
-        self._psutil = psutil
-        self._process = psutil.Process()
-        psutil.cpu_percent(interval=None)  # the first call has nothing to compare with
+        self._psutil = import_module("psutil")
+        self._process = self._psutil.Process()
+        self._psutil.cpu_percent(interval=None)  # the first call has nothing to compare with
 
     def cpu_ratio(self) -> float:
         return float(self._psutil.cpu_percent(interval=None)) / 100.0

@@ -40,7 +40,7 @@ _NAME = re.compile(r"(?:penstock|http|gen_ai)(?:_[a-z0-9]+)+")
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 _UNITS = ("seconds", "bytes", "tokens", "items", "ratio", "micros", "percent", "words", "rows")
 _FRACTIONS = ("_seconds", "_ratio")
-_FLOOR = 1e-9  # smaller values, zero too, share one bucket
+_FLOOR = 1e-9  # what is smaller counts as zero
 _CEILING = 1e12
 _ZERO_BUCKET = -(1 << 20)  # below every index that _FLOOR can give
 _QUANTILES = (0.50, 0.95, 0.99)
@@ -76,7 +76,7 @@ class Histogram:
 
     Three views: `bounds_counts` per upper bound (exact, for `le` buckets; the last is unbounded),
     log-linear buckets of 64 per octave since the start (percentiles within 0.8 %), and the last
-    1,024 values as they were. Values are clamped to 0..1e12; NaN is dropped.
+    1,024 values as they were. Values are clamped to 0 or 1e-9..1e12; NaN is dropped.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Histogram:
         else:
             if isnan(value):
                 return
-            value = min(max(value, 0.0), _CEILING)
+            value = 0.0 if value < _FLOOR else _CEILING
             self.buckets[_bucket(value)] += 1
         self.bounds_counts[bisect_left(self.bounds, value)] += 1
         self.recent.append(value)
@@ -158,21 +158,21 @@ class Metrics:
         self._lock = Lock()
         self._families: dict[str, _Family[Any]] = {}
         # The same series under their labels in the order in which callers write them.
-        self._counters: dict[tuple[object, ...], Counter] = {}
-        self._gauges: dict[tuple[object, ...], Gauge] = {}
-        self._histograms: dict[tuple[object, ...], Histogram] = {}
+        self._counters: dict[tuple[str, ...], Counter] = {}
+        self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._histograms: dict[tuple[str, ...], Histogram] = {}
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
         try:
-            self._counters[(name, *labels.items())].value += amount
+            self._counters[(name, *labels, *labels.values())].value += amount
         except KeyError:
             self.counter(name, **labels).value += amount
 
     def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Add a value to a histogram."""
         try:
-            series = self._histograms[(name, *labels.items())]
+            series = self._histograms[(name, *labels, *labels.values())]
         except KeyError:
             series = self.histogram(name, **labels)
         series.record(value)
@@ -180,7 +180,7 @@ class Metrics:
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
         try:
-            self._gauges[(name, *labels.items())].value = value
+            self._gauges[(name, *labels, *labels.values())].value = value
         except KeyError:
             self.bound_gauge(name, **labels).value = value
 
@@ -219,7 +219,7 @@ class Metrics:
         return [s for s in list(family.series.values()) if wanted <= dict(s.labels).items()]
 
     def _bind(
-        self, bound: dict[tuple[object, ...], S], kind: type[S], name: str, labels: dict[str, str]
+        self, bound: dict[tuple[str, ...], S], kind: type[S], name: str, labels: dict[str, str]
     ) -> S:
         with self._lock:
             family = self._family(name, kind)
@@ -232,7 +232,7 @@ class Metrics:
                     key = tuple((label, OVERFLOW) for label, _ in key)
                     return family.series.setdefault(key, kind(name, key))
                 series = family.series[key] = kind(name, key)
-            bound[(name, *labels.items())] = series
+            bound[(name, *labels, *labels.values())] = series
             return series
 
     def _family(self, name: str, kind: type[S]) -> _Family[S]:

@@ -47,7 +47,7 @@ class ChatProvider:
     def __init__(self, endpoint: Endpoint, *, model: str, prompt: Prompt) -> None:
         self.name = endpoint.name
         self.models = {model: prompt.version}
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._model = model
         self._prompt = prompt
         # OpenAI's newer models refuse the name that everyone else's servers know.
@@ -62,7 +62,7 @@ class ChatProvider:
         }
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
-        create = self._endpoint.client.chat.completions.with_raw_response.create
+        create = self.endpoint.client.chat.completions.with_raw_response.create
 
         def ask() -> Awaitable[_RawAnswer]:
             messages = cast(Any, self._prompt.messages(_encodable(text)))
@@ -71,10 +71,10 @@ class ChatProvider:
         def read(data: bytes, spent: _Spent) -> Scores:
             return self._read(data, spent, text)
 
-        return await self._endpoint.call(ask, read=read, deadline=deadline)
+        return await self.endpoint.call(ask, read=read, deadline=deadline)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self.endpoint.client.close()
 
     def _read(self, data: bytes, spent: _Spent, text: str) -> Scores:
         answer = _decode(data, _Completion)
@@ -95,19 +95,19 @@ class ModerationsProvider:
     def __init__(self, endpoint: Endpoint, *, model: str) -> None:
         self.name = endpoint.name
         self.models = {model: "moderations"}
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._model = model
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
-        create = self._endpoint.client.moderations.with_raw_response.create
+        create = self.endpoint.client.moderations.with_raw_response.create
 
         def ask() -> Awaitable[_RawAnswer]:
             return create(model=self._model, input=_encodable(text))
 
-        return await self._endpoint.call(ask, read=self._read, deadline=deadline)
+        return await self.endpoint.call(ask, read=self._read, deadline=deadline)
 
     async def aclose(self) -> None:
-        await self._endpoint.client.close()
+        await self.endpoint.client.close()
 
     def _read(self, data: bytes, spent: _Spent) -> Scores:
         answer = _decode(data, _Moderations)

@@ -11,7 +11,6 @@ cannot. A failure stays an error: what it means for a text is the policy's busin
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Callable, Mapping
 
@@ -136,7 +135,8 @@ class _Lane:
     async def moderate(self, text: str, *, ends: float) -> Scores:
         """Call until it answers, the retries are used up or the time is."""
         failure: ProviderError | None = None
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             try:
                 round_ = await self._admit(ends)
             except ProviderError:
@@ -156,7 +156,7 @@ class _Lane:
                 self._limit.release()
                 self._show()
             await self._clock.sleep(wait)
-        raise AssertionError("unreachable")
+            attempt += 1
 
     def _wait_before_retry(self, error: ProviderError, attempt: int) -> float | None:
         """Seconds with full jitter, at least what the provider asked for; None: do not retry."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,7 +23,7 @@ from penstock.http.problems import Problems
 from penstock.http.request_id import RequestId
 from penstock.http.timing import Timing
 from penstock.observe import logging
-from penstock.observe.health import HealthChecks
+from penstock.observe.health import HealthChecks, open_reader, system_usage
 from penstock.runtime import Runtime, open_runtime
 from penstock.server.auth import Auth
 from penstock.server.checks import add_checks
@@ -98,6 +99,7 @@ def build_app(runtime: Runtime) -> ASGIApp:
         clock=runtime.clock,
         mode=settings.auth,
         default_rate=settings.rate_limit,
+        metrics=runtime.metrics,
     )
     app = BodyLimit(app, max_bytes=settings.max_body_bytes)
     if settings.cors_origins:
@@ -145,16 +147,17 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
 
 def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     compat = runtime.settings.compat
-    checks = HealthChecks(clock=runtime.clock)
+    checks = HealthChecks()
     add_checks(checks, runtime)
+    usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
-        system.router(checks),
+        system.router(checks, usage),
         models.router(runtime),
         keys.router(ring),
         cache.router(runtime.cache, runtime.clock, runtime.moderation),
     ]
     if "fist" in compat:
-        found.append(fist.router(runtime, checks))
+        found.append(fist.router(runtime, checks, usage))
     if "halilit" in compat:
         found.append(halilit.router(runtime.cache, runtime.clock))
     if "pixel" in compat:

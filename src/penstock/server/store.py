@@ -58,7 +58,7 @@ _TOUCH = """
 UPDATE auth_keys SET last_used_at = :at
 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :at)
 """
-_LAST = (1 << 62, "")  # behind every (created_at, id)
+_LAST = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 
 
 class KeyStore:
@@ -79,7 +79,7 @@ class KeyStore:
     async def page(self, *, after: tuple[int, str] | None, limit: int) -> list[KeyRecord]:
         """At most `limit` keys, newest first, older than `after` (created_at, id)."""
         created_at, id = after or _LAST
-        params = {"created_at": created_at, "id": id, "limit": limit}
+        params = {"created_at": min(created_at, _LAST[0]), "id": id, "limit": limit}
         return [KeyRecord(*row) for row in await self._database.rows(_PAGE, params)]
 
     async def add(self, record: KeyRecord) -> None:

@@ -6,6 +6,7 @@ Messages name the place and the rule, never the value: what a caller sent may be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -129,7 +130,11 @@ def _kind(status: int) -> type[PenstockError]:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = f"Status {status}"
-    words = {"status": status, "title": phrase, "slug": phrase.lower().replace(" ", "-")}
+    words = {
+        "status": status,
+        "title": phrase,
+        "slug": "-".join(re.findall("[a-z0-9]+", phrase.lower())),
+    }
     return type("OtherStatus", (PenstockError,), words)
 
 

@@ -16,10 +16,11 @@ from fastapi import APIRouter
 
 from penstock.clock import Clock
 from penstock.errors import InvalidInput
+from penstock.http.timing import DURATION, REQUESTS
 from penstock.observe.health import HealthChecks
 from penstock.runtime import Runtime
 from penstock.server.routes.cache import Cleared, clear
-from penstock.server.routes.system import HealthReport, health_report
+from penstock.server.routes.system import HealthReport, Usage, health_report
 from penstock.services.moderation.excerpt import FIST_LIMITS, FIST_PERCENTAGES, ExcerptRule
 from penstock.services.moderation.schemas import Verdict
 from penstock.services.moderation.service import ModerationService
@@ -99,7 +100,7 @@ def hot_routes(service: ModerationService, *, clock: Clock) -> list[HotRoute[Any
     ]
 
 
-def router(runtime: Runtime, checks: HealthChecks) -> APIRouter:
+def router(runtime: Runtime, checks: HealthChecks, usage: Usage) -> APIRouter:
     """FIST's other routes."""
     routes = APIRouter(prefix="/api", tags=["fist"])
 
@@ -112,12 +113,12 @@ def router(runtime: Runtime, checks: HealthChecks) -> APIRouter:
     @routes.get("/health")
     async def get_health(who: MaybeViewer) -> HealthReport:
         """The status word; with a key, every check, memory and processor."""
-        return await health_report(checks, detailed=who is not None)
+        return await health_report(checks, usage if who else None)
 
     @routes.get("/metrics")
     async def get_metrics(_: Viewer) -> dict[str, Any]:
         """Requests, errors, durations, cache and system, as far as they are counted."""
-        return await metrics_summary(runtime)
+        return await metrics_summary(runtime, usage)
 
     @routes.get("/cache/stats")
     async def get_cache_stats(_: Viewer) -> dict[str, Any]:
@@ -142,19 +143,17 @@ def router(runtime: Runtime, checks: HealthChecks) -> APIRouter:
     return routes
 
 
-async def metrics_summary(runtime: Runtime) -> dict[str, Any]:
+async def metrics_summary(runtime: Runtime, usage: Usage) -> dict[str, Any]:
     """FIST's metrics document."""
-    from penstock.observe.health import system_usage
-
     metrics = runtime.metrics
     enabled = runtime.settings.enable_metrics
-    requests = metrics.total("http_server_requests_total")
+    requests = metrics.total(REQUESTS)
     errors = sum(
         series.value
         for series in metrics.series()
         if series.name == "http_server_requests_total" and dict(series.labels)["status"][0] in "45"
     )
-    durations = metrics.summary("http_server_request_duration_seconds")
+    durations = metrics.summary(DURATION)
     stats = await runtime.cache.stats()
     return {
         "enabled": enabled,
@@ -176,7 +175,7 @@ async def metrics_summary(runtime: Runtime) -> dict[str, Any]:
         },
         "cache": {"hits": stats.hits, "misses": stats.misses, "hit_rate": stats.hit_rate},
         "batch": None,
-        "system": msgspec.to_builtins(system_usage(runtime.settings.home)),
+        "system": msgspec.to_builtins(usage()),
     }
 
 

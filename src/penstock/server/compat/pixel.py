@@ -19,7 +19,9 @@ from penstock.web.roles import Admin, Operator, Viewer
 class ClearRequest(BaseModel, extra="forbid"):
     """Which keys to forget; all without a pattern."""
 
-    pattern: str | None = Field(None, min_length=1, max_length=512, examples=["conversation:*"])
+    pattern: str | None = Field(
+        default=None, min_length=1, max_length=512, examples=["conversation:*"]
+    )
 
 
 def router(cache: Cache, clock: Clock) -> APIRouter:

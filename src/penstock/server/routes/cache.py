@@ -56,10 +56,12 @@ class EntryValue(BaseModel):
 class ClearRequest(BaseModel, extra="forbid"):
     """Which entries to forget: what fulfils everything given; all entries when nothing is."""
 
-    pattern: str | None = Field(None, min_length=1, max_length=512, examples=["moderation:*"])
-    tag: str | None = Field(None, min_length=1, max_length=256)
-    namespace: str | None = Field(None, min_length=1, max_length=256)
-    older_than_seconds: float | None = Field(None, ge=0)
+    pattern: str | None = Field(
+        default=None, min_length=1, max_length=512, examples=["moderation:*"]
+    )
+    tag: str | None = Field(default=None, min_length=1, max_length=256)
+    namespace: str | None = Field(default=None, min_length=1, max_length=256)
+    older_than_seconds: float | None = Field(default=None, ge=0)
 
 
 class Cleared(BaseModel):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from penstock.observe.health import HealthChecks
+from penstock.observe.health import HealthChecks, SystemUsage
 from penstock.web.roles import MaybeViewer
+
+Usage = Callable[[], SystemUsage]
 
 
 class Alive(BaseModel):
@@ -26,7 +29,7 @@ class HealthReport(BaseModel):
     system: dict[str, Any] | None = None
 
 
-def router(checks: HealthChecks) -> APIRouter:
+def router(checks: HealthChecks, usage: Usage) -> APIRouter:
     """/livez, /readyz and /health."""
     routes = APIRouter(tags=["system"])
 
@@ -38,7 +41,7 @@ def router(checks: HealthChecks) -> APIRouter:
     @routes.get("/readyz", responses={503: {"model": HealthReport}})
     async def ready(response: Response) -> HealthReport:
         """200 when requests can be served, 503 when not."""
-        report = await health_report(checks, detailed=False)
+        report = await health_report(checks)
         if report.status == "unhealthy":
             response.status_code = 503
         return report
@@ -46,15 +49,15 @@ def router(checks: HealthChecks) -> APIRouter:
     @routes.get("/health")
     async def health(who: MaybeViewer) -> HealthReport:
         """The status word; with a key, every check with what to do about it."""
-        return await health_report(checks, detailed=who is not None)
+        return await health_report(checks, usage if who else None)
 
     return routes
 
 
-async def health_report(checks: HealthChecks, *, detailed: bool) -> HealthReport:
-    """Run every check. Without `detailed` nothing but the word leaves the server."""
+async def health_report(checks: HealthChecks, usage: Usage | None = None) -> HealthReport:
+    """Run every check. Without `usage` nothing but the word leaves the server."""
     health = await checks.run()
-    if not detailed:
+    if usage is None:
         return HealthReport(status=health.status)
-    found: dict[str, Any] = msgspec.to_builtins(health)
-    return HealthReport(status=health.status, checks=found["checks"], system=found.get("system"))
+    found: dict[str, Any] = msgspec.to_builtins(health.checks)
+    return HealthReport(status=health.status, checks=found, system=msgspec.to_builtins(usage()))

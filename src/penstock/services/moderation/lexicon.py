@@ -16,13 +16,17 @@ first sense is harmless (the wall, the bird, the first name). Harmless phrases t
 listed word are listed as `@allow` and win over it.
 
 Flags: `r` text is ROT13; `x` explicit, counts towards sexual/minors beside a word for a minor's
-age; `s` strict, found in plain view only because its disguises are everyday text.
+age; `s` strict, found in plain view only because its disguises are everyday text. In the file
+`{a|b}` stands for each of its parts, so that one rule holds the forms of a phrase.
 """
 
 from __future__ import annotations
 
 import codecs
 import hashlib
+import itertools
+import math
+import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -37,6 +41,8 @@ CONTEXTS = ("@allow", "@minor", "@protective", "@report", "@negation")
 
 _FLAGS = frozenset("rxs")
 _COLUMNS = 5
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_MOST_FORMS = 1000
 _LONGEST = 200  # characters; longer is a text, not a term
 
 
@@ -106,7 +112,19 @@ def _rows(content: str, name: str) -> Iterator[tuple[str, Term]]:
             raise ConfigurationError(f"{place}: severity {severity!r} is not a number") from None
         if "r" in flags:
             text = codecs.decode(text, "rot13")
-        yield place, Term(text, category, value, rule, flags)
+        for form in _forms(text, place):
+            yield place, Term(form, category, value, rule, flags)
+
+
+def _forms(template: str, place: str) -> list[str]:
+    """Write out `{a|b}`: at most 1,000 forms, each once, in order."""
+    parts = _BRACES.split(template)
+    if any(brace in part for part in parts for brace in "{}"):
+        raise ConfigurationError(f"{place}: a brace is not closed, or stands inside another")
+    choices = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
+    if math.prod(map(len, choices)) > _MOST_FORMS:
+        raise ConfigurationError(f"{place}: more than {_MOST_FORMS} forms in one rule")
+    return list(dict.fromkeys(" ".join("".join(c).split()) for c in itertools.product(*choices)))
 
 
 def _check(place: str, term: Term) -> None:

@@ -35,27 +35,30 @@ from penstock.services.moderation.views import Alphabet, Reading, Span
 ViewName = Literal["plain", "folded", "joined", "masked", "spelled"]
 
 CERTAIN = 1.0
-REVIEW = 0.5
-"""What a strong finding is lowered to by what stands around it."""
+REVIEW = 0.4
+"""What a strong finding is lowered to by what stands around it: people look at it."""
+NEGATED = 0.1
+"""What a threat or a call is worth that is advised against: nothing by itself."""
 
 _VERSION = "1"  # part of the cache key, with `views.VERSION`: counts up when a rule here changes
 _STRONG = 0.6  # terms below this are looked up in fewer disguises
 _MINORS_SCORE = 0.95
 _MINORS_RULE = "minors.near"
 _MOST_FINDINGS = 500  # kept of one text, strongest first; scores count all of them
-_NEGATION_REACH, _REPORT_REACH, _PROTECTIVE_REACH, _MINOR_REACH = 24, 90, 120, 60  # bytes
-_NEGATABLE = ("harassment/threatening", "hate/threatening", "self-harm", "violence", "illicit")
+_NEGATION_REACH, _REPORT_REACH, _PROTECTIVE_REACH, _MINOR_REACH = 1, 90, 120, 60  # bytes
+_NEGATABLE = ("harassment", "hate/threatening", "self-harm", "violence", "illicit")
 _PROTECTABLE = ("sexual/minors", "self-harm", "illicit", "violence", "sexual")
 _AGES = re.compile(
     rb" (?:(?:1[0-7]|[1-9]) ?(?:yo|y o|yr old|yrs old|year old|years old|years of age)"
     rb"|age[ds]? (?:1[0-7]|[1-9])|turn(?:ed|ing) (?:1[0-7]|[1-9])|under (?:1[0-8]|age)"
     rb"|(?:[1-9]|1[0-2])(?:st|nd|rd|th) grade(?:r|rs)?)(?= )"
 )
+_LONGEST_RUN = 24  # letters that are looked up as one word
 _EDGES = b"-._*#%^&~?"
 _SIGNS_AS_MASK = bytes.maketrans(b"-._#%^&~?@$!|+", b"**************")
 _SOFT_MARKS = frozenset(b"-._~")  # everyday punctuation: a mask only in front of strong words
-_NUMBERED = re.compile(rb"(?<= )([a-z]{4,})[0-9]+(?= )")
-_LEAD_INS = (b"", b"u", b"i", b"a", b"you", b"ur", b"youa", b"yourea", b"youarea", b"youarean")
+_NOTES = frozenset(b"abcdefg")
+_LEAD_INS = (b"u", b"i", b"a", b"you", b"ur", b"youa", b"yourea", b"youarea", b"youarean")
 
 
 class Screening(msgspec.Struct, frozen=True):
@@ -91,13 +94,13 @@ class Prescreen:
         entries = list(_entries(lexicon.terms, self._alphabet))
         self._entries = entries
         repeats = [bytes([letter]) * 3 for letter in b"abcdefghijklmnopqrstuvwxyz"]
-        self._plain = _automaton([b" %b " % e.words for e in entries] + repeats, quick=True)
+        self._plain = _automaton([b" %b " % e.words for e in entries] + repeats)
         self._foldable = [entry for entry in entries if "s" not in entry.term.flags]
         self._folded = _automaton([b" %b " % views.fold(e.words) for e in self._foldable])
         self._whole: dict[bytes, list[_Entry]] = defaultdict(list)
         self._maskable: dict[tuple[int, int, int], list[_Entry]] = defaultdict(list)
         for entry in self._foldable:
-            if len(entry.compact) < 3:
+            if not 3 <= len(entry.compact) <= _LONGEST_RUN:
                 continue
             self._whole[views.fold(entry.compact)].append(entry)
             if entry.words == entry.compact and len(entry.compact) > 3:
@@ -133,12 +136,13 @@ class Prescreen:
     def _hits(self, reading: Reading) -> list[_Hit]:
         hits: list[_Hit] = []
         entries, repeated = self._entries, False
-        for index, start, end in self._plain.find_matches_as_indexes(reading.plain, True):
+        found = self._plain.find_matches_as_indexes(reading.plain, True)
+        origin = reading.plain_origin.tolist() if found else []
+        for index, start, end in found:
             if index >= len(entries):
                 repeated = True
             else:
-                first, last = reading.plain_origin[start + 1], reading.plain_origin[end - 2]
-                hits.append(_Hit(int(first), int(last) + 1, entries[index], "plain"))
+                hits.append(_Hit(origin[start + 1], origin[end - 2] + 1, entries[index], "plain"))
         signs = reading.signs
         if repeated or "folded" in signs:
             hits += self._folded_hits(reading)
@@ -159,11 +163,10 @@ class Prescreen:
                 yield _Hit(first, last, entry, "folded")
 
     def _numbered_hits(self, reading: Reading) -> Iterator[_Hit]:
-        for found in _NUMBERED.finditer(reading.plain):
-            for entry in self._whole.get(views.fold(found[1]), ()):
-                if entry.words == found[1]:
-                    start = int(reading.plain_origin[found.start()])
-                    yield _Hit(start, start + len(found[1]), entry, "folded")
+        for span in reading.numbered():
+            for entry in self._whole.get(views.fold(span.letters), ()):
+                if len(span.letters) > 3 and entry.words == span.letters:
+                    yield _Hit(span.start, span.end, entry, "folded")
 
     def _token_hits(self, reading: Reading) -> Iterator[_Hit]:
         known: dict[bytes, list[tuple[_Entry, ViewName]]] = {}
@@ -197,20 +200,28 @@ class Prescreen:
                 yield entry, "masked"
 
     def _spelled_hits(self, reading: Reading) -> Iterator[_Hit]:
+        known: dict[bytes, list[_Entry]] = {}
         for run in reading.spelled():
-            for piece in _pieces(run):
-                for entry in self._spelled_entries(piece.letters):
+            for piece in _joined_pieces(run):
+                found = known.get(piece.letters)
+                if found is None:
+                    found = known[piece.letters] = list(self._spelled(piece.letters))
+                for entry in found:
                     yield _Hit(piece.start, piece.end, entry, "spelled")
 
-    def _spelled_entries(self, letters: bytes) -> Iterator[_Entry]:
+    def _spelled(self, letters: bytes) -> Iterator[_Entry]:
+        """Look up single letters that were joined, also without what may stand before a word."""
+        rests = {letters: 3}
         for lead_in in _LEAD_INS:
-            if not letters.startswith(lead_in):
+            if letters.startswith(lead_in):
+                rests[letters[len(lead_in) :]] = 4
+        rests |= {letters[1:]: 5, letters[:-1]: 5} if len(letters) > 5 else {}
+        for rest, shortest in rests.items():
+            # Three single letters are initials or chords more often than a word.
+            if len(rest) < shortest or _NOTES.issuperset(rest):
                 continue
-            rest = letters[len(lead_in) :]
-            for entry in self._whole.get(views.fold(rest), ()) if len(rest) > 2 else ():
-                # Three single letters are initials or chords more often than a word.
-                enough = len(entry.compact) > 3 or entry.term.severity >= 0.9
-                if enough and not set(rest) <= set(b"abcdefg") and _same(rest, entry):
+            for entry in self._whole.get(views.fold(rest), ()):
+                if (len(rest) > 3 or entry.term.severity >= 0.9) and _same(rest, entry):
                     yield entry
 
 
@@ -222,9 +233,10 @@ def _entries(terms: Iterable[Term], alphabet: Alphabet) -> Iterator[_Entry]:
             spellings.add(term.text.replace("'", ""))
         if not term.text.isascii():
             spellings.add(term.text.upper())
-        forms = {alphabet.words(spelling) for spelling in spellings}
+        forms = {words for words in map(alphabet.words, spellings) if words}
         if term.severity >= 0.9:  # #writtentogether
-            forms |= {w.replace(b" ", b"") for w in forms if b" " in w and 10 <= len(w) <= 30}
+            together = (w.replace(b" ", b"") for w in forms if 0 < w.count(b" ") < 3)
+            forms |= {word for word in together if 8 <= len(word) <= 20}
         for words in sorted(forms):
             yield _Entry(term, words, words.replace(b" ", b""))
 
@@ -240,14 +252,18 @@ def _same(seen: bytes, entry: _Entry) -> bool:
     return seen == entry.compact or views.undisguises(seen, entry.compact, known=True)
 
 
-def _pieces(run: list[Span]) -> Iterator[Span]:
-    """The whole run, then its pieces and neighbours up to four, each once."""
-    yield Span(run[0].start, run[-1].end, b"".join(piece.letters for piece in run))
+def _joined_pieces(run: list[Span]) -> Iterator[Span]:
+    """Up to four neighbouring pieces of a run as one, and the whole of a run of more."""
     for first in range(len(run)):
+        letters = b""
         for last in range(first, min(first + 4, len(run))):
-            if (first, last) != (0, len(run) - 1):
-                letters = b"".join(piece.letters for piece in run[first : last + 1])
+            letters += run[last].letters
+            if len(letters) > _LONGEST_RUN:
+                break
+            if len(letters) > 2:
                 yield Span(run[first].start, run[last].end, letters)
+    if 4 < len(run) <= _LONGEST_RUN:
+        yield Span(run[0].start, run[-1].end, b"".join(piece.letters for piece in run))
 
 
 def _is_foreign_word(hit: _Hit, reading: Reading) -> bool:
@@ -271,6 +287,11 @@ class _Contexts:
     def judge(self, hits: list[_Hit], reading: Reading) -> list[_Scored]:
         """Give each hit its score, and the pairs that make `sexual/minors`."""
         near = self._find(reading)
+        if near is None:
+            return [
+                (hit.entry.term.severity, hit.entry.term.category, hit, hit.entry.term.rule)
+                for hit in hits
+            ]
         judged: list[_Scored] = []
         for hit in hits:
             if near.covers("@allow", hit):
@@ -286,17 +307,17 @@ class _Contexts:
                 judged.append((score, "sexual/minors", pair, _MINORS_RULE))
         return judged
 
-    def _find(self, reading: Reading) -> _Near:
+    def _find(self, reading: Reading) -> _Near | None:
         places: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        origin = reading.plain_origin
+        origin = reading.plain_origin.tolist()
         for index, start, end in self._automaton.find_matches_as_indexes(reading.plain, True):
-            place = int(origin[start + 1]), int(origin[end - 2]) + 1
+            place = origin[start + 1], origin[end - 2] + 1
             places[self._terms[index][0].category].append(place)
         for age in _AGES.finditer(reading.plain):
-            places["@minor"].append((int(origin[age.start() + 1]), int(origin[age.end() - 1]) + 1))
+            places["@minor"].append((origin[age.start() + 1], origin[age.end() - 1] + 1))
         for each in places.values():
             each.sort()
-        return _Near(places)
+        return _Near(places) if places else None
 
 
 class _Near:
@@ -332,10 +353,10 @@ def _gap(place: tuple[int, int], hit: _Hit) -> int:
 
 
 def _lowered(score: float, category: str, hit: _Hit, near: _Near) -> float:
+    if category.startswith(_NEGATABLE) and near.before("@negation", hit, _NEGATION_REACH):
+        return min(score, NEGATED)
     if score <= REVIEW:
         return score
-    if category.startswith(_NEGATABLE) and near.before("@negation", hit, _NEGATION_REACH):
-        return REVIEW
     if near.closest("@report", hit, _REPORT_REACH):
         return REVIEW
     if category.startswith(_PROTECTABLE) and near.closest("@protective", hit, _PROTECTIVE_REACH):

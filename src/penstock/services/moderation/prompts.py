@@ -153,7 +153,7 @@ def _findings(
                     stage="provider",
                 )
             )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _schema() -> dict[str, object]:

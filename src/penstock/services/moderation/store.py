@@ -70,7 +70,7 @@ DELETE FROM moderation_verdicts WHERE id IN (
     SELECT id FROM moderation_verdicts WHERE user_id = ? LIMIT ?
 )
 """
-_LAST = (1 << 62, "")  # behind every (created_at, id)
+_LAST = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 
 
 class VerdictStore:
@@ -119,7 +119,8 @@ class VerdictStore:
         self, *, after: tuple[int, str] | None = None, limit: int = 50, owner: str | None = None
     ) -> list[StoredVerdict]:
         """At most `limit` verdicts, newest first, older than `after` (created_at, id)."""
-        place = after or _LAST
+        created_at, id = after or _LAST
+        place = (min(created_at, _LAST[0]), id)
         if owner is None:
             rows = self._database.get_all(_RECENT, (*place, limit))
         else:

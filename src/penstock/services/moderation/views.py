@@ -127,10 +127,12 @@ _SINGLES = _bytes_table({"a": _WORD}, b" ")
 _ORDINARY = _UPPER + _LOWER + _OTHERS + b" \t\r\n,.;:'\"()/"
 _NOT_READ = bytes(set(range(256)) - set(_WORD) - _LEET)
 _ENDING_SIGNS = re.compile(rb"[!|+]+(?![a-z0-9@$])")
-_INNER_MARKS = re.compile(rb"(?<=[a-z0-9\x80-\xff])[-._*#%^&~?@$!|+]+(?=[a-z0-9\x80-\xff])")
-_SPELLED = re.compile(rb"(?<= )(?:a ){3,}")
+_REPEATED = re.compile(rb"(.)\1+", re.DOTALL)
+_THREE = b" a a a "
 _TOKEN_LIMIT = 48  # bytes looked at on each side of a mark
-_TOKEN_EDGE = re.compile(rb"[^a-z0-9\x80-\xff\-._*#%^&~?@$!|+]")
+_PARTS = _bytes_table({"a": _UPPER + _WORD, "-": "-._*#%^&~?@$!|+"}, b" ")
+_KINDS = _bytes_table({"a": _LOWER + _OTHERS, "0": "0123456789"}, b" ")
+_NOTHING = (b"", b" ")
 
 
 class Span(NamedTuple):
@@ -251,28 +253,42 @@ class Reading:
 
     def tokens(self) -> Iterator[Span]:
         """Words with marks inside, as they stand; long ones are cut around their first mark."""
-        text, done = self.lower, 0
-        for mark in _INNER_MARKS.finditer(text):
-            if mark.start() < done:
+        parts, done = self.raw.translate(_PARTS), 0
+        mark = parts.find(b"a-")
+        while mark >= 0:
+            if parts[mark + 2 : mark + 3] in _NOTHING:  # ends a word, as most do
+                mark = parts.find(b"a-", mark + 2)
                 continue
-            start = max(done, mark.start() - _TOKEN_LIMIT)
-            for edge in _TOKEN_EDGE.finditer(text, start, mark.start()):
-                start = edge.end()
-            edge_after = _TOKEN_EDGE.search(text, mark.end(), mark.end() + _TOKEN_LIMIT)
-            done = edge_after.start() if edge_after else min(len(text), mark.end() + _TOKEN_LIMIT)
-            yield Span(start, done, text[start:done])
+            start = max(done, parts.rfind(b" ", max(0, mark - _TOKEN_LIMIT), mark) + 1)
+            start = max(start, mark - _TOKEN_LIMIT)
+            end = parts.find(b" ", mark, mark + _TOKEN_LIMIT)
+            done = end if end >= 0 else min(len(parts), mark + _TOKEN_LIMIT)
+            yield Span(start, done, self.lower[start:done])
+            mark = parts.find(b"a-", done)
+
+    def numbered(self) -> Iterator[Span]:
+        """Words of letters with digits behind them (`word99`), without the digits."""
+        kinds = self.plain.translate(_KINDS)
+        last = kinds.find(b"a0")
+        while last >= 0:
+            end = kinds.find(b" ", last)
+            start = kinds.rfind(b" ", max(0, last - _TOKEN_LIMIT), last) + 1
+            if start and not kinds[last + 1 : end].strip(b"0") and b"0" not in kinds[start:last]:
+                place = int(self.plain_origin[start])
+                yield Span(place, place + last + 1 - start, self.plain[start : last + 1])
+            last = kinds.find(b"a0", end)
 
     def spelled(self) -> Iterator[list[Span]]:
         """Runs of three and more single letters, each run as its pieces between wider gaps."""
-        for run in _SPELLED.finditer(self.plain.translate(_SINGLES)):
-            places = self.plain_origin[run.start() : run.end() : 2]
-            letters = self.plain[run.start() : run.end() : 2]
-            gaps = np.diff(places)
-            cuts = [0, *(np.flatnonzero(gaps > gaps.min()) + 1).tolist(), len(letters)]
-            yield [
-                Span(int(places[a]), int(places[b - 1]) + 1, letters[a:b])
-                for a, b in pairwise(cuts)
-            ]
+        singles = self.plain.translate(_SINGLES)
+        start = singles.find(_THREE)
+        while start >= 0:
+            end = start + len(_THREE) - 1
+            while singles[end + 1 : end + 3] == b"a ":
+                end += 2
+            places = self.plain_origin[start + 1 : end : 2].tolist()
+            yield _pieces(places, self.plain[start + 1 : end : 2])
+            start = singles.find(_THREE, end)
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """Lead a piece of `raw` back to offsets in the text, with the marks on its last letter."""
@@ -292,9 +308,17 @@ class Reading:
         return np.repeat(np.arange(len(self.text)), lengths)
 
 
+def _pieces(places: list[int], letters: bytes) -> list[Span]:
+    """Cut a run of single letters where the gap is wider than the narrowest."""
+    gaps = [after - before for before, after in pairwise(places)]
+    narrow = min(gaps)
+    cuts = [0, *(index for index, gap in enumerate(gaps, 1) if gap > narrow), len(places)]
+    return [Span(places[a], places[b - 1] + 1, letters[a:b]) for a, b in pairwise(cuts)]
+
+
 def fold(words: bytes) -> bytes:
     """Fold words of the plain view as `Reading.folded` does: the form in which both meet."""
-    return bytes(byte for byte, _ in groupby(words.translate(_FOLD)))
+    return _REPEATED.sub(rb"\1", words.translate(_FOLD))
 
 
 def undisguises(seen: bytes, term: bytes, *, known: bool = False) -> bool:

@@ -1,0 +1,214 @@
+"""The disk tier: survives a restart, shared by every process that opens the same file.
+
+Reads are made at once, by the caller: 8 us against 57 to 156 us through an executor. Writes go to
+the writing thread (`writer.py`) and are visible to this process' reads before they are on disk.
+What a crash of the machine takes are the last moments of writes, never the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from penstock.cache.database import Damaged, Database, set_aside
+from penstock.cache.entry import PACKED, Entry, EntryInfo, Selection, TierStats
+from penstock.cache.patterns import as_glob
+from penstock.cache.writer import RECENT, Writer
+from penstock.clock import Clock, SystemClock
+from penstock.codec import unseal
+from penstock.errors import CacheUnavailable, UnreadableValue
+
+log = structlog.get_logger("penstock.cache")
+
+
+class DiskStore:
+    """Keeps entries in one SQLite file; safe to use from any thread and any event loop."""
+
+    name = "disk"
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        max_bytes: int = 1 << 30,
+        max_pending: int = 16 << 20,
+        compress_from: int | None = 2048,
+        clock: Clock | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.max_bytes = max_bytes
+        self._clock = clock or SystemClock()
+        self._now = self._clock.now
+        self._writer = Writer(
+            self.path,
+            max_bytes=max_bytes,
+            max_pending=max_pending,
+            compress_from=compress_from,
+            clock=self._clock,
+        )
+        self._lock = threading.Lock()
+        self._database: Database | None = None
+        self._unreadable = 0
+        self._closed = False
+        self._finalizer = weakref.finalize(self, self._writer.close)
+
+    # --- at once, for callers without a loop -------------------------------------------------
+
+    def read(self, keys: Iterable[str]) -> dict[str, Entry]:
+        found = {}
+        for key in keys:
+            entry = self.get(key)
+            if entry is not None:
+                found[key] = entry
+        return found
+
+    def get(self, key: str) -> Entry | None:
+        """One entry; of bytes, until somebody who knows their type says so."""
+        is_pending, entry = self._writer.find(key)
+        if not is_pending:
+            entry = self._read(key)
+        if entry is None:
+            return None
+        if self._now() >= entry.expires:
+            self._writer.discard((key,))
+            return None
+        return entry
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        self._writer.add(entries)
+
+    def remove(self, keys: Iterable[str]) -> int:
+        present = [key for key in keys if self.get(key) is not None]
+        self._writer.discard(keys)
+        return len(present)
+
+    def flush(self) -> None:
+        """Return when everything written so far is on disk; raises CacheUnavailable."""
+        self._writer.submit(lambda _: None).result()
+
+    # --- the Store -----------------------------------------------------------------------------
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Entry]:
+        return self.read(keys)
+
+    async def set_many(self, entries: Sequence[Entry]) -> None:
+        if self._writer.has_room(entries):
+            self._writer.add(entries)
+        else:
+            await asyncio.to_thread(self._writer.add, entries, wait=True)
+
+    async def delete(self, keys: Sequence[str]) -> int:
+        return self.remove(keys)
+
+    async def clear(self, selection: Selection) -> int:
+        glob = as_glob(selection.pattern or "*")
+        return await asyncio.wrap_future(
+            self._writer.submit(
+                lambda db: db.remove_where(glob, selection.tag, selection.created_before)
+            )
+        )
+
+    async def scan(self, pattern: str, limit: int) -> list[EntryInfo]:
+        now, glob = self._now(), as_glob(pattern)
+        rows = await asyncio.wrap_future(self._writer.submit(lambda db: db.scan(glob, now, limit)))
+        return [
+            EntryInfo(key, size, max(0.0, now - created), expires - now, self.name)
+            for key, size, created, expires in rows
+        ]
+
+    async def sweep(self) -> int:
+        writer = self._writer
+        before = writer.expired
+        await asyncio.wrap_future(writer.submit(writer.expire))
+        return writer.expired - before
+
+    async def stats(self) -> TierStats:
+        writer = self._writer
+        stats = TierStats(
+            max_bytes=self.max_bytes,
+            writes=writer.writes,
+            evictions=writer.evictions,
+            expired=writer.expired,
+            errors=writer.breaker.errors + self._unreadable,
+            skipped=writer.skipped,
+            dropped=writer.dropped,
+            state="down" if writer.breaker.is_open else "up",
+            detail=writer.breaker.detail,
+        )
+        try:
+            summary = await asyncio.wrap_future(writer.submit(lambda db: db.summary()))
+        except CacheUnavailable as error:
+            stats.state, stats.detail = "down", stats.detail or error.detail
+        else:
+            stats.entries, stats.size_bytes = summary
+        return stats
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await asyncio.to_thread(self._writer.close)
+        self._finalizer.detach()
+        self._close_database()
+
+    # --- reading the file ------------------------------------------------------------------------
+
+    def _read(self, key: str) -> Entry | None:
+        try:
+            with self._lock:
+                row = self._open().get(key) if self._exists() else None
+        except Damaged as error:
+            self._give_up(error)
+            return None
+        except UnicodeEncodeError:  # a key with a lone surrogate is in no file
+            return None
+        if row is None:
+            return None
+        data, created, fresh_until, stale_until, expires, sequence, tags = row
+        try:
+            body, plain = unseal(data)
+        except UnreadableValue:
+            self._unreadable += 1
+            self._writer.discard((key,))
+            return None
+        recent = self._writer.recent
+        if len(recent) < RECENT:
+            recent.add(key)
+        return Entry(
+            key,
+            body,
+            None,
+            PACKED,
+            len(body),
+            created,
+            fresh_until,
+            stale_until,
+            expires,
+            sequence,
+            tuple(tags[1:-1].split("\n")) if tags else (),
+            plain,
+        )
+
+    def _exists(self) -> bool:
+        """Whether there is a file to read; the path is looked at only while none is open."""
+        return self._database is not None or (not self._closed and self.path.exists())
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = Database(self.path, writable=False)
+        return self._database
+
+    def _give_up(self, error: Damaged) -> None:
+        log.warning("cache.file_damaged", path=self.path.name, error=error.detail)
+        self._unreadable += 1
+        self._close_database()
+        set_aside(self.path)
+
+    def _close_database(self) -> None:
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None

@@ -1,0 +1,264 @@
+"""Write-behind: one thread that puts what is pending on disk, in batches as they have become.
+
+No timer: while one batch is committed the next one gathers. Pending entries can be read meanwhile.
+The queue has a bound in bytes; who does not wait for room loses the write, and it is counted. When
+the disk fails, the outage is logged once, writes are dropped, and one attempt after each pause
+finds out whether it is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from penstock.cache.breaker import Breaker
+from penstock.cache.database import Damaged, Database, Row, as_row, set_aside
+from penstock.cache.entry import Entry
+from penstock.clock import Clock
+from penstock.codec import seal
+from penstock.errors import CacheUnavailable, UnencodableValue
+
+T = TypeVar("T")
+BATCH = 2048  # entries in one transaction
+EXPIRE_EVERY = 60.0  # seconds between looks for expired rows
+RECENT = 50_000  # keys remembered as read lately
+
+log = structlog.get_logger("penstock.cache")
+
+
+class Writer:
+    """Owns the thread, the writing connection and everything that is not on disk yet."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        max_pending: int,
+        compress_from: int | None,
+        clock: Clock,
+    ) -> None:
+        self.path = path
+        self.breaker = Breaker("disk", clock, after=1)
+        self.recent: set[str] = set()
+        self.writes = self.evictions = self.expired = self.skipped = self.dropped = 0
+        self._max_bytes = max_bytes
+        self._max_pending = max_pending
+        self._compress_from = compress_from
+        self._clock = clock
+        self._database: Database | None = None
+        self._condition = threading.Condition()
+        self._pending: dict[str, Entry | None] = {}  # None: to be removed
+        self._writing: dict[str, Entry | None] = {}
+        self._pending_bytes = 0
+        self._errands: list[tuple[Callable[[Database], Any], Future[Any]]] = []
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    # --- for any thread ----------------------------------------------------------------------
+
+    def find(self, key: str) -> tuple[bool, Entry | None]:
+        """Whether the key is pending, and its entry; None when it is about to be removed."""
+        for part in (self._pending, self._writing):
+            if key in part:
+                return True, part.get(key)
+        return False, None
+
+    def pending_keys(self) -> dict[str, Entry | None]:
+        """A copy of all that is not on disk yet."""
+        with self._condition:
+            return {**self._writing, **self._pending}
+
+    def add(self, entries: Iterable[Entry], *, wait: bool = False) -> None:
+        """Queue entries; without `wait`, what finds no room is dropped."""
+        with self._condition:
+            for entry in entries:
+                if self._closing or (self.breaker.is_open and not self.breaker.is_due()):
+                    self.dropped += 1
+                    continue
+                if self._pending_bytes > self._max_pending and not (wait and self._make_room()):
+                    self.dropped += 1
+                    continue
+                self._pending[entry.key] = entry
+                self._pending_bytes += entry.size + 200
+            self._wake()
+
+    def has_room(self, entries: Sequence[Entry]) -> bool:
+        """Whether these would fit the queue now."""
+        coming = sum(entry.size + 200 for entry in entries)
+        return self._pending_bytes + coming <= self._max_pending
+
+    def discard(self, keys: Iterable[str]) -> None:
+        """Queue removals; they are never dropped."""
+        with self._condition:
+            for key in keys:
+                self._pending[key] = None
+                self._pending_bytes += 100
+            self._wake()
+
+    def submit(self, errand: Callable[[Database], T]) -> Future[T]:
+        """Run `errand` in the writing thread, after everything that is pending now."""
+        future: Future[T] = Future()
+        with self._condition:
+            if self._closing:
+                future.set_exception(CacheUnavailable("the disk tier is closed"))
+                return future
+            self._errands.append((errand, future))
+            self._wake()
+        return future
+
+    def close(self) -> None:
+        """Write what is pending and end the thread."""
+        with self._condition:
+            self._closing = True
+            thread = self._thread
+            self._condition.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _wake(self) -> None:
+        """Within the lock: have the thread look."""
+        if self._thread is None and not self._closing:
+            # A daemon, so that a forgotten `aclose` cannot keep a process alive; DiskStore's
+            # finalizer still has everything written at exit.
+            self._thread = threading.Thread(target=self._run, name="penstock-cache", daemon=True)
+            self._thread.start()
+        self._condition.notify_all()
+
+    def _make_room(self) -> bool:
+        self._wake()
+        return self._condition.wait_for(
+            lambda: self._pending_bytes <= self._max_pending or self.breaker.is_open, timeout=5.0
+        )
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        expire_at = self._clock.monotonic()
+        while self._work():
+            if self._clock.monotonic() >= expire_at and not self.breaker.is_open:
+                self._attempt(self.expire)
+                expire_at = self._clock.monotonic() + EXPIRE_EVERY
+        if self._database is not None:
+            with contextlib.suppress(CacheUnavailable):
+                self._database.fold_in()
+            self._database.close()
+
+    def _work(self) -> bool:
+        """Wait for something to do and do it; false when all is done and the store is closing."""
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._pending or self._errands or self._closing, timeout=EXPIRE_EVERY
+            )
+            # In this order, because readers look without the lock, at pending first.
+            self._writing = batch = self._pending
+            self._pending = {}
+            errands, self._errands = self._errands, []
+            self._pending_bytes = 0
+            self._condition.notify_all()
+            if not batch and not errands and self._closing:
+                return False
+        for part in _parts(batch, BATCH):
+            self._write(part)
+        self._writing = {}
+        for errand, future in errands:
+            self._do(errand, future)
+        return True
+
+    def _write(self, batch: dict[str, Entry | None]) -> None:
+        rows, removed = self._rows(batch)
+        if self.breaker.is_open and not self.breaker.allows():
+            self.dropped += len(rows)
+            return
+        if self._attempt(lambda database: database.apply(rows, removed)):
+            self.writes += len(rows)
+            self._attempt(self._make_space)
+        else:
+            self.dropped += len(rows)
+
+    def _rows(self, batch: dict[str, Entry | None]) -> tuple[list[Row], list[str]]:
+        rows, removed = [], []
+        for key, entry in batch.items():
+            if entry is None:
+                removed.append(key)
+                continue
+            try:
+                body, plain = entry.pack()
+            except UnencodableValue:
+                self.skipped += 1
+                removed.append(key)  # an older value must not come back in its place
+                continue
+            data = seal(body, plain=plain, compress_from=self._compress_from)
+            times = (entry.created, entry.fresh_until, entry.stale_until, entry.expires)
+            rows.append(as_row(key, times, entry.sequence, entry.tags, data))
+        return rows, removed
+
+    def _make_space(self, database: Database) -> None:
+        while database.size() > self._max_bytes:
+            expired = database.remove_expired(self._clock.now())
+            self.expired += expired
+            if expired:
+                continue
+            recent, self.recent = self.recent, set()
+            evicted = database.evict(recent.__contains__)
+            self.evictions += evicted
+            if not evicted:
+                return
+
+    def expire(self, database: Database) -> None:
+        """In the writing thread: remove what has expired, in steps."""
+        while expired := database.remove_expired(self._clock.now()):
+            self.expired += expired
+
+    def _do(self, errand: Callable[[Database], T], future: Future[T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(errand(self._open()))
+        except Exception as error:  # the errand's owner is told; the thread lives on
+            self._close_database()
+            future.set_exception(error)
+
+    def _attempt(self, change: Callable[[Database], object]) -> bool:
+        """Change the file; a damaged one is set aside and the change made on a new one."""
+        for _ in range(2):
+            try:
+                change(self._open())
+            except Damaged as error:
+                log.warning("cache.file_damaged", path=self.path.name, error=str(error))
+                self._close_database()
+                set_aside(self.path)
+            except CacheUnavailable as error:
+                self._close_database()
+                self.breaker.failed(error)
+                return False
+            else:
+                self.breaker.succeeded()
+                return True
+        self.breaker.failed(CacheUnavailable("the cache's file is damaged again and again"))
+        return False
+
+    def _open(self) -> Database:
+        if self._database is not None and self._database.is_replaced:
+            self._close_database()
+        if self._database is None:
+            self._database = Database(self.path, writable=True)
+        return self._database
+
+    def _close_database(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def _parts(batch: dict[str, Entry | None], size: int) -> Iterable[dict[str, Entry | None]]:
+    if len(batch) <= size:
+        return [batch] if batch else []
+    items = list(batch.items())
+    return [dict(items[at : at + size]) for at in range(0, len(items), size)]

@@ -1,0 +1,165 @@
+"""What `penstock doctor` asks of the parts: database, cache, policy, model, provider."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from penstock.cli.checkup import Finding
+from penstock.cli.output import size
+from penstock.clock import SystemClock
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+
+LOCAL = "local://"
+ASIDE = ".damaged"  # what the disk tier appends to the name of a file that it cannot read
+_DISK_FIX = "make it writable for this user, or stop the server and remove it: rm {}"
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Whether records can be written, in the tables of this version, undamaged."""
+    from penstock.db import migrate
+    from penstock.db.location import locate
+
+    location = locate(settings.database, folder=settings.home)
+    if not location.path.exists():
+        yield Finding("database", "ok", f"{location.path} is made at the first start")
+        return
+    found = migrate.revision(location)
+    if found != migrate.HEAD:
+        detail = f"{location.path} has revision {found}, this version writes {migrate.HEAD}"
+        yield Finding("database", "warning", detail, "start the server once: it migrates")
+        return
+    yield asyncio.run(_database_health(location.url, settings.home))
+
+
+async def _database_health(url: str, folder: Path) -> Finding:
+    from penstock.db.engine import open_database
+
+    opened = open_database(url, folder=folder)
+    try:
+        health = await opened.health(check=True)
+    finally:
+        await opened.aclose()
+    if health["detail"]:
+        what, _, fix = health["detail"].partition("; ")
+        return Finding("database", "failed", what, fix)
+    return Finding(
+        "database",
+        "ok",
+        f"{health['path']}: writable, undamaged, {size(health['size_bytes'])}",
+    )
+
+
+def cache_tiers(settings: Settings) -> Iterator[Finding]:
+    """Whether every tier works. A cache that does not costs speed, never an answer."""
+    if not settings.enable_cache:
+        yield Finding("cache", "warning", "the cache is turned off", "set ENABLE_CACHE=true")
+        return
+    for tier in settings.cache:
+        match tier:
+            case "memory":
+                most = size(settings.cache_memory_bytes)
+                yield Finding("cache.memory", "ok", f"at most {most} in each process")
+            case "disk":
+                yield _disk_tier(settings.home / "cache.db")
+            case _:
+                detail = f"no cache tier is called {tier!r}"
+                yield Finding(f"cache.{tier}", "failed", detail, "set PENSTOCK_CACHE=memory,disk")
+
+
+def _disk_tier(path: Path) -> Finding:
+    """Look at the file as it is; the server would set a damaged one aside."""
+    name = "cache.disk"
+    aside = path.with_name(path.name + ASIDE)
+    if not path.exists():
+        return Finding(name, "ok", f"{path} is made at the first start")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as opened:
+            opened.execute("BEGIN IMMEDIATE")
+            opened.execute("ROLLBACK")
+            damage = opened.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        damage = str(error)
+    if damage != "ok":
+        return Finding(name, "failed", f"{path} cannot be used: {damage}", _DISK_FIX.format(path))
+    if aside.exists():
+        detail = f"a damaged cache file was set aside as {aside}; the cache began empty"
+        return Finding(name, "warning", detail, f"check the disk, then: rm {aside}")
+    return Finding(name, "ok", f"{path}: {size(path.stat().st_size)}")
+
+
+def policy(settings: Settings) -> Iterator[Finding]:
+    """Whether the policy can be read."""
+    from penstock.services.moderation.policy import Judge, load_policy
+
+    judge = Judge(load_policy(settings.policy))
+    yield Finding("policy", "ok", judge.version)
+
+
+def model(settings: Settings) -> Iterator[Finding]:
+    """Whether the local model loads and reads."""
+    from penstock.models.linear import LinearModel
+
+    try:
+        loaded = LinearModel.load()
+    except PenstockError as error:
+        fix = "install penstock again: the model ships with the package"
+        yield Finding("model", "failed", error.detail, fix)
+        return
+    loaded.scores("Have a lovely day, everyone.")
+    yield Finding("model", "ok", loaded.version)
+
+
+def provider(settings: Settings) -> Iterator[Finding]:
+    """Whether each provider answers; asks for its list of models, which costs nothing."""
+    from penstock.providers.factory import open_provider
+    from penstock.services.moderation.prompts import moderation_prompt
+
+    urls = [url for url in settings.provider if url != LOCAL]
+    if not urls:
+        yield Finding("provider", "ok", "none is set: the local model judges alone")
+        return
+    secret = settings.provider_key
+    key = secret.get_secret_value() if secret else ""
+    # Refuses what the server would refuse: unknown schemes, a missing model, too few keys.
+    open_provider(
+        urls, key=key, model=settings.model, prompt=moderation_prompt(), clock=SystemClock()
+    )
+    keys = [part.strip() for part in key.split(",")]
+    for index, url in enumerate(urls):
+        own = keys[index] if len(keys) == len(urls) else keys[0]
+        yield _reached(url, own, timeout=settings.provider_connect_timeout + 3.0)
+
+
+def _reached(url: str, key: str, *, timeout: float) -> Finding:
+    parts = urlsplit(url)
+    place = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(place, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return Finding("provider", "ok", f"{parts.netloc} answers ({answer.status})")
+    except urllib.error.HTTPError as error:
+        error.close()
+        return _answered(parts.netloc, error.code)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        detail = f"{parts.netloc} cannot be reached: {reason}"
+        return Finding("provider", "failed", detail, "check PENSTOCK_PROVIDER and the network")
+
+
+def _answered(host: str, status: int) -> Finding:
+    if status in (401, 403):
+        detail = f"{host} refuses the key ({status})"
+        return Finding("provider", "failed", detail, "set PENSTOCK_PROVIDER_KEY")
+    if status >= 500:
+        detail = f"{host} reports a failure of its own ({status})"
+        return Finding("provider", "failed", detail, "wait, or name a second one as fallback")
+    return Finding("provider", "ok", f"{host} answers ({status} to a list of models)")

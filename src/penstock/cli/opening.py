@@ -1,0 +1,67 @@
+"""Opens what a command works on: the settings, all parts, or only the keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from penstock.runtime import Runtime
+    from penstock.server.keys import KeyRing
+    from penstock.settings import Settings
+
+T = TypeVar("T")
+
+
+def settings() -> Settings:
+    """The settings of the environment and `.env`. Raises ConfigurationError."""
+    from penstock.settings import load_settings
+
+    return load_settings().settings
+
+
+def with_runtime(work: Callable[[Runtime], Awaitable[T]]) -> T:
+    """Run `work` on an open runtime and close it."""
+    from penstock.runtime import open_runtime
+
+    async def run() -> T:
+        async with open_runtime(settings()) as runtime:
+            return await work(runtime)
+
+    return asyncio.run(run())
+
+
+def with_keys(work: Callable[[KeyRing], Awaitable[T]]) -> T:
+    """Run `work` on the API keys: opens the database and the hub, loads no model."""
+
+    async def run() -> T:
+        async with open_keys(settings()) as ring:
+            return await work(ring)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
+    """The API keys of an installation; its folder and its tables are made if need be."""
+    from penstock.clock import SystemClock
+    from penstock.db.engine import open_database
+    from penstock.hub import LocalHub
+    from penstock.runtime import prepare_home
+    from penstock.server.keys import KeyRing
+
+    prepare_home(settings.home)
+    async with AsyncExitStack() as stack:
+        hub = LocalHub(settings.home)
+        stack.callback(hub.close)
+        database = open_database(settings.database, folder=settings.home)
+        stack.push_async_callback(database.aclose)
+        admin = settings.admin_key
+        yield KeyRing(
+            database,
+            hub=hub,
+            clock=SystemClock(),
+            admin_key=admin.get_secret_value() if admin else None,
+        )

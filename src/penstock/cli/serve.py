@@ -1,0 +1,133 @@
+"""`penstock serve`: everything that can be wrong is said before the server starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from penstock.settings import Settings
+
+GRACE = 10  # seconds that requests may still take after the signal to stop
+EXAMPLE = '{"input": "Have a lovely day, everyone."}'
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0: any.  [default: 8000]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes.  [default: 1]")
+@click.option("--reload", is_flag=True, help="Start again when the source code changes.")
+@click.option(
+    "--home", type=click.Path(path_type=Path), help="Data folder.  [default: ./.penstock]"
+)
+def serve(
+    host: str | None, port: int | None, workers: int | None, reload: bool, home: Path | None
+) -> None:
+    """Serve the HTTP API until SIGINT or SIGTERM.
+
+    The first start makes an admin key and prints it, once, with a line to try it. Options win over
+    PENSTOCK_HOST, PENSTOCK_PORT, PENSTOCK_WORKERS and PENSTOCK_HOME.
+    """
+    from penstock.cli import opening
+    from penstock.cli import port as ports
+
+    # In the environment, because worker processes read their settings from there.
+    for name, value in (("HOST", host), ("PORT", port), ("WORKERS", workers), ("HOME", home)):
+        if value is not None:
+            os.environ[f"PENSTOCK_{name}"] = str(value)
+    settings = opening.settings()
+    check_exposure(settings)
+    if reload and settings.workers > 1:
+        raise click.UsageError("--reload works with one process: add --workers 1")
+    chosen = ports.claim(settings.host, settings.port)
+    os.environ["PENSTOCK_PORT"] = str(chosen)
+    token = asyncio.run(prepare(settings))
+    click.echo(greeting(base_url(settings.host, chosen), token))
+    run(settings, port=chosen, reload=reload)
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve without keys where others can connect."""
+    if settings.auth == "off" and not is_loopback(settings.host):
+        raise click.UsageError(
+            f"PENSTOCK_AUTH=off serves this machine only, and {settings.host} is open to others; "
+            "listen on 127.0.0.1 or turn authentication on"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address to listen on."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def prepare(settings: Settings) -> str | None:
+    """Bring folder and tables up to date; the admin key, if this call made the first one."""
+    from penstock.cli.opening import open_keys
+
+    async with open_keys(settings) as ring:
+        return None if settings.auth == "off" else await ring.ensure_admin()
+
+
+def base_url(host: str, port: int) -> str:
+    """Where the server is reached from this machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def greeting(url: str, token: str | None) -> str:
+    """What is printed at the start; with a key, how to use it."""
+    import penstock
+
+    line = f"Penstock {penstock.__version__} on {url}, described at {url}/docs"
+    if token is None:
+        return line
+    curl = [
+        *("curl", "-sS", f"{url}/v1/moderations"),
+        *("-H", f"Authorization: Bearer {token}"),
+        *("-H", "Content-Type: application/json"),
+        *("-d", EXAMPLE),
+    ]
+    return (
+        f"{line}\n\nAdmin key, shown this once: {token}\n\nTry it:\n  {shlex.join(curl)}\n\n"
+        "Make keys for others with: penstock token create --name NAME --role operator\n"
+    )
+
+
+def run(settings: Settings, *, port: int, reload: bool) -> None:
+    """Hand over to uvicorn; returns after a signal, when all requests were answered."""
+    import uvicorn
+
+    # uvicorn ends its work and then raises the signal again; that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        "penstock.server.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=port,
+        workers=settings.workers,
+        reload=reload,
+        reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE,
+    )

@@ -1,0 +1,163 @@
+"""/v1/keys: making, listing and revoking API keys; asking whose key one holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import BaseModel, Field
+
+from penstock.errors import Conflict, NotFound, StorageUnavailable
+from penstock.server.keys import PREFIX_PATTERN, TOKEN_PREFIX, KeyRing
+from penstock.server.store import KeyRecord
+from penstock.web.errors import responses
+from penstock.web.pages import Page, decode_cursor, encode_cursor
+from penstock.web.principal import Principal, Role
+from penstock.web.roles import require
+
+LONGEST_LIFE: Final = 10 * 365 * 86_400  # seconds
+HIGHEST_LIMIT: Final = 1_000_000  # requests a minute
+
+Viewer = Annotated[Principal, Depends(require("viewer"))]
+Admin = Annotated[Principal, Depends(require("admin"))]
+Id = Annotated[str, Path(min_length=1, max_length=64, examples=["key_15cfcb57edc7a4eb"])]
+Cursor = Annotated[
+    str | None, Query(max_length=1024, description="`next` of the page before this one.")
+]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most keys on the page.")]
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Instant = datetime | None
+
+
+class KeyRequest(BaseModel, extra="forbid"):
+    """The key to make."""
+
+    name: Label = Field(description="What the key is for, to recognise it by.")
+    role: Role = Field(description="viewer reads, operator also changes, admin may do everything.")
+    owner: Label | None = Field(
+        None,
+        description="Whose records the key sees: keys with the same owner share them. "
+        "Default: the key's own id.",
+    )
+    rate_limit: int | None = Field(
+        None,
+        ge=0,
+        le=HIGHEST_LIMIT,
+        description="Requests a minute; 0: no limit, null: the server's default.",
+    )
+    expires_in_seconds: int | None = Field(
+        None, ge=1, le=LONGEST_LIFE, description="The key's life from now on; null: without end."
+    )
+    prefix: str = Field(
+        TOKEN_PREFIX,
+        pattern=PREFIX_PATTERN,
+        description="How the key begins, for clients that check it (`fist_`).",
+    )
+
+
+class KeyView(BaseModel):
+    """A key without its token, which nobody can show again."""
+
+    id: str
+    name: str
+    owner: str
+    role: Role
+    prefix: str = Field(description="The token's first characters.")
+    rate_limit: int | None
+    created_at: datetime
+    expires_at: Instant
+    revoked_at: Instant
+    last_used_at: Instant = Field(description="To the minute.")
+
+
+class NewKeyView(KeyView):
+    """A key just made. The token is shown here and never again."""
+
+    token: str
+
+
+class CurrentKey(BaseModel):
+    """Who the caller is."""
+
+    key_id: str = Field(description="`env`: PENSTOCK_ADMIN_KEY; `anonymous`: no key is asked.")
+    owner: str
+    role: Role
+    rate_limit: int | None = Field(description="The key's own; null: the server's default.")
+
+
+def router(keys: KeyRing) -> APIRouter:
+    """The routes below /v1/keys."""
+    routes = APIRouter(prefix="/v1/keys", tags=["keys"], responses=responses(StorageUnavailable))
+
+    @routes.post("", status_code=201)
+    async def create_key(request: KeyRequest, response: Response, _: Admin) -> NewKeyView:
+        """Make a key. Its token is in this answer only: store it now."""
+        new = await keys.create(
+            request.name,
+            role=request.role,
+            owner=request.owner,
+            rate_limit=request.rate_limit,
+            expires_in=request.expires_in_seconds,
+            prefix=request.prefix,
+        )
+        response.headers["location"] = f"/v1/keys/{new.record.id}"
+        response.headers["cache-control"] = "no-store"
+        return NewKeyView(token=new.token, **_view(new.record).model_dump())
+
+    @routes.get("")
+    async def list_keys(_: Admin, cursor: Cursor = None, limit: Limit = 50) -> Page[KeyView]:
+        """List the keys, newest first, revoked ones too."""
+        after = None if cursor is None else decode_cursor(cursor, type=tuple[int, str])
+        found = await keys.page(after=after, limit=limit + 1)
+        page = found[:limit]
+        more = len(found) > limit
+        return Page(
+            items=[_view(record) for record in page],
+            next=encode_cursor((page[-1].created_at, page[-1].id)) if more else None,
+        )
+
+    @routes.get("/current")
+    async def get_current_key(who: Viewer) -> CurrentKey:
+        """Whose key this request carries, and what it may do."""
+        return CurrentKey(
+            key_id=who.key_id,
+            owner=who.owner,
+            role=who.role,
+            rate_limit=who.limits.requests_per_minute,
+        )
+
+    @routes.get("/{key_id}", responses=responses(NotFound))
+    async def get_key(key_id: Id, _: Admin) -> KeyView:
+        """One key."""
+        return _view(keys.get(key_id))
+
+    @routes.delete("/{key_id}", responses=responses(NotFound, Conflict))
+    async def revoke_key(key_id: Id, _: Admin) -> KeyView:
+        """Revoke a key: every server refuses it from now on. The last admin key stays."""
+        return _view(await keys.revoke(key_id))
+
+    return routes
+
+
+def _view(record: KeyRecord) -> KeyView:
+    return KeyView(
+        id=record.id,
+        name=record.name,
+        owner=record.owner,
+        role=record.role,
+        prefix=record.prefix,
+        rate_limit=record.rate_limit,
+        created_at=_instant(record.created_at),
+        expires_at=_maybe(record.expires_at),
+        revoked_at=_maybe(record.revoked_at),
+        last_used_at=_maybe(record.last_used_at),
+    )
+
+
+def _maybe(milliseconds: int | None) -> Instant:
+    return None if milliseconds is None else _instant(milliseconds)
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from penstock.clock import ManualClock
+from penstock.db import Database, open_database
+from penstock.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
+from penstock.hub import LocalHub
+from penstock.server.keys import KeyRing
+from penstock.web.principal import Limits, Principal
+
+OpenRing = Callable[..., KeyRing]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def open_ring(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenRing]:
+    """Opens a ring as another process on the same folder would: own database, own hub."""
+    async with AsyncExitStack() as stack:
+
+        def opened(*, admin_key: str | None = None) -> KeyRing:
+            database = open_database(folder=tmp_path)
+            stack.push_async_callback(database.aclose)
+            hub = LocalHub(tmp_path)
+            stack.callback(hub.close)
+            return KeyRing(database, hub, clock, admin_key=admin_key)
+
+        yield opened
+
+
+@pytest.fixture
+def ring(open_ring: OpenRing) -> KeyRing:
+    return open_ring()
+
+
+def database_of(ring: KeyRing) -> Database:
+    return ring._store._database
+
+
+async def test_a_key_opens_what_it_was_made_for(ring: KeyRing) -> None:
+    new = await ring.create("app", role="operator", owner="team", rate_limit=60)
+
+    assert ring.verify(new.token) == Principal(
+        new.record.id, "team", "operator", Limits(requests_per_minute=60)
+    )
+    assert ring.verify(new.token.encode()) is not None
+
+
+@pytest.mark.parametrize("prefix", ["psk_", "fist_"])
+async def test_a_token_has_43_random_characters_after_its_prefix(
+    ring: KeyRing, prefix: str
+) -> None:
+    new = await ring.create("app", role="viewer", prefix=prefix)
+
+    assert new.token.startswith(prefix)
+    assert len(new.token) == len(prefix) + 43
+    assert new.record.prefix == new.token[: len(prefix) + 4]
+
+
+@pytest.mark.parametrize("prefix", ["", "psk", "PSK_", "a_", "psk_x_", "x" * 17 + "_", "ä_b_"])
+async def test_an_unusable_prefix_is_refused(ring: KeyRing, prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="prefix"):
+        await ring.create("app", role="viewer", prefix=prefix)
+
+
+async def test_a_token_is_kept_nowhere(ring: KeyRing, tmp_path: Path) -> None:
+    new = await ring.create("app", role="viewer")
+
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 3
+    assert not any(new.token[4:].encode() in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    "token", ["", "psk_", "psk_" + "A" * 43, "x" * 10_000, "\ud800", b"\xff\x00", "é" * 200]
+)
+async def test_anything_else_opens_nothing(ring: KeyRing, token: str | bytes) -> None:
+    await ring.ensure_admin()
+
+    assert ring.verify(token) is None
+
+
+async def test_a_key_expires_to_the_moment(ring: KeyRing, clock: ManualClock) -> None:
+    new = await ring.create("app", role="viewer", expires_in=10)
+
+    clock.advance(9.9)
+    assert ring.verify(new.token) is not None
+    clock.advance(0.1)
+    assert ring.verify(new.token) is None
+
+
+async def test_a_key_cannot_expire_in_the_past(ring: KeyRing) -> None:
+    with pytest.raises(InvalidInput, match="cannot expire"):
+        await ring.create("app", role="viewer", expires_in=0)
+
+
+async def test_a_revoked_key_is_refused_at_once(ring: KeyRing) -> None:
+    new = await ring.create("app", role="viewer")
+    assert ring.verify(new.token) is not None
+
+    revoked = await ring.revoke(new.record.id)
+
+    assert revoked.revoked_at is not None
+    assert ring.verify(new.token) is None
+    assert await ring.revoke(new.record.id) == revoked
+
+
+async def test_what_one_process_does_another_sees_at_once(open_ring: OpenRing) -> None:
+    here, there = open_ring(), open_ring()
+    assert there.verify("psk_unknown") is None
+
+    new = await here.create("app", role="viewer")
+    assert there.verify(new.token) is not None
+
+    await here.revoke(new.record.id)
+    assert there.verify(new.token) is None
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from penstock.clock import SystemClock
+from penstock.db import open_database
+from penstock.hub import LocalHub
+from penstock.server.keys import KeyRing
+
+async def main(folder, id):
+    database = open_database(folder=folder)
+    ring = KeyRing(database, LocalHub(folder), SystemClock())
+    await ring.revoke(id)
+    print((await ring.create("made there", role="viewer")).token)
+    await database.aclose()
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+async def test_a_real_second_process_revokes_and_makes_keys(ring: KeyRing, tmp_path: Path) -> None:
+    new = await ring.create("app", role="viewer")
+    assert ring.verify(new.token) is not None
+    command = [sys.executable, "-c", CHILD, str(tmp_path), new.record.id]
+
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=True
+    )
+
+    assert ring.verify(new.token) is None
+    assert ring.verify(done.stdout.strip()) is not None
+
+
+async def test_a_revocation_among_lost_messages_is_not_missed(open_ring: OpenRing) -> None:
+    here, there = open_ring(), open_ring()
+    new = await here.create("app", role="viewer")
+    kept = await here.create("other", role="viewer")
+    assert there.verify(new.token) is not None
+
+    await here.revoke(new.record.id)
+    for _ in range(100):
+        here._hub.publish("noise", b"x" * 8000)
+
+    assert there.verify(new.token) is None
+    assert there.verify(kept.token) is not None
+
+
+async def test_an_unknown_key_cannot_be_revoked(ring: KeyRing) -> None:
+    with pytest.raises(NotFound, match="key_none"):
+        await ring.revoke("key_none")
+
+
+async def test_the_last_admin_key_stays(ring: KeyRing, clock: ManualClock) -> None:
+    token = await ring.ensure_admin()
+    assert token is not None
+    await ring.create("viewer", role="viewer")
+    expiring = await ring.create("second", role="admin", expires_in=60)
+    clock.advance(61)
+    admin = ring.verify(token)
+    assert admin is not None
+
+    with pytest.raises(Conflict, match="last admin key; make another one first"):
+        await ring.revoke(admin.key_id)
+
+    assert ring.verify(token) is not None
+    await ring.revoke(expiring.record.id)
+    await ring.create("third", role="admin")
+    await ring.revoke(admin.key_id)
+    assert ring.verify(token) is None
+
+
+async def test_of_two_last_admin_keys_revoked_at_once_one_stays(open_ring: OpenRing) -> None:
+    here, there = open_ring(), open_ring()
+    keys = [(await here.create(name, role="admin")).record.id for name in "ab"]
+
+    outcomes = await asyncio.gather(
+        here.revoke(keys[0]), there.revoke(keys[1]), return_exceptions=True
+    )
+
+    assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 1
+
+
+async def test_a_key_from_the_environment_is_admin_and_stored_nowhere(open_ring: OpenRing) -> None:
+    ring = open_ring(admin_key="psk_from_the_environment")
+    only = await ring.create("only", role="admin")
+
+    assert ring.verify("psk_from_the_environment") == Principal("env", "admin", "admin")
+    assert await ring.ensure_admin() is None
+    await ring.revoke(only.record.id)
+    assert [record.id for record in await ring.page()] == [only.record.id]
+
+
+async def test_the_first_start_makes_one_admin_key(open_ring: OpenRing) -> None:
+    rings = [open_ring() for _ in range(3)]
+
+    tokens = await asyncio.gather(*(ring.ensure_admin() for ring in rings))
+
+    (token,) = [token for token in tokens if token is not None]
+    assert all(ring.verify(token) for ring in rings)
+    assert await rings[0].ensure_admin() is None
+
+
+async def test_the_last_use_is_written_once_a_minute(ring: KeyRing, clock: ManualClock) -> None:
+    new = await ring.create("app", role="viewer")
+    assert ring.get(new.record.id).last_used_at is None
+    written = []
+
+    for seconds in (0, 30, 29, 1, 59):
+        clock.advance(seconds)
+        ring.verify(new.token)
+        await database_of(ring).write()  # behind what nobody waits for
+        written.append(ring.get(new.record.id).last_used_at)
+
+    start = new.record.created_at
+    assert written == [start, start, start, start + 60_000, start + 60_000]
+
+
+async def test_keys_are_listed_newest_first_in_pages(ring: KeyRing, clock: ManualClock) -> None:
+    made = []
+    for name in "abcde":
+        made.append((await ring.create(name, role="viewer")).record)
+        clock.advance(1)
+
+    first = await ring.page(limit=3)
+    rest = await ring.page(after=(first[-1].created_at, first[-1].id), limit=3)
+
+    assert [*first, *rest] == made[::-1]
+
+
+async def test_while_the_database_is_gone_known_keys_stay_and_others_are_an_error(
+    open_ring: OpenRing, clock: ManualClock
+) -> None:
+    here, there = open_ring(admin_key="env-key"), open_ring()
+    known = await there.create("known", role="viewer")
+    revoked = await there.create("revoked", role="viewer")
+    assert here.verify(known.token) is not None
+    await database_of(here).aclose()
+
+    await there.revoke(revoked.record.id)
+    fresh = await there.create("fresh", role="viewer")
+
+    assert here.verify(known.token) is not None
+    assert here.verify("env-key") is not None
+    for token in (revoked.token, fresh.token, "psk_unknown"):
+        with pytest.raises(StorageUnavailable):
+            here.verify(token)
+
+
+async def test_keys_are_read_again_when_the_database_is_back(
+    open_ring: OpenRing, clock: ManualClock
+) -> None:
+    here, there = open_ring(), open_ring()
+    gone, back = database_of(open_ring()), database_of(here)
+    await gone.aclose()
+    here._store._database = gone
+    new = await there.create("app", role="viewer")
+    with pytest.raises(StorageUnavailable):
+        here.verify(new.token)
+
+    here._store._database = back
+    clock.advance(1)
+
+    assert here.verify(new.token) is not None
+    assert here.verify("psk_unknown") is None
