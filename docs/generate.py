@@ -377,13 +377,11 @@ def benchmark_table() -> str:
 
 
 def quality_table() -> str:
-    """The first table of the training report: quality per head on the dev split."""
-    if not REPORT.is_file():
-        return "The model was not evaluated yet: run `make train`."
-    lines = REPORT.read_text("utf-8").splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
-    end = next((n for n in range(start, len(lines)) if not lines[n].startswith("|")), len(lines))
-    return "\n".join(lines[start:end])
+    """The training report's table of each head on the dev split."""
+    text = REPORT.read_text("utf-8") if REPORT.is_file() else ""
+    _, _, rest = text.partition("### Each head\n")
+    table = rest.strip().partition("\n\n")[0]
+    return table or "The model was not evaluated yet: run `make eval DATA=folder`."
 
 
 def _intro(title: str, source: str) -> str:

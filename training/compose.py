@@ -95,7 +95,18 @@ def composed() -> Iterator[Row]:
         yield row
     for text in _fill(HARMLESS):
         row = Row(text, "composed", dev=False)
-        row.mark(0, WEIGHT, "abuse", "hate", "threat", "sexual", "violence", "self_harm", "profanity", "other_language")
+        row.mark(
+            0,
+            WEIGHT,
+            "abuse",
+            "hate",
+            "threat",
+            "sexual",
+            "violence",
+            "self_harm",
+            "profanity",
+            "other_language",
+        )
         yield row
     for text in _fill(UNKIND):  # unkind to a person or a trade: not hate, and no more is claimed
         row = Row(text, "composed", dev=False)
@@ -115,5 +126,9 @@ def _fill(patterns: Sequence[str]) -> Iterator[str]:
                 start, end = text.index("{"), text.index("}")
                 words = _SLOTS[text[start + 1 : end]]
                 seed = hashlib.sha256(f"{pattern} {turn} {place}".encode()).digest()
-                text = text[:start] + words[int.from_bytes(seed[:4], "big") % len(words)] + text[end + 1 :]
+                text = (
+                    text[:start]
+                    + words[int.from_bytes(seed[:4], "big") % len(words)]
+                    + text[end + 1 :]
+                )
             yield text

@@ -66,7 +66,9 @@ def _heads(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
     for place, head in enumerate(HEADS):
         for source in ("own", "davidson", "edos", "goemotions"):
             chosen = [
-                n for n, row in enumerate(rows) if row.source.startswith(source) and head in row.known
+                n
+                for n, row in enumerate(rows)
+                if row.source.startswith(source) and head in row.known
             ]
             labels = np.array([rows[n].known[head][0] for n in chosen], dtype=np.int64)
             if labels.sum() < 5 or labels.all():
@@ -126,7 +128,11 @@ def _decisions(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
     highest = scores[:, : len(HARMS)].max(axis=1)
     own = _own_any(rows)
     by_fact = {
-        name: [n for n, row in enumerate(rows) if row.source == source and row.facts.get(fact, 0) == wanted]
+        name: [
+            n
+            for n, row in enumerate(rows)
+            if row.source == source and row.facts.get(fact, 0) == wanted
+        ]
         for name, source, fact, wanted in (
             ("calm Reddit comments (GoEmotions)", "goemotions", "calm", 1),
             ("tweets judged neither hateful nor offensive (Davidson)", "davidson", "offensive", 0),
@@ -179,7 +185,10 @@ def _long(model: LinearModel, rows: Sequence[Row]) -> Iterator[str]:
     calm = [row.text for row in rows if row.facts.get("calm")]
     harmful = [rows[n].text for n, harm in _own_any(rows).items() if harm]
     quiet = [" ".join(calm[n : n + LONG]) for n in range(0, len(calm) - LONG, LONG)]
-    mixed = [f"{quiet[n % len(quiet)]} {text} {quiet[(n + 7) % len(quiet)]}" for n, text in enumerate(harmful)]
+    mixed = [
+        f"{quiet[n % len(quiet)]} {text} {quiet[(n + 7) % len(quiet)]}"
+        for n, text in enumerate(harmful)
+    ]
     alone = quiet[: len(quiet) // 2 * 2]
     doubled = [f"{a} {b}" for a, b in zip(alone[::2], alone[1::2], strict=True)]
     bad, good = (

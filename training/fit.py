@@ -69,24 +69,6 @@ def fit_all(values: Any, rows: Sequence[Row]) -> tuple[Floats, Floats]:
     return np.column_stack([w for w, _ in fitted]), np.array([b for _, b in fitted])
 
 
-def drop_doubtful(values: Any, rows: Sequence[Row]) -> int:
-    """Forget labels of weak rows that the firmly labelled rows contradict; returns how many."""
-    firm = [row if not row.weak else Row(row.text, row.source, dev=True) for row in rows]
-    weights, biases = fit_all(values, firm)
-    scores = values @ weights + biases
-    dropped = 0
-    for n, row in enumerate(rows):
-        if row.weak:
-            for place, head in enumerate(HEADS):
-                if head in row.known and scores[n, place] > DOUBTFUL[head]:
-                    del row.known[head]
-                    dropped += 1
-    return dropped
-
-
-DOUBTFUL = {head: 2.0 for head in HEADS}
-
-
 def train(
     rows: Sequence[Row], *, keep: int = KEEP
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -97,7 +79,6 @@ def train(
     features = matrix.read(rows, reader, fitted=fitted, minimum=MINIMUM)
     values, factor = matrix.weigh(features, fitted=fitted)
     print(f"{values.shape[0]} rows, {values.shape[1]} features")
-    print(f"{drop_doubtful(values, rows)} doubtful labels dropped")
     weights, _ = fit_all(values, rows)
     chosen = quantise.choose(features.hashes, weights, keep=keep)
     small = values[:, chosen]

@@ -16,7 +16,9 @@ def auroc(scores: Floats, labels: Labels) -> float:
         return float("nan")
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (counts.cumsum() - (counts - 1) / 2)[place]
-    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(
+        (ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives)
+    )
 
 
 def auprc(scores: Floats, labels: Labels) -> float:

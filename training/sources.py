@@ -1,7 +1,7 @@
 """Reads the open data sets and our own sentences into rows that say what is known about each text.
 
 A row knows the label of some heads and nothing about the others: a tweet judged `offensive` says nothing about
-self-harm. `weak` marks rows that are taken as harmless only because nobody said otherwise.
+self-harm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ HARMS = ("abuse", "hate", "threat", "sexual", "violence", "self_harm", "profanit
 HEADS = (*HARMS, "other_language")
 SENTENCES = Path(__file__).parent / "sentences"
 OWN_WEIGHT = 8.0
-OTHER_GROUP_WEIGHT = 0.5  # of an EDOS row that is "not sexist" but names another group than women and men
+OTHER_GROUP_WEIGHT = (
+    0.5  # of an EDOS row that is "not sexist" but names another group than women and men
+)
 
 # A row that carries the label on the left, and not the one on the right, leaves the right one open.
 _OPEN = {
@@ -65,7 +67,6 @@ class Row:
     source: str
     dev: bool
     known: dict[str, tuple[int, float]] = field(default_factory=dict)
-    weak: bool = False
     facts: dict[str, int] = field(
         default_factory=dict
     )  # labels of the source itself, for the report
@@ -156,7 +157,6 @@ def davidson(data: Path) -> Iterator[Row]:
 def _davidson_labels(row: Row, votes: dict[str, int], count: int) -> None:
     clean, hateful = votes["neither"] / count, votes["hate_speech"] / count
     if clean == 1:
-        row.weak = True
         row.mark(0, 1.0, "abuse", "profanity")
         row.mark(0, 0.4, "hate", "threat", "violence", "sexual", "self_harm")
         return
@@ -203,7 +203,7 @@ def goemotions(data: Path) -> Iterator[Row]:
             pick = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big")
             text = text.replace("[NAME]", _NAMES[pick % len(_NAMES)])
             text = text.replace("[RELIGION]", _FAITHS[pick % len(_FAITHS)])
-            row = Row(text, "goemotions", slice_of(text) < 12, weak=True)
+            row = Row(text, "goemotions", slice_of(text) < 12)
             row.mark(0, 0.3, "other_language")
             if _CALM_NOT.isdisjoint(map(int, labels.split(","))):
                 row.facts["calm"] = 1

@@ -5,7 +5,9 @@ The server, the command line and the tests all open a runtime; nothing else know
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +84,25 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
             store_text=settings.store_text,
         )
         yield Runtime(settings, clock, metrics, hub, database, cache, models, moderation)
+
+
+def open_layer_cache(settings: Settings, *, metrics: Metrics) -> tuple[Cache, Callable[[], None]]:
+    """The cache alone, for the library without a server, and what closes it."""
+    prepare_home(settings.home)
+    hub = LocalHub(settings.home)
+    cache = _open_cache(settings, hub=hub, clock=SystemClock(), metrics=metrics)
+
+    def close() -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(cache.aclose())  # the process ends
+        else:
+            with ThreadPoolExecutor(1) as thread:  # an application stops on a loop of its own
+                thread.submit(asyncio.run, cache.aclose()).result()
+        hub.close()
+
+    return cache, close
 
 
 def prepare_home(home: Path) -> None:

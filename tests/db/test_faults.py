@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.db import Database, open_database
+from penstock.db.faults import fault
 from penstock.errors import StorageFull, StorageUnavailable
 from penstock.observe.metrics import Metrics
 
@@ -110,6 +111,26 @@ async def test_a_healthy_database_reports_its_sizes(database: Database) -> None:
     assert health["free_bytes"] > 0
 
 
+async def test_a_file_that_was_removed_under_the_server_is_noticed(database: Database) -> None:
+    database.path.unlink()
+
+    health = await database.health()
+
+    assert not health["writable"]
+    assert "restart the server" in health["detail"]
+
+
+async def test_a_failure_of_the_writer_itself_leaves_nobody_waiting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(database._writer, "_attempt", None)
+        with pytest.raises(TypeError):
+            await database.write((ADD, ("a",)))
+
+    assert await database.write((ADD, ("b",))) == 1
+
+
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
@@ -117,6 +138,35 @@ async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         open_database(folder=tmp_path / "file" / "deeper")
 
     assert str(tmp_path / "file" / "deeper") in caught.value.detail
+
+
+async def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "penstock.db").mkdir()
+
+    with pytest.raises(StorageUnavailable, match="cannot be opened; check that"):
+        open_database(folder=tmp_path)
+
+
+async def test_a_wrong_statement_is_a_bug_and_told_as_it_is(database: Database) -> None:
+    for reading in (database.rows("SELEC 1"), database.scan("SELEC 1")):
+        with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+            await reading
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (sqlite3.SQLITE_IOERR_WRITE, "input/output error; check the disk"),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, "locked by another process"),
+        (sqlite3.SQLITE_READONLY_DBMOVED, "cannot be written"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, "is damaged"),
+    ],
+)
+def test_extended_codes_are_told_like_their_primary_ones(code: int, told: str) -> None:
+    error = sqlite3.OperationalError("what SQLite says")
+    error.sqlite_errorcode = code
+
+    assert told in str(fault(error, Path("/data/penstock.db")))
 
 
 async def test_too_many_waiting_writes_are_refused(database: Database) -> None:

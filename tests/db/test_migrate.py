@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from filelock import FileLock
 from sqlalchemy import create_engine
 
 from penstock.db import migrate, open_database, tables
@@ -113,6 +114,16 @@ def test_a_file_with_other_tables_of_these_names_is_refused_and_kept(tmp_path: P
         migrate.upgrade(location.url)
 
     assert list(columns(location.path)) == ["moderation_verdicts"]
+
+
+def test_waiting_for_another_process_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "PATIENCE", 0.0)
+    location = Location(tmp_path / "busy.db")
+
+    with FileLock(f"{location.path}.lock"), pytest.raises(StorageUnavailable, match="wait for it"):
+        migrate.upgrade(location.url)
 
 
 def test_processes_that_start_together_make_the_tables_once(tmp_path: Path) -> None:

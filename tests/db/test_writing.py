@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,38 @@ async def test_a_failing_caller_fails_alone_in_its_commit(
     assert texts(database) == ["a", "b", "c"]
 
 
+async def test_a_caller_that_makes_the_commit_fail_fails_alone(database: Database) -> None:
+    await database.write(
+        "CREATE TABLE replies (note INTEGER REFERENCES notes DEFERRABLE INITIALLY DEFERRED)"
+    )
+    calls = [
+        database.write((ADD, ("a",))),
+        database.write("INSERT INTO replies VALUES (99)"),
+        database.write((ADD, ("b",))),
+    ]
+
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [outcomes[0], outcomes[2]] == [1, 1]
+    assert isinstance(outcomes[1], Conflict)
+    assert texts(database) == ["a", "b"]
+    assert database.get("SELECT count(*) FROM replies") == (0,)
+
+
+async def test_a_caller_whose_loop_is_closed_disturbs_nobody(database: Database) -> None:
+    async def leave() -> None:
+        writing = asyncio.ensure_future(database.write((ADD, ("left",))))
+        await asyncio.sleep(0)
+        writing.cancel()
+
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await asyncio.to_thread(asyncio.run, leave())
+        other.execute("ROLLBACK")
+
+    assert await database.write((ADD, ("stayed",))) == 1
+
+
 async def test_many_waiting_writes_share_commits(database: Database, metrics: Metrics) -> None:
     await asyncio.gather(*(database.write((ADD, (str(n),))) for n in range(1000)))
 
@@ -78,7 +112,7 @@ async def test_core_statements_and_plain_sql_mix(database: Database) -> None:
     core = database.write((insert(NOTES), {"text": "core"}), (ADD, ("both",)))
     many = database.write((insert(NOTES), [{"text": "x"}, {"text": "y"}]))
 
-    assert await asyncio.gather(plain, core, many) == [1, 2, 2]
+    assert list(await asyncio.gather(plain, core, many)) == [1, 2, 2]
 
     found = await database.rows(select(NOTES.c.text).order_by(NOTES.c.text))
     assert [row.text for row in found] == ["both", "core", "plain", "x", "y"]

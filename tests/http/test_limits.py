@@ -89,6 +89,21 @@ async def test_the_refusal_comes_before_the_body(serve: Any, echo: Any) -> None:
     assert line.startswith(b"HTTP/1.1 413")
 
 
+async def test_a_caller_that_leaves_is_noticed_as_ever() -> None:
+    seen = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        seen.append(await receive())
+
+    async def left() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "headers": []}
+    await BodyLimit(app, max_bytes=1)(scope, left, None)  # type: ignore[arg-type]
+
+    assert seen == [{"type": "http.disconnect"}]
+
+
 async def test_other_protocols_pass_through(echo: Any) -> None:
     await BodyLimit(echo, max_bytes=1)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
 

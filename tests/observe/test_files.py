@@ -32,6 +32,16 @@ def test_two_writers_lose_no_line_at_a_rotation(tmp_path: Path) -> None:
         writer.close()
 
 
+def test_a_file_that_another_just_renamed_is_not_renamed_again(tmp_path: Path) -> None:
+    file = RotatingFile(tmp_path / "a.log", max_bytes=10)
+    file.write(b"line 1\n")
+
+    file._rotate(inode=0)
+
+    assert [found.name for found in tmp_path.iterdir()] == ["a.log"]
+    file.close()
+
+
 def test_a_file_taken_away_is_made_again(tmp_path: Path) -> None:
     file = RotatingFile(tmp_path / "a.log")
     file.write(b"one\n")

@@ -134,6 +134,17 @@ def test_the_standard_librarys_records_come_along(stream: io.StringIO) -> None:
     assert (line["logger"], line["event"]) == ("uvicorn.error", "Started server")
 
 
+def test_their_exceptions_bring_their_traceback(stream: io.StringIO) -> None:
+    configure(stream=stream)
+
+    try:
+        raise KeyError("x")
+    except KeyError:
+        stdlib.getLogger("uvicorn.error").exception("failed")
+
+    assert "KeyError" in lines(stream)[0]["exception"]
+
+
 def test_a_library_that_logs_contents_is_silent_below_warning(stream: io.StringIO) -> None:
     configure("debug", stream=stream)
 

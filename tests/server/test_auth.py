@@ -62,6 +62,11 @@ async def ring(tmp_path: Path, hub: LocalHub, clock: ManualClock) -> AsyncIterat
     await database.aclose()
 
 
+async def _nothing(*_: Any) -> Any:
+    return None
+
+
+PIPES = (_nothing, _nothing)
 Connect = Callable[..., httpx.AsyncClient]
 
 
@@ -327,6 +332,17 @@ async def test_a_database_that_is_gone_is_no_401(connect: Connect, ring: KeyRing
     keyless = await connect("psk_x", mode="off").get("/v1/models")
 
     assert [unknown.status_code, health.status_code, keyless.status_code] == [503, 200, 200]
+
+
+async def test_start_and_stop_pass_through(ring: KeyRing) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    await Auth(app, keys=ring, hub=LocalHub(), clock=ManualClock())({"type": "lifespan"}, *PIPES)
+
+    assert seen == ["lifespan"]
 
 
 async def test_a_web_socket_is_closed(connect: Connect, inner: Inner, ring: KeyRing) -> None:

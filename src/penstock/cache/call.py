@@ -9,12 +9,12 @@ are equal to a dict and not to us.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
+from penstock.cache.entry import weigh
 from penstock.cache.keys import fingerprint, quote
 from penstock.cache.plan import OnError, Plan, Seconds, Ttl, seconds
 from penstock.codec import Codec
@@ -57,6 +57,8 @@ class CachedCall:
         self._signature = inspect.signature(function)
         self._simple = _plain_names(self._signature, options.ignore)
         self._identity = _identity(function)
+        # Whether there is just one argument, and it can be given by position.
+        self.argument = len(self._signature.parameters) == 1 and _plain_names(self._signature, ())
         self.namespace = quote(_static_namespace(options.namespace) or self._identity[0])
         self._dynamic = options.namespace if callable(options.namespace) else None
         self._templates = tuple(tag for tag in options.tags if "{" in tag)
@@ -105,8 +107,8 @@ class CachedCall:
         """What leads from these arguments to their entry; None when they need a digest."""
         if self._dynamic is not None:
             return None
-        if not kwargs and len(args) == 1 and type(args[0]) is str:
-            return args
+        if self.argument and not kwargs and type(args[0]) is str:
+            return args[0]
         values = (*args, *kwargs.values()) if kwargs else args
         types = tuple(map(type, values))
         if not _ALIASES.issuperset(types):
@@ -120,8 +122,7 @@ class CachedCall:
             return
         entry = memory.entries.get(full_key)
         if entry is not None:
-            size = sum(map(sys.getsizeof, shortcut)) if isinstance(shortcut, tuple) else 0
-            memory.alias(entry, self._number, shortcut, size=size + 120)
+            memory.alias(entry, self._number, shortcut, size=weigh(shortcut) + 100)
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Every argument by name, defaults too."""

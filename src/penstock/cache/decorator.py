@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penstock.cache.call import CachedCall, Options
 from penstock.cache.entry import Entry, Hit
+from penstock.cache.memory import MAX_CREDIT
 from penstock.cache.plan import OnError, Seconds, Ttl
 from penstock.cache.shapes import Decorate
 from penstock.clock import SystemClock
@@ -93,21 +94,23 @@ def _decorate_async(function: Callable[..., Awaitable[Any]], called: CachedCall)
         now = cache.clock.now
         find = aliases.get
 
-    @functools.wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs:
-            entry = find(args)
+    async def call(argument: Any) -> Any:
+        if type(argument) is str:  # exactly: a StrEnum equals its text, and is not it
+            entry = find(argument)
             if (
                 entry is not None
                 and heads[0] == view.position
                 and entry.epoch == view.epoch
                 and now() < entry.fresh_until
-                and type(args[0]) is str  # a StrEnum equals its text, and is not it
             ):
-                entry.hits += 1
+                if entry.hits < MAX_CREDIT:
+                    entry.hits += 1
                 hits.value += 1
                 thaw = entry.thaw
                 return entry.value if thaw is None else thaw(entry.value)
+        return (await lookup(argument)).value
+
+    async def call_any(*args: Any, **kwargs: Any) -> Any:
         return (await lookup(*args, **kwargs)).value
 
     async def lookup(*args: Any, **kwargs: Any) -> Hit:
@@ -137,11 +140,12 @@ def _decorate_async(function: Callable[..., Awaitable[Any]], called: CachedCall)
 
         async def one(args: tuple[Any, ...]) -> Any:
             async with places:
-                return await call(*args)
+                return (await lookup(*args)).value
 
         return await asyncio.gather(*map(one, map(_as_arguments, calls)))
 
-    return _with_methods(call, called, lookup, refresh, invalidate, get_many)
+    wrapper = _named_like(function, call) if called.argument else call_any
+    return _with_methods(wrapper, called, lookup, refresh, invalidate, get_many)
 
 
 def _decorate_sync(function: Callable[..., Any], called: CachedCall) -> Any:
@@ -157,22 +161,24 @@ def _decorate_sync(function: Callable[..., Any], called: CachedCall) -> Any:
         now = cache.clock.now
         find = aliases.get
 
-    # The same as in `_decorate_async`, word for word: a shared function would cost a call.
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not kwargs:
-            entry = find(args)
+    # Word for word as above: a shared function would cost a call.
+    def call(argument: Any) -> Any:
+        if type(argument) is str:  # exactly: a StrEnum equals its text, and is not it
+            entry = find(argument)
             if (
                 entry is not None
                 and heads[0] == view.position
                 and entry.epoch == view.epoch
                 and now() < entry.fresh_until
-                and type(args[0]) is str
             ):
-                entry.hits += 1
+                if entry.hits < MAX_CREDIT:
+                    entry.hits += 1
                 hits.value += 1
                 thaw = entry.thaw
                 return entry.value if thaw is None else thaw(entry.value)
+        return lookup(argument).value
+
+    def call_any(*args: Any, **kwargs: Any) -> Any:
         return lookup(*args, **kwargs).value
 
     def lookup(*args: Any, **kwargs: Any) -> Hit:
@@ -199,15 +205,29 @@ def _decorate_sync(function: Callable[..., Any], called: CachedCall) -> Any:
         return cache.forget([cache.full_key(called.key(args, kwargs))]) > 0
 
     def get_many(calls: Sequence[Any]) -> list[Any]:
-        return [call(*_as_arguments(one)) for one in calls]
+        return [lookup(*_as_arguments(one)).value for one in calls]
 
-    return _with_methods(call, called, lookup, refresh, invalidate, get_many)
+    wrapper = _named_like(function, call) if called.argument else call_any
+    return _with_methods(wrapper, called, lookup, refresh, invalidate, get_many)
 
 
 def _with_methods(call: Any, called: CachedCall, *methods: Callable[..., Any]) -> Any:
+    functools.update_wrapper(call, called.function)
     for method in methods:
         setattr(call, method.__name__, method)
     call.key = lambda *args, **kwargs: called.key(args, kwargs)
+    return call
+
+
+def _named_like(function: Callable[..., Any], call: Any) -> Any:
+    """Give the one parameter of `call` the name and the default that it has in `function`.
+
+    A parameter of its own, where `*args, **kwargs` would do, saves a third of a hit.
+    """
+    (name,) = inspect.signature(function).parameters
+    code = call.__code__
+    call.__code__ = code.replace(co_varnames=(name, *code.co_varnames[1:]))
+    call.__defaults__ = getattr(function, "__defaults__", None)
     return call
 
 

@@ -46,8 +46,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     codec: Codec | None = None
     epoch: int = -1  # the bump after which the entry was last seen to be valid
     weight: int = 0  # bytes in memory, all told
-    hits: int = 0
-    hits_seen: int = 0
+    hits: int = 0  # up to 3, since its last turn in the queue
     main: bool = False
     alias: tuple[int, Hashable] | None = None
 
@@ -65,9 +64,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
 
     def duplicate(self) -> Entry:
         """The same entry with counters of its own, for another tier."""
-        return msgspec.structs.replace(
-            self, epoch=-1, weight=0, hits=0, hits_seen=0, main=False, alias=None
-        )
+        return msgspec.structs.replace(self, epoch=-1, weight=0, hits=0, main=False, alias=None)
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):

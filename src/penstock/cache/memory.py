@@ -22,10 +22,16 @@ from penstock.cache.patterns import matcher
 from penstock.clock import Clock, SystemClock
 
 SMALL_SHARE = 10  # the small queue has a tenth of the room
-MAX_CREDIT = 3  # rounds through the main queue that past hits can buy
+MAX_CREDIT = 3  # hits that count: each buys one round through the main queue
 SLICE = 1000  # entries looked at in one go: 0.2 ms
 
 Aliases = dict[Hashable, Entry]
+
+
+def touch(entry: Entry) -> None:
+    """Note that the entry was of use. Hot paths have these two lines in place."""
+    if entry.hits < MAX_CREDIT:
+        entry.hits += 1
 
 
 class MemoryStore:
@@ -52,12 +58,12 @@ class MemoryStore:
         for key in keys:
             entry = self.get(key)
             if entry is not None:
-                entry.hits += 1
+                touch(entry)
                 found[key] = entry
         return found
 
     def get(self, key: str) -> Entry | None:
-        """The entry; its user says by `entry.hits += 1` that it was of use."""
+        """The entry; its user says by `touch` that it was of use."""
         entry = self.entries.get(key)
         if entry is None:
             return None
@@ -207,7 +213,7 @@ class MemoryStore:
         """Take the old entry's place: its turn in the queue, its hits, its alias."""
         entry.main = old.main
         (self._main if old.main else self._small)[entry.key] = entry
-        entry.hits, entry.hits_seen = old.hits, old.hits_seen
+        entry.hits = old.hits
         if old.alias is not None:
             number, alias = entry.alias = old.alias
             entry.weight += sys.getsizeof(alias)
@@ -238,8 +244,8 @@ class MemoryStore:
 
     def _leave_small(self) -> None:
         key, entry = self._small.popitem(last=False)
-        if entry.hits > entry.hits_seen:
-            entry.hits_seen = entry.hits
+        if entry.hits:
+            entry.hits = 0
             entry.main = True
             self._small_bytes -= entry.weight
             self._main[key] = entry
@@ -251,10 +257,8 @@ class MemoryStore:
 
     def _leave_main(self) -> None:
         key, entry = self._main.popitem(last=False)
-        # Unseen hits are the credit: each round through the queue uses up one of at most three.
-        credit = min(entry.hits - entry.hits_seen, MAX_CREDIT)
-        if credit > 0:
-            entry.hits_seen = entry.hits - credit + 1
+        if entry.hits:
+            entry.hits -= 1
             self._main[key] = entry
         else:
             self._evict(entry)

@@ -26,6 +26,7 @@ from penstock.cache.entry import (
 )
 from penstock.cache.flight import Flights
 from penstock.cache.keys import fingerprint
+from penstock.cache.memory import touch
 from penstock.cache.patterns import escape, matcher
 from penstock.cache.plan import Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
 from penstock.cache.shapes import Decorate, DecorateBatch
@@ -104,7 +105,7 @@ class Cache:
         age = max(0.0, now - entry.created)
         if max_age is not None and age > age_limit(max_age, value):
             return None
-        entry.hits += 1
+        touch(entry)
         self.cascade.memory_hits.value += 1
         return Hit(value, "memory", age)
 

@@ -36,7 +36,6 @@ def stats(json_: bool) -> None:
 
     Hits and misses are counted by each server: GET /v1/cache.
     """
-
     found = opening.with_runtime(lambda runtime: runtime.cache.stats())
     facts = ("entries", "size_bytes", "max_bytes", "state", "detail")
     tiers: dict[str, dict[str, Any]] = {

@@ -25,13 +25,17 @@ _DISK_FIX = "make it writable for this user, or stop the server and remove it: r
 def database(settings: Settings) -> Iterator[Finding]:
     """Whether records can be written, in the tables of this version, undamaged."""
     from penstock.db import migrate
+    from penstock.db.faults import fault
     from penstock.db.location import locate
 
     location = locate(settings.database, folder=settings.home)
     if not location.path.exists():
         yield Finding("database", "ok", f"{location.path} is made at the first start")
         return
-    found = migrate.revision(location)
+    try:
+        found = migrate.revision(location)
+    except sqlite3.Error as error:
+        raise fault(error, location.path) from error
     if found != migrate.HEAD:
         detail = f"{location.path} has revision {found}, this version writes {migrate.HEAD}"
         yield Finding("database", "warning", detail, "start the server once: it migrates")

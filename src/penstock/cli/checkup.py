@@ -72,13 +72,13 @@ def python() -> Finding:
 
 def settings_warnings(loaded: LoadedSettings) -> Iterator[Finding]:
     """What the settings themselves say against them."""
-    fix = "compare with: penstock config show"
+    fix = "correct the environment or .env"
     faults = [Finding("settings", "warning", warning, fix) for warning in loaded.warnings]
     settings = loaded.settings
     try:
         check_exposure(settings)
-    except Exception as error:
-        faults.append(Finding("settings", "failed", str(error), "set PENSTOCK_AUTH=on"))
+    except Failure as failure:
+        faults.append(Finding("settings", "failed", failure.message, failure.fix))
     else:
         if settings.auth == "off":
             detail = "authentication is off: every program on this machine is an administrator"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from penstock.cli.failure import USAGE, Failure
+
 if TYPE_CHECKING:
     from penstock.settings import Settings
 
@@ -55,11 +57,13 @@ def serve(
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to serve without keys where others can connect."""
+    """Refuse to serve without keys where others can connect. Raises Failure."""
     if settings.auth == "off" and not is_loopback(settings.host):
-        raise click.UsageError(
-            f"PENSTOCK_AUTH=off serves this machine only, and {settings.host} is open to others; "
-            "listen on 127.0.0.1 or turn authentication on"
+        raise Failure(
+            f"without authentication only this machine is served, and {settings.host} is open to "
+            "others",
+            fix="set PENSTOCK_AUTH=on, or listen on 127.0.0.1",
+            exit_code=USAGE,
         )
 
 
@@ -74,11 +78,19 @@ def is_loopback(host: str) -> bool:
 
 
 async def prepare(settings: Settings) -> str | None:
-    """Bring folder and tables up to date; the admin key, if this call made the first one."""
-    from penstock.cli.opening import open_keys
+    """Open everything once, so that what is wrong is said here and not in a worker's log.
 
-    async with open_keys(settings) as ring:
-        return None if settings.auth == "off" else await ring.ensure_admin()
+    Brings folder and tables up to date. Returns the admin key, if this call made the first one.
+    """
+    from penstock.runtime import open_runtime
+    from penstock.server.keys import KeyRing
+
+    async with open_runtime(settings) as runtime:
+        if settings.auth == "off":
+            return None
+        admin = settings.admin_key.get_secret_value() if settings.admin_key else None
+        ring = KeyRing(runtime.database, runtime.hub, runtime.clock, admin_key=admin)
+        return await ring.ensure_admin()
 
 
 def base_url(host: str, port: int) -> str:

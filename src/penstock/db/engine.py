@@ -12,12 +12,13 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from penstock.db import migrate
 from penstock.db.execution import Execution
-from penstock.db.faults import damaged, fault, full
+from penstock.db.faults import damaged, fault, full, gone
 from penstock.db.location import Location, locate
 from penstock.db.writer import Call, Outcome, Params, Writer
 from penstock.errors import StorageError
@@ -88,13 +89,17 @@ class Database:
         self._metrics = metrics
         self._unwritable = ""
         self._lock = threading.Lock()
-        try:
-            self._reader = Execution(_connect(location, READ_PATIENCE), metrics=metrics)
-            writing = Execution(_connect(location, patience, durability), metrics=metrics)
-        except sqlite3.Error as error:
-            raise fault(error, self.path) from error
-        self._writing = writing
-        self._writer = Writer(writing, fault=self._fault, on_outcome=self._note)
+        with ExitStack() as opened:
+            try:
+                reader = opened.enter_context(closing(_connect(location, READ_PATIENCE)))
+                writer = _connect(location, patience, durability)
+                opened.pop_all()
+            except sqlite3.Error as error:
+                raise fault(error, self.path) from error
+        self._file = _inode(self.path)
+        self._reader = Execution(reader, metrics=metrics)
+        self._writing = Execution(writer, metrics=metrics)
+        self._writer = Writer(self._writing, fault=self._fault, on_outcome=self._note)
 
     async def write(self, *statements: Statement) -> int:
         """Run the statements as one transaction; the number of changed rows, after COMMIT.
@@ -156,6 +161,8 @@ class Database:
             detail = self._unwritable
         except StorageError as error:
             detail = error.detail
+        if not detail and _inode(self.path) != self._file:
+            detail = gone(self.path).detail
         if not detail and integrity not in (None, "ok"):
             detail = damaged(self.path, str(integrity)).detail
         free = shutil.disk_usage(self.path.parent).free
@@ -243,6 +250,13 @@ def _connect(
 
 def _call(statement: Statement) -> Call:
     return statement if isinstance(statement, tuple) else (statement, None)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _size(path: Path) -> int:

@@ -43,6 +43,13 @@ def damaged(path: Path, finding: str) -> StorageUnavailable:
     return StorageUnavailable(f"{what} ({finding}); {fix}")
 
 
+def gone(path: Path) -> StorageUnavailable:
+    """The file at `path` is not the one that was opened: what is written goes nowhere."""
+    return StorageUnavailable(
+        f"the database {path} was removed or replaced while it was open; restart the server"
+    )
+
+
 _FULL = (
     "no space is left to write {path}; free space on the volume of {folder}, "
     "records are accepted again without a restart"

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,6 +104,7 @@ class Writer:
                     outcomes = self._commit(group)
                 except Exception as error:  # nobody may be left waiting, whatever went wrong
                     _log.exception("db.writer_failed")
+                    self._abandon()
                     outcomes = [self._fault(error)] * len(group)
                 self._on_outcome(outcomes)
                 _deliver(group, outcomes)
@@ -137,8 +139,7 @@ class Writer:
         try:
             self._execution.run("COMMIT")
         except sqlite3.Error as error:
-            if self._raw.in_transaction:
-                self._raw.execute("ROLLBACK")
+            self._abandon()
             return self._one_by_one(group, [self._fault(error)])
         return outcomes
 
@@ -147,6 +148,11 @@ class Writer:
         if len(group) == 1:
             return outcomes
         return [outcome for job in group for outcome in self._commit([job])]
+
+    def _abandon(self) -> None:
+        with suppress(sqlite3.Error):  # there is nothing left to abandon then
+            if self._raw.in_transaction:
+                self._raw.execute("ROLLBACK")
 
     def _attempt(self, job: Job) -> Outcome:
         # A single statement that fails undoes itself; several need a mark to go back to.

@@ -49,9 +49,8 @@ _SALTS = {
     name: _U((0xA0761D6478BD642F * (n + 1)) & _MASK)
     for n, name in enumerate((*KINDS, "chars2", "chars3", "chars4", "chars5"))
 }
-_GRAM_SALTS = np.array([_SALTS[f"chars{size}"] for size in range(2, 6)], dtype=np.uint64)
-_GRAM_ROOM = np.arange(1, 5)
-_GRAM_STEPS = np.arange(5)
+_GRAM_SALTS = np.array([_SALTS[f"chars{size}"] for size in range(2, 6)], dtype=np.uint64)[:, None]
+_GRAM_ROOM = np.arange(1, 5)[:, None]
 
 
 def normalise(text: str) -> str:
@@ -150,13 +149,17 @@ def _characters(tokens: Sequence[str]) -> tuple[_Raw, Section]:
     spans = np.array(list(map(len, tokens))) + 1
     ends = spans.cumsum()
     owner = np.repeat(np.arange(len(tokens)), spans)
-    place = np.arange(len(owner))
-    room = ends[owner] - place
-    powers = _POWERS[spans[owner] - room]
-    words: _Raw = np.add.reduceat(codes[:-5] * powers, ends - spans)
-    grams = (codes[place[:, None] + _GRAM_STEPS] * _POWERS[:5]).cumsum(axis=1)[:, 1:] + _GRAM_SALTS
-    row, size = (room[:, None] >= _GRAM_ROOM).nonzero()
-    return words, Section("chars", grams[row, size], owner[row])
+    count = len(owner)
+    room = ends[owner] - np.arange(count)
+    weighed = codes[:count] * _POWERS[spans[owner] - room]
+    words: _Raw = np.add.reduceat(weighed, ends - spans)
+    grams = np.empty((4, count), np.uint64)
+    sums = codes[:count] * _POWERS[0]
+    for step in range(1, 5):
+        sums = np.add(sums, codes[step : count + step] * _POWERS[step], out=grams[step - 1])
+    grams += _GRAM_SALTS
+    fits = (room >= _GRAM_ROOM).ravel().nonzero()[0]
+    return words, Section("chars", grams.ravel()[fits], owner[fits % count])
 
 
 @lru_cache(maxsize=256)

@@ -53,8 +53,9 @@ class LinearModel:
         self._add = float(meta["length"]["add"])
         self._power = float(meta["length"]["power"])
         self._hashes = np.concatenate([np.zeros(1, np.uint32), arrays["hashes"]])
-        nothing = np.zeros((1, len(self.heads)), np.int8)
-        self._weights = np.concatenate([nothing, arrays["weights"]])
+        # as float32: sums of int8 stay exact, and a product of matrices adds rows up much faster
+        self._weights = np.zeros((len(self._hashes), len(self.heads)), np.float32)
+        self._weights[1:] = arrays["weights"]
         self._rows = np.zeros(1 << SLOT_BITS, np.uint16)
         self._rows[slots(arrays["hashes"])] = np.arange(1, len(self._hashes), dtype=np.uint16)
         # logit = slope * (bias + scale * x) + offset, folded into one product and one sum
@@ -93,8 +94,11 @@ class LinearModel:
         tokens = tokens_of(text)
         if len(tokens) <= 2 * self._block:
             rows, _ = self._found(tokens)
-            total: npt.NDArray[np.float64] = self._weights[rows].sum(axis=0, dtype=np.float64)
-            return total * (self._factor * self._length(len(tokens))) + self._constant
+            total = np.ones(len(rows), np.float32) @ self._weights[rows]
+            logits: npt.NDArray[np.float64] = (
+                total * (self._factor * self._length(len(tokens))) + self._constant
+            )
+            return logits
         return self._windows(tokens)
 
     def _windows(self, tokens: list[str]) -> npt.NDArray[np.float64]:
@@ -107,7 +111,7 @@ class LinearModel:
             first = start // block
             blocks = np.arange(first, min(first + _CHUNK_BLOCKS, len(sums)))
             inside = (positions // block + first) == blocks[:, None]
-            sums[blocks] = inside.astype(np.float32) @ self._weights[rows].astype(np.float32)
+            sums[blocks] = inside.astype(np.float32) @ self._weights[rows]
         pairs = sums[:-1] + sums[1:]
         lengths = np.full((len(pairs), 1), 2 * block)
         lengths[-1] = len(tokens) - (len(pairs) - 1) * block

@@ -18,6 +18,7 @@ from penstock.clock import Clock
 from penstock.errors import InvalidInput
 from penstock.http.timing import DURATION, REQUESTS
 from penstock.observe.health import HealthChecks
+from penstock.observe.metrics import Counter
 from penstock.runtime import Runtime
 from penstock.server.routes.cache import Cleared, clear
 from penstock.server.routes.system import HealthReport, Usage, health_report
@@ -148,11 +149,8 @@ async def metrics_summary(runtime: Runtime, usage: Usage) -> dict[str, Any]:
     metrics = runtime.metrics
     enabled = runtime.settings.enable_metrics
     requests = metrics.total(REQUESTS)
-    errors = sum(
-        series.value
-        for series in metrics.series()
-        if series.name == "http_server_requests_total" and dict(series.labels)["status"][0] in "45"
-    )
+    counters = [s for s in metrics.series() if isinstance(s, Counter) and s.name == REQUESTS]
+    errors = sum(s.value for s in counters if dict(s.labels)["status"] >= "400")
     durations = metrics.summary(DURATION)
     stats = await runtime.cache.stats()
     return {

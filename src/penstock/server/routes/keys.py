@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from penstock.errors import Conflict, NotFound, StorageUnavailable
@@ -13,14 +13,12 @@ from penstock.server.keys import PREFIX_PATTERN, TOKEN_PREFIX, KeyRing
 from penstock.server.store import KeyRecord
 from penstock.web.errors import responses
 from penstock.web.pages import Page, decode_cursor, encode_cursor
-from penstock.web.principal import Principal, Role
-from penstock.web.roles import require
+from penstock.web.principal import Role
+from penstock.web.roles import Admin, Viewer
 
 LONGEST_LIFE: Final = 10 * 365 * 86_400  # seconds
 HIGHEST_LIMIT: Final = 1_000_000  # requests a minute
 
-Viewer = Annotated[Principal, Depends(require("viewer"))]
-Admin = Annotated[Principal, Depends(require("admin"))]
 Id = Annotated[str, Path(min_length=1, max_length=64, examples=["key_15cfcb57edc7a4eb"])]
 Cursor = Annotated[
     str | None, Query(max_length=1024, description="`next` of the page before this one.")

@@ -1,0 +1,157 @@
+"""What the pages say is so: references are complete, snippets run, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from penstock.cli import root as command_line
+from penstock.settings import Settings, names_of
+
+REFERENCE = Path("docs") / "reference"
+LIMITS = {"README.md": 150, "ARCHITECTURE.md": 200}
+FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
+NAMED = re.compile(
+    r"`((?:src|docs|tests|examples|benchmarks|training|clients|requirements)/[\w./-]+?)/?`"
+)
+HERE = Path(__file__).parents[2]
+SNIPPETS = sorted(
+    path
+    for path in [HERE / "README.md", *(HERE / "docs").rglob("*.md")]
+    if "```python\n" in path.read_text("utf-8")
+)
+
+
+def test_generated_pages_are_current(generate: ModuleType) -> None:
+    stale = [str(path) for path, text in generate.pages() if generate.differs(path, text)]
+
+    assert not stale, "run `make docs`"
+
+
+def test_every_name_of_a_setting_is_in_the_reference(root: Path) -> None:
+    page = (root / REFERENCE / "settings.md").read_text("utf-8")
+
+    names = [name for field in Settings.model_fields.values() for name in names_of(field)]
+
+    assert names
+    assert not [name for name in names if f"`{name}`" not in page]
+
+
+def test_every_setting_has_a_description_and_a_name_of_its_own() -> None:
+    fields = Settings.model_fields.values()
+    names = [name for field in fields for name in names_of(field)]
+
+    assert all(field.description for field in fields)
+    assert len(names) == len(set(names))
+
+
+def test_every_recorded_metric_has_a_meaning(generate: ModuleType, root: Path) -> None:
+    meanings = tomllib.loads((root / REFERENCE / "metrics.toml").read_text("utf-8"))
+
+    assert set(generate.recorded_metrics()) == set(meanings)
+
+
+def test_kinds_and_labels_are_those_of_the_source(generate: ModuleType, root: Path) -> None:
+    meanings = tomllib.loads((root / REFERENCE / "metrics.toml").read_text("utf-8"))
+
+    for name, seen in generate.recorded_metrics().items():
+        told = meanings.get(name, {})
+        assert seen["kinds"] <= {told.get("kind")}, name
+        assert seen["labels"] <= set(told.get("labels", [])), name
+
+
+def test_every_command_is_in_the_reference(generate: ModuleType, root: Path) -> None:
+    page = (root / REFERENCE / "cli.md").read_text("utf-8")
+
+    words = [" ".join(words) for words, _ in generate.commands(command_line, ("penstock",))]
+
+    assert len(words) > 5
+    assert not [name for name in words if f"\n## {name}\n" not in page]
+
+
+@pytest.mark.parametrize("page", SNIPPETS, ids=lambda page: str(page.relative_to(HERE)))
+def test_the_python_of_a_page_runs(page: Path, python: Any) -> None:
+    """Blocks marked ```python run in their order; those marked otherwise need a server."""
+    blocks = [
+        found["code"]
+        for found in FENCE.finditer(page.read_text("utf-8"))
+        if found["kind"] == "python"
+    ]
+
+    done = python("-c", "\n".join(blocks))
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_that_needs_a_server_is_python(pages: list[Path]) -> None:
+    for page in pages:
+        for found in FENCE.finditer(page.read_text("utf-8")):
+            if found["kind"].startswith("python "):
+                compile(found["code"], str(page), "exec")
+
+
+def anchors(page: Path) -> set[str]:
+    """Where a heading can be jumped to, as Markdown renderers name it."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_links_between_files_resolve(pages: list[Path]) -> None:
+    broken = []
+    for page in pages:
+        for found in LINK.finditer(FENCE.sub("", page.read_text("utf-8"))):
+            target, _, anchor = found["target"].partition("#")
+            if target.startswith(("http://", "https://", "mailto:")):
+                continue
+            place = (page.parent / target).resolve() if target else page
+            if not place.exists() or (anchor and anchor not in anchors(place)):
+                broken.append(f"{page.name}: {found['target']}")
+
+    assert not broken
+
+
+def test_files_that_pages_name_exist(pages: list[Path], root: Path) -> None:
+    missing = {
+        f"{page.name}: {name}"
+        for page in pages
+        for name in NAMED.findall(page.read_text("utf-8"))
+        if "*" not in name and not (root / name).exists()
+    }
+
+    assert not missing
+
+
+@pytest.mark.parametrize(("name", "most"), LIMITS.items())
+def test_a_page_to_start_from_stays_short(name: str, most: int, root: Path) -> None:
+    assert len((root / name).read_text("utf-8").splitlines()) < most
+
+
+def test_decisions_stay_short_and_are_listed(root: Path) -> None:
+    folder = root / "docs" / "adr"
+    listed = (folder / "README.md").read_text("utf-8")
+
+    for page in folder.glob("0*.md"):
+        assert len(page.read_text("utf-8").splitlines()) < 40, page.name
+        assert page.name in listed
+
+
+def test_the_changelog_begins_with_what_is_unreleased(root: Path) -> None:
+    heads = re.findall(r"^## (.+)$", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+
+    assert heads[0] == "Unreleased"
+
+
+def test_every_make_target_that_pages_name_exists(pages: list[Path], root: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {
+        name for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text("utf-8"))
+    }
+
+    assert named <= targets
