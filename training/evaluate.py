@@ -1,7 +1,8 @@
 """Measures the shipped model on our dev split: `python -m training.evaluate DATA [--model FILE] [--report FILE]`.
 
-The dev split is EDOS' own, a hashed slice of Davidson and GoEmotions train, and a fifth of our sentences. Needs no
-scikit-learn. Writes the tables of training/REPORT.md, between its two marks; the words around them are written by hand.
+The dev split is EDOS' own, a hashed slice of Davidson and GoEmotions train, and a fifth of our
+sentences. Needs no scikit-learn. Writes the tables of training/REPORT.md, between its two marks;
+the words around them are written by hand.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from penstock.models.features import SPEC, FeatureReader
 from training import matrix, quantise
-from training.classes import fold_classes
+from training.classes import class_of_word, fold_classes
 from training.sources import HEADS, Row
 
 NAME = "penstock-moderation-1"
@@ -22,7 +22,7 @@ WINDOW = 128  # tokens
 MINIMUM = 3  # rows in which a feature must occur
 KEEP = 40_000
 CLIP = 0.9995
-COST = {head: 1.0 for head in HEADS}  # C of the logistic regression, chosen on dev
+COST = dict.fromkeys(HEADS, 1.0)  # C of the logistic regression, chosen on dev
 BALANCE = 0.15  # positives of a head weigh at least this share of its negatives ...
 LARGEST_BALANCE = 20.0  # ... unless each would have to count more than so many times
 CALIBRATION_SHARE = (
@@ -74,7 +74,7 @@ def train(
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
     """Arrays and meta of a model file (without licences and inputs, which the caller knows)."""
     fold = fold_classes()
-    reader = FeatureReader({word: name for name, words in fold.items() for word in words})
+    reader = FeatureReader(class_of_word())
     fitted = np.array([not row.dev for row in rows])
     features = matrix.read(rows, reader, fitted=fitted, minimum=MINIMUM)
     values, factor = matrix.weigh(features, fitted=fitted)

@@ -20,8 +20,9 @@ Floats = npt.NDArray[np.float64]
 def choose(hashes: npt.NDArray[np.uint32], weights: Floats, *, keep: int) -> npt.NDArray[np.int64]:
     """Columns of the features that matter most, in order of their hashes.
 
-    A feature matters as much as its largest weight, each head measured by its own spread, so that no head with
-    small weights loses its words. Where two fall on one place of the runtime's table, the larger stays.
+    A feature matters as much as its largest weight, each head measured by its own spread, so that
+    no head with small weights loses its words. Where two fall on one place of the runtime's table,
+    the larger stays.
     """
     spread = np.sqrt((weights**2).mean(axis=0)) + 1e-12
     worth = np.abs(weights / spread).max(axis=1)

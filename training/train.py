@@ -1,7 +1,7 @@
 """Trains the moderation model: `python -m training.train DATA [--out FILE] [--check]`.
 
-DATA holds the folders davidson, edos and goemotions; it is read and never copied. `--check` trains twice on a tenth
-of the rows and compares: the dev F1 of every head may differ by 0.002 at most.
+DATA holds the folders davidson, edos and goemotions; it is read and never copied. `--check` trains
+twice on a tenth of the rows and compares: the dev F1 of every head may differ by 0.002 at most.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 async def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "penstock.db").mkdir()
 
-    with pytest.raises(StorageUnavailable, match="cannot be opened; check that"):
+    with pytest.raises(StorageUnavailable, match="is a folder; name a file"):
         open_database(folder=tmp_path)
 
 
@@ -156,6 +156,7 @@ async def test_a_wrong_statement_is_a_bug_and_told_as_it_is(database: Database) 
 @pytest.mark.parametrize(
     ("code", "told"),
     [
+        (sqlite3.SQLITE_CANTOPEN_FULLPATH, "cannot be opened; check that /data exists"),
         (sqlite3.SQLITE_IOERR_WRITE, "input/output error; check the disk"),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, "locked by another process"),
         (sqlite3.SQLITE_READONLY_DBMOVED, "cannot be written"),

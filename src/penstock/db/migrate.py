@@ -33,6 +33,8 @@ def upgrade(url: str) -> bool:
     database that a newer version wrote or that cannot be changed.
     """
     location = locate(url)
+    if location.path.is_dir():
+        raise StorageUnavailable(f"{location.path} is a folder; name a file for the database")
     try:
         if revision(location) == HEAD:
             return False

@@ -24,7 +24,8 @@ def fresh_notes(
 
     `headers` are the request's, where RequestId read them; `stages` are seconds by name, printed as
     Server-Timing; `principal` is set by authentication; `route` by endpoints that no router knows;
-    `status` and `complete` tell how far the response got, where Timing or Problems watch it.
+    `status` and `complete` tell how far the response got, where Timing or Problems watch it;
+    `id_header` is for Timing to send.
     """
     return {
         "request_id": request_id,
@@ -33,5 +34,6 @@ def fresh_notes(
         "stages": {},
         "principal": None,
         "route": None,
+        "id_header": None,
         "complete": False,
     }

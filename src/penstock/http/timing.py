@@ -10,7 +10,7 @@ import logging
 from typing import Any, Final
 
 from penstock.clock import Clock, SystemClock
-from penstock.http.asgi import ASGIApp, Message, Receive, Scope, Send, fresh_notes
+from penstock.http.asgi import ASGIApp, Message, Notes, Receive, Scope, Send, fresh_notes
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Counter, Histogram, Metrics
 
@@ -57,8 +57,9 @@ class Timing:
             kind = message["type"]
             if kind == "http.response.start":
                 notes["status"] = status = message["status"]
-                timing = _headers(notes["stages"], monotonic() - started)
-                message = {**message, "headers": [*message.get("headers", ()), *timing]}
+                headers = [*message.get("headers", ()), *_headers(notes, monotonic() - started)]
+                # Copied, since an endpoint may send the same constant message every time.
+                message = {**message, "headers": headers}
             elif not message.get("more_body") and not finished and kind in _LAST:
                 notes["complete"] = finished = True
                 # Before the byte leaves, so that whoever has the answer finds it counted.
@@ -120,15 +121,15 @@ def route_of(scope: Scope) -> str:
     return path
 
 
-def _headers(
-    stages: dict[str, float], seconds: float
-) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+def _headers(notes: Notes, seconds: float) -> tuple[tuple[bytes, bytes], ...]:
     total = b"%.3f" % (seconds * 1000.0)
     told = b"total;dur=" + total
-    if stages:
-        steps = [f"{name};dur={spent * 1000.0:.3f}" for name, spent in stages.items()]
+    if notes["stages"]:
+        steps = [f"{name};dur={spent * 1000.0:.3f}" for name, spent in notes["stages"].items()]
         told = ", ".join(steps).encode() + b", " + told
-    return (b"server-timing", told), (b"x-response-time", total + b"ms")
+    named = notes["id_header"]
+    timed = ((b"server-timing", told), (b"x-response-time", total + b"ms"))
+    return timed if named is None else (named, *timed)
 
 
 def _tell(key: tuple[str, str, int], seconds: float) -> None:

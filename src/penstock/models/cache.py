@@ -8,9 +8,10 @@
     load_toxicity()                      # the first call loads, every other call returns the same object
     with models.use("toxicity") as m:    # not unloaded while the block runs
 
-A loader is sync or async and takes no arguments. First callers wait for one load, in threads and in event loops alike;
-an error reaches all of them and is not remembered. A loaded model never expires: it leaves when the budget needs its
-bytes, when it was idle for `idle_seconds` and somebody calls `unload_idle`, or when told to; never while it is in use.
+A loader is sync or async and takes no arguments. First callers wait for one load, in threads and in
+event loops alike; an error reaches all of them and is not remembered. A loaded model never expires:
+it leaves when the budget needs its bytes, when it was idle for `idle_seconds` and somebody calls
+`unload_idle`, or when told to; never while it is in use.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class ModelInfo:
 class ModelCache:
     """Models by name: one load under any number of first calls, a byte budget, idle unload.
 
-    A model's size is what `size_bytes` of its loader says, else its own `size_bytes` attribute, else 0. A model larger
-    than the whole budget is served all the same; it only drives the others out.
+    A model's size is what `size_bytes` of its loader says, else its own `size_bytes` attribute,
+    else 0. A model larger than the whole budget is served all the same; it only drives the others
+    out.
     """
 
     def __init__(

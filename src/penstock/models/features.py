@@ -1,15 +1,17 @@
 """What the linear models see of a text: normalised tokens and the hashes of their features.
 
-Training and serving both read texts through this file, so a model never meets a feature that was made differently.
-A feature is a 32-bit hash with the position of the token it belongs to; nothing is remembered between texts.
+Training and serving both read texts through this file, so a model never meets a feature that was
+made differently. A feature is a 32-bit hash with the position of the token it belongs to; nothing
+is remembered between texts.
 
     word        the token itself, and its fold class (`muslims` -> GROUP), when it has one
     characters  in-word n-grams of 2 to 5 characters, word boundaries included
     pairs       neighbouring tokens; neighbouring tokens and tokens up to four apart with fold classes in place of
                 words, where a class takes part; triples of neighbours likewise
 
-Folding lets what was learnt about one group, pronoun or negation hold for the others; the words stay beside it.
-Everything is computed on whole arrays: at 1 kB a Python loop over the n-grams took five times as long.
+Folding lets what was learnt about one group, pronoun or negation hold for the others; the words
+stay beside it. Everything is computed on whole arrays: at 1 kB a Python loop over the n-grams took
+five times as long.
 """
 
 from __future__ import annotations
@@ -143,7 +145,8 @@ def _codes(text: str) -> npt.NDArray[np.uint32]:
 def _characters(tokens: Sequence[str]) -> tuple[_Raw, Section]:
     """Hash of every token, and its character n-grams.
 
-    The tokens lie in one array, each behind a space; a gram that reaches past the space behind its token is dropped.
+    The tokens lie in one array, each behind a space; a gram that reaches past the space behind its
+    token is dropped.
     """
     codes = _codes(f" {' '.join(tokens)}     ").astype(np.uint64)
     spans = np.array(list(map(len, tokens))) + 1

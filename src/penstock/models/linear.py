@@ -7,9 +7,10 @@ The file is an npz (read without pickle) with
     scale, bias, slope, offset  float64 [heads]
     meta    uint8                      JSON: name, heads, spec, fold, length, window, licences, inputs
 
-A window's score is `bias + scale * sum(rows) / (tokens + length.add) ** length.power`, its probability
-`1 / (1 + exp(-(slope * score + offset)))`. A text longer than one window is read in overlapping windows; what counts
-is the riskiest one, because a long harmless text around one harmful sentence must not dilute it.
+A window's score is `bias + scale * sum(rows) / (tokens + length.add) ** length.power`, its
+probability `1 / (1 + exp(-(slope * score + offset)))`. A text longer than one window is read in
+overlapping windows; what counts is the riskiest one, because a long harmless text around one
+harmful sentence must not dilute it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class LinearModel:
     def load(cls, path: Path | str | None = None) -> LinearModel:
         """Read a model file; without a path the one that ships with the package.
 
-        Raises ConfigurationError, naming the file, when it is missing, damaged or made for other features.
+        Raises ConfigurationError, naming the file, when it is missing, damaged or made for other
+        features.
         """
         if path is None:
             source = resources.files("penstock.models") / "data" / "moderation.npz"

@@ -75,7 +75,7 @@ class Contexts:
             ]
         judged: list[Scored] = []
         for hit in hits:
-            if near.covers("@allow", hit):
+            if near.allows(hit):
                 continue
             term = hit.entry.term
             judged.append(
@@ -114,8 +114,12 @@ class _Near:
     def __init__(self, places: dict[str, list[tuple[int, int]]]) -> None:
         self._places = places
 
-    def covers(self, kind: str, hit: Hit) -> bool:
-        return any(s <= hit.start and hit.end <= e for s, e in self._around(kind, hit))
+    def allows(self, hit: Hit) -> bool:
+        """Say whether a harmless phrase holds the hit, or its end and what follows."""
+        return any(
+            start <= hit.start and hit.end <= end or start < hit.end < end
+            for start, end in self._around("@allow", hit)
+        )
 
     def before(self, kind: str, hit: Hit, reach: int) -> bool:
         return any(e <= hit.start and hit.start - e <= reach for _, e in self._around(kind, hit))

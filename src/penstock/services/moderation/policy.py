@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ OnFailure = Literal["open", "closed", "review"]
 
 REVIEW_RISK = 0.2
 REJECT_RISK = 0.8
+REMEMBERED = 4096  # rulings
 
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
@@ -77,7 +79,7 @@ class Ruling(msgspec.Struct, frozen=True):
 
 
 class Judge:
-    """A policy made ready to be applied: about 2 us a ruling."""
+    """A policy made ready to be applied."""
 
     def __init__(self, policy: Policy) -> None:
         unknown = set(policy.thresholds) - set(CATEGORIES)
@@ -89,25 +91,12 @@ class Judge:
         self.policy = policy
         self.version = _version(policy)
         self._scales = tuple(_Scale(_threshold(policy, name)) for name in CATEGORIES)
+        # A cached verdict asks twice for the ruling on scores that were ruled on before.
+        self._remembered = lru_cache(maxsize=REMEMBERED)(self._rule)
 
     def rule(self, scores: tuple[float | None, ...], *, foreign: bool = False) -> Ruling:
         """Decide on scores in the order of CATEGORIES; None: not judged."""
-        risk, top, flags = 0.0, -1, []
-        for index, score in enumerate(scores):
-            if score is None:
-                flags.append(False)
-                continue
-            scale = self._scales[index]
-            flags.append(score >= scale.flag)
-            mapped = scale.risk(score)
-            if mapped > risk:
-                risk, top = mapped, index
-        category = CATEGORIES[top] if top >= 0 else None
-        decision, reason = _decide(risk, category)
-        if foreign and decision == "approved" and self.policy.on_other_language == "review":
-            decision = "review"
-            reason = "not English: the local model cannot judge it"
-        return Ruling(decision, risk, tuple(flags), category, reason)
+        return self._remembered(scores, foreign)
 
     def rule_failure(self, ruling: Ruling) -> Ruling:
         """What stands when the provider failed and only the local stages spoke."""
@@ -130,6 +119,24 @@ class Judge:
                 return lifetimes.review
             case "rejected":
                 return lifetimes.rejected
+
+    def _rule(self, scores: tuple[float | None, ...], foreign: bool) -> Ruling:
+        risk, top, flags = 0.0, -1, []
+        for index, score in enumerate(scores):
+            if score is None:
+                flags.append(False)
+                continue
+            scale = self._scales[index]
+            flags.append(score >= scale.flag)
+            mapped = scale.risk(score)
+            if mapped > risk:
+                risk, top = mapped, index
+        category = CATEGORIES[top] if top >= 0 else None
+        decision, reason = _decide(risk, category)
+        if foreign and decision == "approved" and self.policy.on_other_language == "review":
+            decision = "review"
+            reason = "not English: the local model cannot judge it"
+        return Ruling(decision, risk, tuple(flags), category, reason)
 
 
 def leave_to_human(ruling: Ruling, reason: str) -> Ruling:

@@ -341,7 +341,9 @@ def _add_provider(judgement: Judgement, remote: Scores, share: float) -> Judgeme
 
 
 def _ordered(scores: dict[str, float] | dict[str, float | None]) -> tuple[float | None, ...]:
-    return tuple(scores.get(category) for category in CATEGORIES)
+    """Scores in the order of CATEGORIES; six digits say more than any model knows."""
+    known = (scores.get(category) for category in CATEGORIES)
+    return tuple(None if score is None else round(score, 6) for score in known)
 
 
 def _strongest(findings: Sequence[Finding]) -> tuple[Finding, ...]:
