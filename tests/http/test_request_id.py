@@ -25,7 +25,7 @@ async def test_another_is_replaced(call: Any, echo: Any, given: str) -> None:
 
     made = response.headers["x-request-id"]
     assert made != given
-    assert len(made) == 22
+    assert len(made) == 24
 
 
 async def test_ids_differ_and_sort_by_time(call: Any, echo: Any) -> None:

@@ -15,7 +15,6 @@ Notes = dict[str, Any]
 
 
 def fresh_notes(
-    *,
     request_id: str | None = None,
     trace_id: str | None = None,
     headers: dict[bytes, bytes] | None = None,

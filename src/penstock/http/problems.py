@@ -117,7 +117,8 @@ class Problems:
             await self.app(scope, receive, send)
             return
         notes = scope.get("penstock") or scope.setdefault("penstock", fresh_notes())
-        notes["openai_paths"] = self._openai_paths
+        if self._openai_paths != OPENAI_PATHS:
+            notes["openai_paths"] = self._openai_paths  # for handlers inside the application
         watched = send if "status" in notes else _watched(send, notes)  # Timing watches already
         try:
             await self.app(scope, receive, watched)

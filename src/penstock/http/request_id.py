@@ -7,6 +7,7 @@ The id is in `scope["penstock"]`, in the context variable that every log line re
 from __future__ import annotations
 
 import re
+from itertools import count
 from random import getrandbits
 from typing import Any
 
@@ -32,7 +33,10 @@ class RequestId:
         self.app = app
         # Timing changes the same message: one wrapper around `send` for both saves 2 us.
         self._named_by_timing = isinstance(app, Timing)
-        self._now = (clock or SystemClock()).now
+        # Start of this process and its count: formatting the time for each request costs 2 us.
+        started = int((clock or SystemClock()).now() * 1000)
+        self._process = b"%x%05x" % (started, getrandbits(20))
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,10 +45,11 @@ class RequestId:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id")
         if given is None or not _ACCEPTED.fullmatch(given):
-            given = b"%x-%010x" % (int(self._now() * 1000), getrandbits(40))
+            given = b"%b-%07x" % (self._process, next(self._numbers))
         name = given.decode("ascii")
-        trace = _trace(headers)
-        notes = scope["penstock"] = fresh_notes(request_id=name, trace_id=trace, headers=headers)
+        parent = headers.get(b"traceparent")
+        trace = _trace(parent) if parent is not None else None
+        notes = scope["penstock"] = fresh_notes(name, trace, headers)
         header = (b"x-request-id", given)
         if self._named_by_timing:
             notes["id_header"] = header
@@ -70,7 +75,6 @@ def _named(send: Send, header: tuple[bytes, bytes]) -> Send:
     return send_named
 
 
-def _trace(headers: dict[bytes, bytes]) -> str | None:
-    given = headers.get(b"traceparent")
-    parsed = _TRACEPARENT.fullmatch(given) if given is not None else None
+def _trace(parent: bytes) -> str | None:
+    parsed = _TRACEPARENT.fullmatch(parent)
     return parsed[1].decode("ascii") if parsed is not None else None

@@ -78,7 +78,8 @@ class Timing:
                 self._record(scope, status or CLIENT_CLOSED, monotonic() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        key = (scope["method"], route_of(scope), status)
+        route = scope["penstock"]["route"]
+        key = (scope["method"], route_of(scope) if route is None else route, status)
         bound = self._bound.get(key)
         if bound is None:
             bound = self._bind(*key)
@@ -104,9 +105,6 @@ _LAST = frozenset(("http.response.body", "http.response.pathsend", "http.respons
 
 def route_of(scope: Scope) -> str:
     """The template of the route that served this request, its mounts included; "" if none did."""
-    named: str | None = scope["penstock"]["route"]
-    if named is not None:
-        return named
     route = scope.get("route")
     if route is None:
         return ""
@@ -122,13 +120,13 @@ def route_of(scope: Scope) -> str:
 
 
 def _headers(notes: Notes, seconds: float) -> tuple[tuple[bytes, bytes], ...]:
-    total = b"%.3f" % (seconds * 1000.0)
-    told = b"total;dur=" + total
+    milliseconds = seconds * 1000.0
+    told = b"total;dur=%.3f" % milliseconds
     if notes["stages"]:
         steps = [f"{name};dur={spent * 1000.0:.3f}" for name, spent in notes["stages"].items()]
         told = ", ".join(steps).encode() + b", " + told
     named = notes["id_header"]
-    timed = ((b"server-timing", told), (b"x-response-time", total + b"ms"))
+    timed = ((b"server-timing", told), (b"x-response-time", b"%.3fms" % milliseconds))
     return timed if named is None else (named, *timed)
 
 
