@@ -25,6 +25,7 @@ from penstock.http.timing import Timing
 from penstock.observe import logging
 from penstock.observe.health import HealthChecks, open_reader, system_usage
 from penstock.runtime import Runtime, open_runtime
+from penstock.server import docs
 from penstock.server.auth import Auth
 from penstock.server.checks import add_checks
 from penstock.server.compat import fist, halilit, pixel
@@ -118,7 +119,7 @@ def build_app(runtime: Runtime) -> ASGIApp:
 
 def build_api(runtime: Runtime, ring: KeyRing, hot: Sequence[HotRoute[Any, Any]]) -> FastAPI:
     """The routes that are not hot, and the OpenAPI document of all."""
-    api = FastAPI(title="Penstock", version=penstock.__version__, redoc_url=None)
+    api = FastAPI(title="Penstock", version=penstock.__version__, docs_url=None, redoc_url=None)
     errors.install(api)
     for router in _routers(runtime, ring):
         api.include_router(router)
@@ -151,6 +152,7 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     add_checks(checks, runtime)
     usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
+        docs.router(title="Penstock"),
         system.router(checks, usage),
         models.router(runtime),
         keys.router(ring),

@@ -1,0 +1,53 @@
+"""/docs: Swagger UI from the package, so that it works where there is no internet."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from fastapi import APIRouter, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from penstock.errors import NotFound
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+# Swagger UI's start-up is an inline script; the page shows nothing that a user wrote.
+SCRIPTS = "script-src 'self' 'unsafe-inline'"
+
+
+def router(*, title: str) -> APIRouter:
+    """The page and its files; the root leads there."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/")
+    async def root() -> RedirectResponse:
+        return RedirectResponse("docs")
+
+    @routes.get("/docs")
+    async def page() -> HTMLResponse:
+        shown = get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=title,
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon-32x32.png",
+            swagger_ui_parameters={"persistAuthorization": False, "tryItOutEnabled": True},
+        )
+        shown.headers["content-security-policy"] = f"{POLICY}; {SCRIPTS}"
+        return shown
+
+    @routes.get("/docs/{asset}")
+    async def file(asset: str) -> Response:
+        media_type = ASSETS.get(asset)
+        if media_type is None:
+            raise NotFound(f"/docs has no file {asset[:80]!r}")
+        content = (resources.files("fastapi_swagger") / "resources" / asset).read_bytes()
+        headers = {"cache-control": "public, max-age=86400"}
+        return Response(content, media_type=media_type, headers=headers)
+
+    return routes
