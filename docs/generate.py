@@ -30,6 +30,7 @@ REFERENCE = ROOT / "docs" / "reference"
 SOURCE = ROOT / "src" / "penstock"
 MEANINGS = REFERENCE / "metrics.toml"
 REPORT = ROOT / "training" / "REPORT.md"
+RESULTS = ROOT / "benchmarks" / "results"
 
 METRIC = re.compile(r"(?:penstock|http_server|gen_ai)(?:_[a-z0-9]+)+")
 KINDS = {
@@ -252,18 +253,12 @@ def cli_page() -> str:
     """Every command's help."""
     from penstock.cli import root
 
-    parts = [_intro("Command line", "the commands' own help"), EXIT_CODES]
+    parts = [_intro("Command line", "the commands' own help")]
     for words, command in commands(root, ("penstock",)):
         name = " ".join(words)
         context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
         parts.append(f"## {name}\n\n```text\n{_help(command, context)}\n```\n")
     return "\n".join(parts)
-
-
-EXIT_CODES = (
-    "Exit codes: 0 all well, 1 something failed, 2 the call or a setting is wrong, 3 something it "
-    "depends on cannot be reached.\n"
-)
 
 
 def _help(command: click.Command, context: click.Context) -> str:
@@ -358,30 +353,34 @@ def between(text: str, name: str, make: Callable[[], str]) -> str:
     return f"{head}{begin}\n{make().strip()}\n{end}{tail}"
 
 
-def benchmark_table() -> str:
-    """One line per ratio: what was measured, its median and spread, the bound, the file."""
-    lines = ["| claim | measured | median (min..max) | target | file |", "|---|---|---|---|---|"]
-    results = ROOT / "benchmarks" / "results"
+def benchmark_table(results: Path = RESULTS) -> str:
+    """One row per claim: each ratio, its median and spread, the bound, the file."""
+    lines = ["| claim | ratio | median (min..max) | target | file |", "|---|---|---|---|---|"]
     for path in sorted(results.glob("*.json")):
         report = json.loads(path.read_text("utf-8"))
-        claim = _cell(report["claim"])
-        for label, ratio in report["ratios"].items():
-            spread = f"{ratio['median']:.3g} ({ratio['min']:.3g}..{ratio['max']:.3g})"
-            link = f"[{path.stem}](benchmarks/{path.stem}.py)"
-            met = "" if ratio["ok"] else " (not met)"
-            lines.append(
-                f"| {claim} | {_cell(label)} | {spread} | {ratio['target']}{met} | {link} |"
-            )
-            claim = ""
+        cells = [
+            (_cell(label), _spread(found), found["target"] + ("" if found["ok"] else " (not met)"))
+            for label, found in report["ratios"].items()
+        ]
+        columns = " | ".join("<br>".join(column) for column in zip(*cells, strict=True))
+        link = f"[{path.stem}](benchmarks/{path.stem}.py)"
+        lines.append(f"| {_cell(report['claim'])} | {columns} | {link} |")
     return "\n".join(lines if len(lines) > 2 else ["Nothing was measured yet: run `make bench`."])
 
 
+def _spread(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.3g} ({ratio['min']:.3g}..{ratio['max']:.3g})"
+
+
 def quality_table() -> str:
-    """The training report's table of each head on the dev split."""
+    """From the training report: each head, and what is decided about whole sets."""
     text = REPORT.read_text("utf-8") if REPORT.is_file() else ""
-    _, _, rest = text.partition("### Each head\n")
-    table = rest.strip().partition("\n\n")[0]
-    return table or "The model was not evaluated yet: run `make eval DATA=folder`."
+    tables = []
+    for title in ("### Each head", "### Decisions"):
+        _, _, rest = text.partition(title)
+        _, _, rest = rest.partition("\n")
+        tables.append(rest.strip().partition("\n\n")[0])
+    return "\n\n".join(tables).strip() or "Not evaluated yet: run `make eval DATA=folder`."
 
 
 def _intro(title: str, source: str) -> str:

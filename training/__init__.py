@@ -1,1 +1,1 @@
-"""Trains the local models that ship with the package, and says how good they are. Not part of the wheel."""
+"""Trains the local models and says how good they are. Not part of the wheel."""

@@ -62,7 +62,8 @@ def _fill(pattern: str, slots: dict[str, list[str]]) -> Iterator[str]:
     for turn in range(PER_PATTERN):
         seed = hashlib.sha256(f"{pattern} {turn}".encode()).digest()
         picks = iter(seed[n] << 8 | seed[n + 1] for n in range(0, 30, 2))
-        yield _SLOT.sub(lambda slot, p=picks: _pick(slots[slot[1]], next(p)), pattern)  # type: ignore[misc]
+        words = [_pick(slots[name], next(picks)) for name in _SLOT.findall(pattern)]
+        yield _SLOT.sub("{}", pattern).format(*words)
 
 
 def _pick(words: list[str], number: int) -> str:

@@ -1,4 +1,4 @@
-"""Measures the shipped model on our dev split: `python -m training.evaluate DATA [--model FILE] [--report FILE]`.
+"""Measures the model on our dev split: `python -m training.evaluate DATA [--model F] [--report F]`.
 
 The dev split is EDOS' own, a hashed slice of Davidson and GoEmotions train, and a fifth of our
 sentences. Needs no scikit-learn. Writes the tables of training/REPORT.md, between its two marks;
@@ -53,7 +53,8 @@ def tables(model: LinearModel, rows: Sequence[Row], scores: Floats) -> Iterator[
     yield from _heads(rows, scores)
     yield "\n### Whole sets\n"
     yield from _sets(rows, scores)
-    yield "\n### Decisions at the default bands (approved < 0.2, rejected > 0.8, highest of the seven harms)\n"
+    yield "\n### Decisions at the default bands\n"
+    yield "Approved below 0.2, rejected above 0.8, by the highest of the seven harms.\n"
     yield from _decisions(rows, scores)
     yield "\n### Harmless mentions of groups\n"
     yield from _identities(model, rows, scores)
@@ -151,7 +152,8 @@ def _decisions(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
         part = highest[chosen]
         approved, rejected = (part < APPROVE).mean(), (part > REJECT).mean()
         yield (
-            f"| {name} | {len(part):,} | {approved:.1%} | {1 - approved - rejected:.1%} | {rejected:.1%} |"
+            f"| {name} | {len(part):,} | {approved:.1%} "
+            f"| {1 - approved - rejected:.1%} | {rejected:.1%} |"
         )
 
 
@@ -162,7 +164,7 @@ def _identities(model: LinearModel, rows: Sequence[Row], scores: Floats) -> Iter
         f"{len(NEUTRAL)} neutral sentences with each of the group's words put in."
     )
     yield ""
-    yield "| group | dev texts | above 0.2 | above 0.5 | neutral sentences | above 0.2 | above 0.5 |"
+    yield "| group | dev texts | above 0.2 | above 0.5 | neutral | above 0.2 | above 0.5 |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     places = [HEADS.index(head) for head in ("abuse", "hate", "threat")]
     alarm = scores[:, places].max(axis=1)
@@ -172,7 +174,8 @@ def _identities(model: LinearModel, rows: Sequence[Row], scores: Floats) -> Iter
         made = [line.format(word) for word in words for line in NEUTRAL]
         filled = np.array([max([*model.scores(text).values()][p] for p in places) for text in made])
         yield (
-            f"| {family} | {len(named)} | {_above(alarm[named], 0.2)} | {_above(alarm[named], 0.5)} "
+            f"| {family} | {len(named)} "
+            f"| {_above(alarm[named], 0.2)} | {_above(alarm[named], 0.5)} "
             f"| {len(made)} | {_above(filled, 0.2)} | {_above(filled, 0.5)} |"
         )
 
@@ -199,9 +202,10 @@ def _long(model: LinearModel, rows: Sequence[Row]) -> Iterator[str]:
     labels = np.array([1] * len(bad) + [0] * len(good), dtype=np.int64)
     words = sum(len(tokens_of(text)) for text in doubled) / len(doubled)
     yield (
-        f"{LONG * 2} calm comments ({words:.0f} tokens) with and without one harmful sentence in the middle: "
-        f"AUROC {measure.auroc(np.concatenate([bad, good]), labels):.3f}; above 0.2: {_above(bad, 0.2)} of the "
-        f"harmful, {_above(good, 0.2)} of the harmless; above 0.8: {_above(bad, 0.8)} and {_above(good, 0.8)}."
+        f"{LONG * 2} calm comments ({words:.0f} tokens) with and without one harmful sentence in "
+        f"the middle: AUROC {measure.auroc(np.concatenate([bad, good]), labels):.3f}; above 0.2: "
+        f"{_above(bad, 0.2)} of the harmful, {_above(good, 0.2)} of the harmless; above 0.8: "
+        f"{_above(bad, 0.8)} and {_above(good, 0.8)}."
     )
 
 

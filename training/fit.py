@@ -1,4 +1,4 @@
-"""Fits the heads, prunes them, rounds them to int8 and calibrates them. Deterministic: no seed is left to chance."""
+"""Fits the heads, prunes them, rounds them to int8 and calibrates them. Deterministic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.classes import class_of_word, fold_classes
 from training.sources import HEADS, Row
 
 NAME = "penstock-moderation-1"
-WINDOW = 128  # tokens
+WINDOW = 96  # tokens
 MINIMUM = 3  # rows in which a feature must occur
 KEEP = 40_000
 CLIP = 0.9995
@@ -50,7 +50,7 @@ def known(rows: Sequence[Row], head: str, *, dev: bool) -> Known:
 
 
 def fit_head(values: Any, about: Known, *, cost: float) -> tuple[Floats, float]:
-    """Weights and bias of one logistic regression; a head without positives says "no" to everything."""
+    """Weights and bias of one logistic regression; a head without positives says no to all."""
     positive = about.labels == 1
     if not positive.any() or positive.all():
         return np.zeros(values.shape[1]), -4.0
@@ -110,7 +110,7 @@ def calibrate(scores: Floats, rows: Sequence[Row]) -> tuple[Floats, Floats]:
             curves.append((1.0, 0.0))
             continue
         weights = about.weights.copy()
-        share = CALIBRATION_SHARE / (1 - CALIBRATION_SHARE)
+        share = CALIBRATION_SHARE[head] / (1 - CALIBRATION_SHARE[head])
         weights[positive] *= share * weights[~positive].sum() / weights[positive].sum()
         weights *= len(weights) / weights.sum()
         curves.append(quantise.platt(scores[about.rows, place], about.labels, weights))

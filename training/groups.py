@@ -1,4 +1,4 @@
-"""Groups of people and neutral sentences about them: the report's check for false alarms on mere mentions."""
+"""Groups and neutral sentences about them: the report's check for false alarms on mentions."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Features:
 def read(
     rows: Sequence[Row], reader: FeatureReader, *, fitted: npt.NDArray[np.bool_], minimum: int
 ) -> Features:
-    """Count the features of every row; only those of at least `minimum` rows for fitting become columns."""
+    """Count the features of every row; those in `minimum` rows for fitting become columns."""
     hashes, kinds, owners, lengths = [], [], [], []
     for n, row in enumerate(rows):
         tokens = tokens_of(row.text)
@@ -64,7 +64,7 @@ def read(
 def weigh(
     features: Features, *, fitted: npt.NDArray[np.bool_]
 ) -> tuple[Any, npt.NDArray[np.float64]]:
-    """Scale counts for fitting; also gives the factor of each column, which ends up inside its weights."""
+    """Scale counts for fitting; also the factor of each column, which goes into its weights."""
     frequency = np.asarray((features.counts[fitted] > 0).sum(axis=0)).ravel()
     rarity = np.log((1 + fitted.sum()) / (1 + frequency)) + 1
     column = np.array([KIND_WEIGHT[kind] for kind in KINDS])[features.kinds] * rarity / 4

@@ -1,4 +1,4 @@
-"""Figures of merit over scores and labels, in numpy: what the report prints and what the choices on dev were made by."""
+"""Figures of merit over scores and labels, in numpy."""
 
 from __future__ import annotations
 

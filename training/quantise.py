@@ -1,4 +1,4 @@
-"""From fitted weights to the file that ships: choose the features, round to int8, calibrate, write. numpy only."""
+"""From fitted weights to the file that ships: choose, round, calibrate, write. numpy only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def choose(hashes: npt.NDArray[np.uint32], weights: Floats, *, keep: int) -> npt
 
 
 def to_int8(weights: Floats, *, clip: float = 1.0) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Weights as int8 and the scale of each head; `clip` < 1 cuts the largest to give the small ones more steps."""
+    """Weights as int8 and the scale of each head; `clip` < 1 cuts the largest for finer steps."""
     largest = (
         np.quantile(np.abs(weights), clip, axis=0) if clip < 1 else np.abs(weights).max(axis=0)
     )
@@ -43,7 +43,7 @@ def to_int8(weights: Floats, *, clip: float = 1.0) -> tuple[npt.NDArray[np.int8]
 
 
 def platt(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> tuple[float, float]:
-    """Slope and offset of the logistic curve through `scores`, by Newton's method on smoothed labels (Platt 1999)."""
+    """Slope and offset of the logistic curve, by Newton's method on smoothed labels (Platt)."""
     positive, negative = weights[labels == 1].sum(), weights[labels == 0].sum()
     target = np.where(labels == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
     inputs = np.column_stack([scores, np.ones_like(scores)])
@@ -60,7 +60,7 @@ def platt(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> tup
 
 
 def write(path: Path, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> int:
-    """Write the model; equal contents give equal bytes, since no clock gets into the archive. Returns its size."""
+    """Write the model, equal contents as equal bytes: no clock gets in. Returns its size."""
     members = dict(arrays)
     text = json.dumps(meta, sort_keys=True, ensure_ascii=False)
     members["meta"] = np.frombuffer(text.encode(), dtype=np.uint8)

@@ -79,7 +79,7 @@ class Row:
 
 
 def slice_of(text: str) -> int:
-    """A number from 0 to 99 that depends on the words alone: copies of a text fall on the same side."""
+    """A number from 0 to 99 by the words alone: copies of a text fall on the same side."""
     words = " ".join(tokens_of(text))
     return (
         int.from_bytes(hashlib.sha256(words.encode("utf-8", "replace")).digest()[:4], "big") % 100
@@ -87,7 +87,7 @@ def slice_of(text: str) -> int:
 
 
 def read_all(data: Path, *, sentences: Path = SENTENCES) -> list[Row]:
-    """Every row of every source, our own sentences first; a text that occurs twice in a source is kept once."""
+    """Every row of every source, ours first; a text that a source has twice is kept once."""
     seen: set[tuple[str, str]] = set()
     rows = []
     for row in (*own(sentences), *davidson(data), *edos(data), *goemotions(data)):
@@ -112,7 +112,7 @@ def inputs(data: Path, *, sentences: Path = SENTENCES) -> dict[str, str]:
 
 
 def own(folder: Path) -> Iterator[Row]:
-    """Our own sentences: `labels<TAB>text`, labels comma-separated, `none`, or an ISO language code."""
+    """Our own sentences: `labels<TAB>text`; comma-separated, `none`, or a language code."""
     for path in sorted(folder.glob("*.tsv")):
         for line in path.read_text(encoding="utf-8").splitlines():
             if not line.strip() or line.startswith("#"):
@@ -141,7 +141,7 @@ def _own_labels(row: Row, labels: set[str], name: str) -> None:
 
 
 def davidson(data: Path) -> Iterator[Row]:
-    """Tweets with annotator votes. Biased against African-American English, so `offensive` alone is no abuse."""
+    """Tweets with votes. Biased against African-American English: `offensive` is no abuse."""
     with gzip.open(data / "davidson" / "train.csv.gz", "rt", encoding="utf-8", newline="") as file:
         for record in csv.DictReader(file):
             text = _RETWEET.sub(" ", html.unescape(record["tweet"]))
@@ -176,7 +176,7 @@ def _is_directed(text: str) -> bool:
 
 
 def edos(data: Path) -> Iterator[Row]:
-    """Sexist or not, from Gab and Reddit. A post that is not sexist may well be hateful against another group."""
+    """Sexist or not, from Gab and Reddit; "not" may well be hateful against another group."""
     for split in ("train", "dev"):
         with gzip.open(
             data / "edos" / f"{split}.csv.gz", "rt", encoding="utf-8", newline=""
@@ -198,7 +198,7 @@ def edos(data: Path) -> Iterator[Row]:
 
 
 def goemotions(data: Path) -> Iterator[Row]:
-    """Reddit comments; those without anger, annoyance, disapproval or disgust stand for what people say in peace."""
+    """Reddit comments; those without anger or disgust stand for what people say in peace."""
     with gzip.open(data / "goemotions" / "train.tsv.gz", "rt", encoding="utf-8") as file:
         for line in file:
             text, labels, identity = line.rstrip("\n").split("\t")

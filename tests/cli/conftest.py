@@ -66,10 +66,10 @@ class Server:
         self._alarm = threading.Timer(PATIENCE, self.process.kill)
         self._alarm.start()
 
-    def wait_until_ready(self, workers: int = 1) -> None:
-        """Read the log until every worker said that it serves."""
+    def wait_for(self, event: str, times: int = 1) -> None:
+        """Read the log until it tells of an event."""
         assert self.process.stderr is not None
-        while self.logged.count("Application startup complete") < workers:
+        while self.logged.count(event) < times:
             line = self.process.stderr.readline()
             assert line, f"the server ended: {self.logged}"
             self.logged += line

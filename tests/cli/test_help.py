@@ -65,7 +65,11 @@ def test_an_unknown_command_is_a_usage_error(run):
 
 
 def test_completion_offers_the_commands():
-    environment = {"_PENSTOCK_COMPLETE": "bash_complete", "COMP_WORDS": "penstock mo", "COMP_CWORD": "1"}
+    environment = {
+        "_PENSTOCK_COMPLETE": "bash_complete",
+        "COMP_WORDS": "penstock mo",
+        "COMP_CWORD": "1",
+    }
 
     result = CliRunner().invoke(root, [], env=environment, prog_name="penstock")
 

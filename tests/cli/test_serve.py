@@ -5,7 +5,6 @@ import shlex
 import signal
 import socket
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +32,9 @@ def story(serve, tmp_path_factory: pytest.TempPathFactory) -> Story:
     while "curl " not in (line := first.read_line()):
         assert line, first.finish()
     second = serve(home, "serve")
-    first.wait_until_ready()
+    first.wait_for("Uvicorn running")
     status, answer = follow(line)
-    second.wait_until_ready()
+    second.wait_for("Uvicorn running")
     codes = first.stop(signal.SIGINT), second.stop(signal.SIGTERM)
     return Story(first, second, answer, status, codes)
 
@@ -83,7 +82,7 @@ def test_two_workers_share_the_port(serve, tmp_path: Path):
     server = serve(tmp_path / "home", "serve", "--workers", "2")
     url = server.read_line().split()[3].rstrip(",")
 
-    server.wait_until_ready(workers=2)
+    server.wait_for("Application startup complete", times=2)
     with urllib.request.urlopen(f"{url}/livez") as response:
         alive = json.load(response)
     code = server.stop(signal.SIGTERM)
@@ -98,14 +97,14 @@ def test_the_launcher_of_the_source_systems_starts_the_server(serve, tmp_path: P
     server = serve(tmp_path / "home", program=(str(REPOSITORY / "compat" / "app.py"),))
 
     line = server.read_line()
-    server.wait_until_ready()
     code = server.stop(signal.SIGTERM)
 
     assert line.startswith("Penstock ")
     assert code == 0
 
 
-def test_a_port_in_use_is_named_with_a_free_one(run, home: Path):
+def test_a_port_in_use_is_named_with_a_free_one(run, home: Path, monkeypatch):
+    monkeypatch.setattr("penstock.cli.port.PROBE_SECONDS", 0.05)  # nobody will answer
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 

@@ -16,7 +16,8 @@ from training import quantise
 
 HEADS = ["calm", "angry"]
 FOLD = {"GROUP": ["cats", "dogs"], "NOT": ["never", "not"]}
-WORDS = "the cats never sleep , dogs bark at night and nobody minds ! café über".split()
+SENTENCE = "the cats never sleep , dogs bark at night and nobody minds ! café über"
+WORDS = SENTENCE.split()
 
 
 def write_model(path: Path, *, seed: int = 7, window: int = 8, **changes: Any) -> Path:

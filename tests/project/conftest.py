@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib import util
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import uvicorn
 from httpx import ASGITransport, AsyncClient
 
 from penstock.server.app import Server
 from penstock.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-ADMIN = "psk_" + "project-tests-" * 3 + "a"
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +52,17 @@ def generate() -> ModuleType:
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AsyncClient]:
-    """A client of the app without a key; send `ADMIN` for one."""
-    server = Server(Settings(home=tmp_path, admin_key=ADMIN))
-    transport = ASGITransport(server, raise_app_exceptions=False)
-    async with server.running(), AsyncClient(transport=transport, base_url="http://host") as client:
+async def api(server: Server) -> AsyncIterator[AsyncClient]:
+    """A client of the app without a key; send the headers of `admin` for one."""
+    transport = ASGITransport(server, raise_app_exceptions=False)  # type: ignore[arg-type]
+    async with AsyncClient(transport=transport, base_url="http://host") as client:
         yield client
 
 
 @pytest.fixture
-def admin() -> dict[str, str]:
-    return {"Authorization": f"Bearer {ADMIN}"}
+def admin(settings: Settings) -> dict[str, str]:
+    assert settings.admin_key is not None
+    return {"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
 
 
 @pytest.fixture
@@ -74,26 +70,6 @@ async def document(api: AsyncClient) -> dict[str, Any]:
     """The OpenAPI document that the app serves."""
     found: dict[str, Any] = (await api.get("/openapi.json")).json()
     return found
-
-
-class Address(NamedTuple):
-    url: str
-    key: str
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[Address]:
-    """The app on a port of this machine."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # who connects before the server accepts waits in the queue
-        app: Any = Server(Settings(home=tmp_path / "served", admin_key=ADMIN))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", ws="none"))
-        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield Address(f"http://127.0.0.1:{listening.getsockname()[1]}", ADMIN)
-        server.should_exit = True
-        thread.join(timeout=20)
 
 
 def run_python(*arguments: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -126,6 +127,22 @@ def test_files_that_pages_name_exist(pages: list[Path], root: Path) -> None:
     }
 
     assert not missing
+
+
+def test_the_measured_table_says_what_was_not_met(generate: ModuleType, tmp_path: Path) -> None:
+    ratios = {
+        "ours / theirs": {"median": 0.91, "min": 0.9, "max": 1.1, "target": "<= 1", "ok": True},
+        "calls": {"median": 3.0, "min": 3.0, "max": 3.0, "target": "<= 1", "ok": False},
+    }
+    report = {"claim": "Quick | cheap", "rows": [], "ratios": ratios}
+    (tmp_path / "startup.json").write_text(json.dumps(report))
+
+    row = generate.benchmark_table(tmp_path).splitlines()[-1]
+
+    assert row == (
+        r"| Quick \| cheap | ours / theirs<br>calls | 0.91 (0.9..1.1)<br>3 (3..3) "
+        "| <= 1<br><= 1 (not met) | [startup](benchmarks/startup.py) |"
+    )
 
 
 @pytest.mark.parametrize(("name", "most"), LIMITS.items())

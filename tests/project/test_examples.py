@@ -15,7 +15,8 @@ NEEDS_A_SERVER = {"openai_sdk.py"}
 def test_an_example_runs(name: str, python: Any, request: pytest.FixtureRequest) -> None:
     arguments = [str(EXAMPLES / name)]
     if name in NEEDS_A_SERVER:
-        arguments += list(request.getfixturevalue("address"))
+        key = request.getfixturevalue("settings").admin_key.get_secret_value()
+        arguments += [request.getfixturevalue("live_server").url, key]
 
     done = python(*arguments)
 

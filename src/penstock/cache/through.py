@@ -233,10 +233,10 @@ class ReadThrough:
 
     def _crash(self, flights: list[Flight], error: BaseException, plan: Plan) -> None:
         self.failed.value += 1
-        log.debug("cache.computation_failed", function=plan.label, error=type(error).__name__)
-        for flight in flights:
+        for flight in flights:  # before anything that could fail: they wait without a time limit
             self._flights.leave(flight)
             flight.crash(gone(error))
+        log.debug("cache.computation_failed", function=plan.label, error=type(error).__name__)
 
     async def _keep(
         self, landed: Sequence[tuple[Flight, Frozen]], plan: Plan, sequence: int

@@ -44,7 +44,10 @@ def moderate(text: str | None, file: IO[bytes] | None, fail_on: str | None, json
     if file is not None:
         opening.with_runtime(lambda runtime: _judge_lines(runtime, file, tally, json_))
     else:
+        from penstock.services.moderation.service import check_text
+
         given = _standard_input() if text == "-" else str(text)
+        check_text(given)  # before anything is opened
         verdict = opening.with_runtime(lambda r: r.moderation.moderate(given, owner=OWNER))
         tally.add(verdict)
         print_json(document(verdict)) if json_ else _print_card(verdict)

@@ -52,6 +52,8 @@ def serve(
     chosen = ports.claim(settings.host, settings.port)
     os.environ["PENSTOCK_PORT"] = str(chosen)
     token = asyncio.run(prepare(settings))
+    # uvicorn ends its work and then raises the signal again; that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     click.echo(greeting(base_url(settings.host, chosen), token))
     run(settings, port=chosen, reload=reload)
 
@@ -127,8 +129,6 @@ def run(settings: Settings, *, port: int, reload: bool) -> None:
     """Hand over to uvicorn; returns after a signal, when all requests were answered."""
     import uvicorn
 
-    # uvicorn ends its work and then raises the signal again; that is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         "penstock.server.app:create_app",
         factory=True,

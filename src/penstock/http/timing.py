@@ -120,13 +120,13 @@ def route_of(scope: Scope) -> str:
 
 
 def _headers(notes: Notes, seconds: float) -> tuple[tuple[bytes, bytes], ...]:
-    milliseconds = seconds * 1000.0
-    told = b"total;dur=%.3f" % milliseconds
+    total = b"%.3f" % (seconds * 1000.0)
+    told = b"total;dur=" + total
     if notes["stages"]:
         steps = [f"{name};dur={spent * 1000.0:.3f}" for name, spent in notes["stages"].items()]
         told = ", ".join(steps).encode() + b", " + told
     named = notes["id_header"]
-    timed = ((b"server-timing", told), (b"x-response-time", b"%.3fms" % milliseconds))
+    timed = ((b"server-timing", told), (b"x-response-time", total + b"ms"))
     return timed if named is None else (named, *timed)
 
 

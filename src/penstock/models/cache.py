@@ -5,8 +5,8 @@
     @models.cache_model("toxicity")
     def load_toxicity() -> Model: ...
 
-    load_toxicity()                      # the first call loads, every other call returns the same object
-    with models.use("toxicity") as m:    # not unloaded while the block runs
+    load_toxicity()                    # the first call loads, the others return the same object
+    with models.use("toxicity") as m:  # not unloaded while the block runs
 
 A loader is sync or async and takes no arguments. First callers wait for one load, in threads and in
 event loops alike; an error reaches all of them and is not remembered. A loaded model never expires:
@@ -39,7 +39,7 @@ _loading: ContextVar[frozenset[str]] = ContextVar("penstock_models_loading", def
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known about one model; `load_seconds` is that of the last load, None before the first."""
+    """What is known about one model; `load_seconds` is of the last load, None before it."""
 
     name: str
     loaded: bool
@@ -112,7 +112,7 @@ class ModelCache:
         return cast(Loader, get)
 
     def get(self, name: str) -> Any:
-        """The model; loads it in this thread, or waits for whoever is loading it. Under 2 us when loaded.
+        """The model, loaded in this thread or by whoever is loading it already.
 
         Raises ConfigurationError for an unknown name or an async loader that has not run yet.
         """
@@ -134,7 +134,10 @@ class ModelCache:
                 continue
 
     async def fetch(self, name: str) -> Any:
-        """The same for event loops: a sync loader runs in a thread, an async one in a task that outlives its caller."""
+        """The same for event loops.
+
+        A sync loader runs in a thread, an async one in a task that outlives its caller.
+        """
         entry = self._entry(name)
         model = entry.model
         if model is not _ABSENT:
@@ -177,7 +180,7 @@ class ModelCache:
             return self._drop(entry, "asked")
 
     def unload_idle(self) -> list[str]:
-        """Let go of every model that nobody asked for during `idle_seconds`; returns their names."""
+        """Let go of the models that nobody asked for during `idle_seconds`; their names."""
         if self._idle_seconds is None:
             return []
         before = self._clock.monotonic() - self._idle_seconds
@@ -252,7 +255,7 @@ class ModelCache:
             self._keep(entry, pending, model, started=started)
 
     def _fail(self, entry: _Entry, pending: Future[Any], error: BaseException) -> None:
-        """Hand the error to all who wait; a load that was merely interrupted is begun again by one of them."""
+        """Hand the error to all who wait; one of them begins an interrupted load again."""
         with self._lock:
             entry.pending = None
         self._metrics.count("penstock_model_load_errors_total", model=entry.name)
@@ -272,7 +275,7 @@ class ModelCache:
         pending.set_result(model)
 
     def _make_room(self, newest: _Entry) -> None:
-        """Drop the models that were not asked for the longest until the rest fits; the lock is held."""
+        """Drop the longest unused models until the rest fits; the lock is held."""
         total = sum(entry.size_bytes for entry in self._entries.values())
         for entry in sorted(self._entries.values(), key=lambda entry: entry.last_used):
             if self._max_bytes is None or total <= self._max_bytes:
@@ -295,7 +298,7 @@ class ModelCache:
 def cache_model(
     name: str, *, cache: Callable[[], ModelCache], size_bytes: Size = None
 ) -> Callable[[Loader], Loader]:
-    """Like `ModelCache.cache_model`, for a cache that does not exist yet: `cache()` is asked at the first call."""
+    """Like `ModelCache.cache_model`, for a cache to come: `cache()` is asked at each call."""
 
     def decorate(load: Loader) -> Loader:
         if inspect.iscoroutinefunction(load):

@@ -6,8 +6,8 @@ is remembered between texts.
 
     word        the token itself, and its fold class (`muslims` -> GROUP), when it has one
     characters  in-word n-grams of 2 to 5 characters, word boundaries included
-    pairs       neighbouring tokens; neighbouring tokens and tokens up to four apart with fold classes in place of
-                words, where a class takes part; triples of neighbours likewise
+    pairs       neighbouring tokens; and, with fold classes in place of words and at least one
+                class among them: neighbours, tokens up to four apart, triples of neighbours
 
 Folding lets what was learnt about one group, pronoun or negation hold for the others; the words
 stay beside it. Everything is computed on whole arrays: at 1 kB a Python loop over the n-grams took
@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"\b\d+(?:[.,:]\d+)*\b")
 _REPEAT = re.compile(r"([^\W\d_])\1{2,}")
 _TOKEN = re.compile(r"[^\W_]{1,40}(?:['*][^\W_]{1,18})?|[^\w\s]")
 _ASCII_TOKEN = re.compile(r"[a-z0-9]{1,40}(?:['*][a-z0-9]{1,18})?|[!-/:-@\[-^`{-~]")
-_LATIN_END = "\u024f"  # Latin Extended-B ends here; NFKC has already undone full-width and mathematical letters
+_LATIN_END = "\u024f"  # the end of Latin Extended-B; NFKC has undone full-width letters before
 
 _U = np.uint64
 _MASK = (1 << 64) - 1
@@ -56,7 +56,7 @@ _GRAM_ROOM = np.arange(1, 5)[:, None]
 
 
 def normalise(text: str) -> str:
-    """Fold what carries no meaning here: case, compatibility forms, addresses, names, numbers, long repeats."""
+    """Fold what carries no meaning here: case, forms, addresses, names, numbers, repeats."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     text = text.lower()
@@ -73,7 +73,7 @@ def normalise(text: str) -> str:
 
 
 def tokens_of(text: str) -> list[str]:
-    """Words (with an inner apostrophe or asterisk) and single signs of a text, normalised, in order."""
+    """Words (an inner apostrophe or asterisk included) and signs, normalised, in order."""
     text = normalise(text)
     return (_ASCII_TOKEN if text.isascii() else _TOKEN).findall(text)
 
@@ -96,7 +96,7 @@ class FeatureReader:
         self._fold = {word: names.index(name) for word, name in fold.items()}
 
     def read(self, tokens: Sequence[str]) -> tuple[Hashes, Positions]:
-        """Hashes of all features of these tokens, and the token each belongs to, in no particular order."""
+        """Hashes of all features of these tokens, and the token each belongs to; any order."""
         sections = self.sections(tokens)
         raw = np.concatenate([section.raw for section in sections])
         return mix(raw), np.concatenate([section.positions for section in sections])
@@ -120,7 +120,7 @@ class FeatureReader:
         return sections
 
     def _classes_of(self, tokens: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Number of each token's class, 0 for none; letters of another script are a class of their own."""
+        """Number of each token's class, 0 for none; words in another script are class 1."""
         fold = self._fold
         classes = np.array([fold.get(token, 0) for token in tokens], dtype=np.int64)
         if max(tokens) > _LATIN_END:
@@ -201,5 +201,5 @@ def _pair(first: _Raw, second: _Raw) -> _Raw:
 
 def _word_hash(word: str) -> int:
     """The hash that `_characters` gives this token, in plain integers."""
-    powers = _POWERS.tolist()
+    powers: list[int] = _POWERS.tolist()
     return sum(ord(sign) * powers[n] for n, sign in enumerate(f" {word}")) & _MASK

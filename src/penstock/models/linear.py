@@ -5,7 +5,7 @@ The file is an npz (read without pickle) with
     hashes  uint32 [features]         the features that matter, sorted
     weights int8   [features, heads]
     scale, bias, slope, offset  float64 [heads]
-    meta    uint8                      JSON: name, heads, spec, fold, length, window, licences, inputs
+    meta    uint8                     JSON: name, heads, spec, fold, length, window, licences ...
 
 A window's score is `bias + scale * sum(rows) / (tokens + length.add) ** length.power`, its
 probability `1 / (1 + exp(-(slope * score + offset)))`. A text longer than one window is read in
@@ -39,7 +39,7 @@ _CHUNK_BLOCKS = (
 
 
 class LinearModel:
-    """Probabilities for each head, from a file made by `training/`. Immutable, so any thread may ask."""
+    """Probability of each head, from a file made by `training/`. Immutable: any thread may ask."""
 
     def __init__(
         self, *, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any], digest: str

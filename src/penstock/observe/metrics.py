@@ -16,7 +16,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter as Counts
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import accumulate
 from math import ceil, frexp, inf, isnan, ldexp
 from threading import Lock
@@ -41,7 +40,6 @@ _NAME = re.compile(r"(?:penstock|http|gen_ai)(?:_[a-z0-9]+)+")
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 _UNITS = ("seconds", "bytes", "tokens", "items", "ratio", "micros", "percent", "words", "rows")
 _FRACTIONS = ("_seconds", "_ratio")
-_TOGETHER = 64  # values sorted in at once: one by one, on every request, costs twice as much
 _FLOOR = 1e-9  # what is smaller counts as zero
 _CEILING = 1e12
 _ZERO_BUCKET = -(1 << 20)  # below every index that _FLOOR can give
@@ -82,18 +80,7 @@ class Histogram:
     """
 
     __slots__ = (
-        *(
-            "bounds",
-            "bounds_counts",
-            "buckets",
-            "labels",
-            "max",
-            "min",
-            "name",
-            "recent",
-            "sum",
-            "_waiting",
-        ),
+        *("bounds", "bounds_counts", "buckets", "labels", "max", "min", "name", "recent", "sum"),
     )
 
     def __init__(self, name: str, labels: Labels) -> None:
@@ -103,7 +90,6 @@ class Histogram:
         self.bounds_counts = [0] * (len(self.bounds) + 1)
         self.buckets: defaultdict[int, int] = defaultdict(int)
         self.recent: deque[float] = deque(maxlen=RECENT)
-        self._waiting: deque[float] = deque()
         self.sum = 0.0
         self.min = inf
         self.max = 0.0
@@ -111,23 +97,10 @@ class Histogram:
     @property
     def count(self) -> int:
         """How many values were recorded."""
-        self.settle()
         return sum(self.bounds_counts)
 
     def record(self, value: float) -> None:
         """Add one value, in the unit that the name says."""
-        self._waiting.append(value)
-        if len(self._waiting) >= _TOGETHER:
-            self.settle()
-
-    def settle(self) -> None:
-        """Bring the views up to date; whoever got the series from `Metrics` need not."""
-        # Each value is taken by one thread, whichever comes first.
-        with suppress(IndexError):
-            while True:
-                self._sort_in(self._waiting.popleft())
-
-    def _sort_in(self, value: float) -> None:
         if _FLOOR <= value <= _CEILING:
             mantissa, exponent = frexp(value)
             self.buckets[int(mantissa * 128.0) + (exponent << 6)] += 1
@@ -236,10 +209,7 @@ class Metrics:
     def series(self) -> Iterator[Series]:
         """Every series, metric by metric in order of first use."""
         for family in list(self._families.values()):
-            for series in list(family.series.values()):
-                if isinstance(series, Histogram):
-                    series.settle()
-                yield series
+            yield from list(family.series.values())
 
     def _matching(self, name: str, labels: dict[str, str]) -> list[Series]:
         family = self._families.get(name)

@@ -1,6 +1,6 @@
 """The HTTP application: the one place where middleware, hot paths and routers meet.
 
-    RequestId > Timing > Problems > CORS > BodyLimit > Auth > HotPaths > FastAPI
+    RequestId > Timing > CORS > Problems > BodyLimit > Auth > HotPaths > FastAPI
 
 `create_app()` returns an ASGI application that opens a runtime when its lifespan starts.
 """
@@ -103,7 +103,8 @@ def build_app(runtime: Runtime) -> ASGIApp:
         metrics=runtime.metrics,
     )
     app = BodyLimit(app, max_bytes=settings.max_body_bytes)
-    if settings.cors_origins:
+    app = Problems(app, metrics=runtime.metrics, openai_paths=OPENAI_PATHS)
+    if settings.cors_origins:  # outside Problems: a page may read why it was refused
         app = CORSMiddleware(
             app,
             allow_origins=settings.cors_origins,
@@ -111,7 +112,6 @@ def build_app(runtime: Runtime) -> ASGIApp:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
             expose_headers=["Server-Timing", "X-Request-ID", "Retry-After", "RateLimit"],
         )
-    app = Problems(app, metrics=runtime.metrics, openai_paths=OPENAI_PATHS)
     if settings.enable_metrics:
         app = Timing(app, metrics=runtime.metrics, clock=runtime.clock)
     return RequestId(app, clock=runtime.clock)

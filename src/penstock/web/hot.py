@@ -6,8 +6,9 @@ its only schema; `describe` puts them into the OpenAPI document beside the other
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,11 +23,13 @@ from penstock.errors import (
     UnsupportedMedia,
 )
 from penstock.http.asgi import ASGIApp, Receive, Scope, Send
+from penstock.http.problems import render
 from penstock.web.principal import Principal, Role
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+_JSON = b"application/json"
 _PLACE = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$")
 
 
@@ -66,7 +69,8 @@ class HotRoute(Generic[Q, R]):
         state = scope["penstock"]
         state["route"] = self.path
         if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{self.path} answers POST only", allow="POST")
+            await self._refuse(scope, send)
+            return
         principal: Principal | None = state.get("principal")
         if principal is None:
             raise Unauthorized
@@ -87,8 +91,15 @@ class HotRoute(Generic[Q, R]):
             return self._decoder.decode(body)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
-        except msgspec.DecodeError as error:
-            raise RequestError(f"the body is not JSON: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise unreadable(body, error) from None
+
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        error = MethodNotAllowed(f"{self.path} answers POST only")
+        problem = render(error, scope, headers=[(b"allow", b"POST")])  # RFC 9110, 15.5.6
+        start = {"type": "http.response.start", "status": problem.status}
+        await send({**start, "headers": problem.headers})
+        await send({"type": "http.response.body", "body": problem.body})
 
 
 class HotPaths:
@@ -117,6 +128,51 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
     )
 
 
+def unreadable(body: bytes, error: Exception) -> RequestError:
+    """What is wrong with a body that could not be decoded, and where.
+
+    Half a surrogate pair is what JSON can write and no text can hold: msgspec calls it truncated.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return RequestError(f"the body is not UTF-8: wrong byte at {error.start} of a text")
+    try:
+        for pointer, text in _texts(json.loads(body)):
+            broken = _surrogate(text)
+            if broken is not None:
+                where = f"contains half of a surrogate pair at character {broken}"
+                return InvalidInput(
+                    f"the text at {pointer or 'the top level'} {where}",
+                    errors=[{"pointer": pointer, "detail": where}],
+                )
+    except RecursionError:
+        return RequestError("the body is nested too deeply")
+    except ValueError:
+        pass  # not JSON for the other decoder either
+    return RequestError(f"the body is not JSON: {error}")
+
+
+def _texts(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    match value:
+        case str():
+            yield pointer, value
+        case list():
+            for index, item in enumerate(value):
+                yield from _texts(item, f"{pointer}/{index}")
+        case dict():
+            for name, item in value.items():
+                yield pointer, name
+                step = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
+                yield from _texts(item, f"{pointer}/{step}")
+
+
+def _surrogate(text: str) -> int | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
 def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """OpenAPI paths and component schemas of hot routes."""
     types = [kind for route in routes for kind in (route.request, route.response)]
@@ -132,7 +188,7 @@ def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             },
         }
-        statuses = ("400", "401", "403", "413", "415", "422", "429")
+        statuses = ("400", "401", "403", "405", "413", "415", "422", "429", "503")
         paths[route.path] = {
             "post": {
                 "tags": [route.tag],
@@ -151,11 +207,13 @@ def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict
 
 def _check_type(scope: Scope) -> None:
     for name, value in scope["headers"]:
-        if name == b"content-type":
-            if value.startswith(b"application/json"):
-                return
-            raise UnsupportedMedia("send JSON with the header Content-Type: application/json")
+        if name == b"content-type" and (value == _JSON or _media_type(value) == _JSON):
+            return
     raise UnsupportedMedia("send JSON with the header Content-Type: application/json")
+
+
+def _media_type(value: bytes) -> bytes:
+    return value.partition(b";")[0].strip().lower()
 
 
 async def _read(receive: Receive) -> bytes:

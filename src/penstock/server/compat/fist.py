@@ -81,7 +81,10 @@ def hot_routes(service: ModerationService, *, clock: Clock) -> list[HotRoute[Any
     async def moderate(request: FistRequest, call: Call) -> FistResponse:
         low, high = _limits(request.probability_thresholds)
         verdict = await service.moderate(
-            request.content, owner=call.principal.owner, excerpt_rule=_rule(request)
+            request.content,
+            owner=call.principal.owner,
+            excerpt_rule=_rule(request),
+            pointer="/content",
         )
         call.stages.update(verdict.receipt.stages)
         made = clock.now() - verdict.receipt.age_seconds
@@ -211,7 +214,8 @@ def _decide(probability: int, *, low: int, high: int, must_review: bool) -> str:
 def _result(verdict: Verdict, text: str, *, low: int, high: int, made: float) -> FistResult:
     probability = _percent(verdict.risk)
     # Review that no score asked for: a provider failed, or the text is not English.
-    must_review = verdict.decision != "approved" and probability <= LOW
+    unscored = probability <= LOW or verdict.degraded is not None
+    must_review = verdict.decision != "approved" and unscored
     decision = _decide(probability, low=low, high=high, must_review=must_review)
     if verdict.degraded and verdict.decision == "rejected":
         decision = "R"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from penstock.cache import Cache
 from penstock.clock import Clock
 from penstock.errors import NotFound
-from penstock.server.routes.cache import Cleared, clear, entry
+from penstock.server.routes.cache import Cleared, clear, entry, readable
 from penstock.web.roles import Admin, Operator, Viewer
 
 
@@ -47,7 +47,7 @@ def router(cache: Cache, clock: Clock) -> APIRouter:
     async def get_key(key: str, _: Admin) -> dict[str, Any]:
         """One cached value."""
         found = await entry(cache, key)
-        return envelope(key=key, value=found.value)
+        return envelope(key=key, value=readable(found.value))
 
     @routes.delete("/key/{key:path}")
     async def delete_key(key: str, _: Operator) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def router(cache: Cache, clock: Clock, moderation: ModerationService) -> APIRout
             key=key,
             source=hit.source,
             age_seconds=hit.age,
-            value=msgspec.to_builtins(hit.value) if shown else None,
+            value=readable(hit.value) if shown else None,
             value_hidden=not shown,
         )
 
@@ -157,11 +157,12 @@ async def clear(
     older_than: float | None = None,
 ) -> Cleared:
     """Clear and report in the union of all systems' words."""
-    if tag is not None and namespace is not None:
-        raise InvalidInput(
-            "clear by tag or by namespace, not both",
-            errors=[{"pointer": "/namespace", "detail": "stands beside tag"}],
-        )
+    for name, other in (("tag", tag), ("pattern", pattern)):
+        if namespace is not None and other is not None:
+            raise InvalidInput(
+                f"clear by {name} or by namespace, not both",
+                errors=[{"pointer": "/namespace", "detail": f"stands beside {name}"}],
+            )
     number = await cache.clear(pattern=pattern, tag=tag, namespace=namespace, older_than=older_than)
     return _cleared(clock, number, pattern)
 
@@ -172,6 +173,20 @@ async def entry(cache: Cache, key: str) -> Hit:
     if hit is None:
         raise NotFound(f"there is no cached key {key[:200]!r}")
     return hit
+
+
+def readable(value: Any) -> Any:
+    """A cached value as JSON can say it: structs as lists or objects, bytes in base64.
+
+    The library may have cached anything; arrays become lists, what has no other form its type's
+    name.
+    """
+    return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+
+
+def _plain(value: Any) -> Any:
+    as_list = getattr(value, "tolist", None)
+    return as_list() if as_list else f"<{type(value).__name__}>"
 
 
 def _cleared(clock: Clock, number: int, pattern: str | None) -> Cleared:

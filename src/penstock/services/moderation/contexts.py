@@ -117,7 +117,7 @@ class _Near:
     def allows(self, hit: Hit) -> bool:
         """Say whether a harmless phrase holds the hit, or its end and what follows."""
         return any(
-            start <= hit.start and hit.end <= end or start < hit.end < end
+            (start <= hit.start and hit.end <= end) or start < hit.end < end
             for start, end in self._around("@allow", hit)
         )
 

@@ -42,6 +42,7 @@ _MOST_FINDINGS = 500  # kept of one text, strongest first; scores count all of t
 _LONGEST_RUN = 24  # letters that are looked up as one word
 _INSIDE_LENGTHS = range(5, 15)
 _EDGES = b"-._*#%^&~?"
+_NO_LETTERS = bytes(c for c in range(256) if not 97 <= c <= 122)
 _SIGNS_AS_MASK = bytes.maketrans(b"-._#%^&~?@$!|+", b"**************")
 _SOFT_MARKS = frozenset(b"-._~")  # everyday punctuation: a mask only in front of strong words
 _NOTES = frozenset(b"abcdefg")
@@ -99,7 +100,9 @@ class Prescreen:
         for score, category, _, _ in scored:
             scores[category] = max(score, scores.get(category, 0.0))
         certain = any(score >= CERTAIN for score, _, _, _ in scored)
-        kept = sorted(scored, key=lambda each: (-each[0], each[2].start))[:_MOST_FINDINGS]
+        kept = scored
+        if len(kept) > _MOST_FINDINGS:
+            kept = sorted(scored, key=lambda each: (-each[0], each[2].start))[:_MOST_FINDINGS]
         kept.sort(key=lambda each: (each[2].start, each[2].end, each[1]))
         return Screening(
             findings=tuple(_finding(each, reading) for each in kept),
@@ -157,6 +160,8 @@ class Prescreen:
 
     def _token(self, token: bytes) -> Iterator[tuple[Entry, ViewName]]:
         token = token.strip(_EDGES)
+        if len(token.translate(None, _NO_LETTERS)) < 2:
+            return
         joined = token.translate(None, _EDGES)
         if len(joined) < len(token):
             for entry in self._whole.get(views.fold(joined), ()):

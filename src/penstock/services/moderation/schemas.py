@@ -6,7 +6,7 @@ only schema of these routes: they parse, they serialise and they are what /docs 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,6 +15,8 @@ from penstock.providers.provider import Finding
 from penstock.services.moderation.policy import Decision
 
 MAX_FINDINGS = 64  # of one text; more would say nothing new and make records large
+
+UserId = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00]*$")]
 
 
 class Judgement(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +61,7 @@ class ModerationRequest(msgspec.Struct):
 
     input: str | list[str | TextPart | ImagePart]
     model: str | None = None
-    user: str | None = None
+    user: UserId | None = None
 
 
 class Span(msgspec.Struct, frozen=True):

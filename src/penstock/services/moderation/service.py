@@ -95,15 +95,17 @@ class ModerationService:
         user_id: str | None = None,
         images: tuple[str, ...] = (),
         excerpt_rule: ExcerptRule | None = None,
+        pointer: str = "/input",
     ) -> Verdict:
         """Judge one text, and the images beside it.
 
         A provider's failure is no error here: the policy says what stands, and the verdict's
         `degraded` says why. Nothing here can see images yet: they are never passed silently, a
-        human looks. Raises InvalidInput for a text that cannot be judged.
+        human looks. Raises InvalidInput for a text that cannot be judged; `pointer` says where the
+        caller has it.
         """
         if text or not images:
-            check_text(text)
+            check_text(text, pointer=pointer)
         rule = excerpt_rule or self._excerpt_rule
         key = self._key(text, images, rule)
         answer: Answer[Judgement] | None = self._pipeline.peek(key, max_age=self._lifetime)
@@ -119,8 +121,8 @@ class ModerationService:
         ruling = self._rule(answer.value)
         if degraded:
             ruling = self._judge.rule_failure(ruling)
-        elif images:
-            degraded = IMAGES_UNSEEN
+        if images:
+            degraded = degraded or IMAGES_UNSEEN
             ruling = leave_to_human(ruling, IMAGES_UNSEEN.detail)
         return await self._conclude(text, key, answer, ruling, degraded, owner, user_id)
 

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+_T = TypeVar("_T")
 
 VERSION = "1"
 """Part of the cache key: counts up whenever a view reads some text differently."""
@@ -109,7 +110,8 @@ _FOLD = _bytes_table(
     },
     b" ",
 )
-_LEET = frozenset(b"01345789@$!|+")
+_LEET_BYTES = b"01345789@$!|+"
+_LEET = frozenset(_LEET_BYTES)
 _SHAPE = _bytes_table(
     {
         "a": _UPPER + _LOWER + _OTHERS,
@@ -121,13 +123,13 @@ _SHAPE = _bytes_table(
     },
     b" ",
 )
-_LEET_SIGNS = (b"a0", b"0a", b"a@", b"@a", b"!a")
-_MARK_SIGNS = (b"a-", b"0-", b"a.a", b"a..", b"a@", b"a!a")
+_BOTH = frozenset(("folded", "tokens"))
 _SINGLES = _bytes_table({"a": _WORD}, b" ")
 _ORDINARY = _UPPER + _LOWER + _OTHERS + b" \t\r\n,.;:'\"()/"
 _NOT_READ = bytes(set(range(256)) - set(_WORD) - _LEET)
 _ENDING_SIGNS = re.compile(rb"[!|+]+(?![a-z0-9@$])")
 _REPEATED = re.compile(rb"(.)\1+", re.DOTALL)
+_RUNS = re.compile(rb"(.)\1*", re.DOTALL)
 _THREE = b" a a a "
 _TOKEN_LIMIT = 48  # bytes looked at on each side of a mark
 _PARTS = _bytes_table({"a": _UPPER + _WORD, "-": "-._*#%^&~?@$!|+"}, b" ")
@@ -197,6 +199,18 @@ def _read_character(character: str) -> str:
     return character if category[0] in "LM" else " "
 
 
+class _Once(Generic[_T]):
+    """A property computed on first use; functools' takes a lock each time, 1 us in Python 3.11."""
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None:
+        self._compute, self._name = compute, compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: object, owner: type | None = None) -> _T:
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
+
+
 class Reading:
     """The readings of one text. Cheap to make; what a text does not need is not computed."""
 
@@ -209,47 +223,53 @@ class Reading:
             words = words.replace(b"  ", b" ")
         self.plain = words
 
-    @cached_property
+    @_Once
     def signs(self) -> frozenset[str]:
         """Which views beside the plain one are worth a look: "folded", "tokens", "spelled"."""
-        found = set()
-        raw, shape = self.raw, self.raw.translate(_SHAPE)
-        if raw.translate(None, _ORDINARY):
-            if any(sign in shape for sign in _LEET_SIGNS):
-                found.add("folded")
-            if any(sign in shape for sign in _MARK_SIGNS):
-                found.add("tokens")
-        elif b"a.a" in shape or b"a.." in shape:
+        found: set[str] = set()
+        shape = self.raw.translate(_SHAPE)
+        # What there is at all is known from the few characters that plain prose does not have.
+        kinds = self.raw.translate(None, _ORDINARY).translate(_SHAPE)
+        if (b"0" in kinds and (b"a0" in shape or b"0a" in shape)) or (
+            b"!" in kinds and b"!a" in shape
+        ):
+            found.add("folded")
+        if b"@" in kinds and (b"a@" in shape or b"@a" in shape):
+            found |= _BOTH
+        if b"-" in kinds and (b"a-" in shape or b"0-" in shape):
             found.add("tokens")
-        if b" a a a " in self.plain.translate(_SINGLES):
+        if b"!" in kinds and b"a!a" in shape:
+            found.add("tokens")
+        if b"a.a" in shape or b"a.." in shape:
+            found.add("tokens")
+        if _THREE in self.plain.translate(_SINGLES):
             found.add("spelled")
         return frozenset(found)
 
-    @cached_property
+    @_Once
     def lower(self) -> bytes:
         """The raw bytes in lower case: as long as `raw`, with every mark still there."""
         return self.raw.lower()
 
-    @cached_property
+    @_Once
     def signed(self) -> bytes:
         """`lower` with the signs that end a word, as in `no!`, as spaces."""
-        return _ENDING_SIGNS.sub(lambda found: b" " * len(found[0]), self.lower)
+        if any(sign in self.raw for sign in (b"!", b"|", b"+")):
+            return _ENDING_SIGNS.sub(lambda found: b" " * len(found[0]), self.lower)
+        return self.lower
 
-    @cached_property
+    @_Once
     def plain_origin(self) -> NDArray[np.intp]:
         """The place in `raw` of every byte of `plain`."""
-        padded = np.frombuffer(b" " + self.raw.translate(_PLAIN) + b" ", np.uint8)
-        kept = np.ones(len(padded), bool)
-        kept[1:] = (padded[1:] != 32) | (padded[:-1] != 32)
-        return np.flatnonzero(kept) - 1
+        padded = np.frombuffer(b"  " + self.raw.translate(_PLAIN) + b" ", np.uint8) != 32
+        padded[0] = True
+        return np.flatnonzero(padded[1:] | padded[:-1]) - 1
 
     def folded(self) -> View:
         """Leet and repeats undone, l read as i."""
-        padded = np.frombuffer(b" " + self.signed.translate(_FOLD) + b" ", np.uint8)
-        kept = np.ones(len(padded), bool)
-        kept[1:] = padded[1:] != padded[:-1]
-        places = np.flatnonzero(kept)
-        return View(padded[places].tobytes(), places - 1)
+        padded = np.frombuffer(b"\0 " + self.signed.translate(_FOLD) + b" ", np.uint8)
+        places = np.flatnonzero(padded[1:] != padded[:-1])
+        return View(padded[1:][places].tobytes(), places - 1)
 
     def tokens(self) -> Iterator[Span]:
         """Words with marks inside, as they stand; long ones are cut around their first mark."""
@@ -299,7 +319,7 @@ class Reading:
             last += 1
         return first, last
 
-    @cached_property
+    @_Once
     def _sources(self) -> NDArray[np.intp] | None:
         if self.text.isascii():
             return None
@@ -331,25 +351,34 @@ def undisguises(seen: bytes, term: bytes, *, known: bool = False) -> bool:
     signs inside a word with enough letters, or a letter at least three times.
     """
     seen = seen.translate(None, _NOT_READ)
-    letters = sum(byte not in _LEET for byte in seen)
+    letters = len(seen.translate(None, _LEET_BYTES))
     signs = len(seen) - letters
     mixed = bool(signs) and letters >= 2 and letters * (2 if len(seen) <= 4 else 3) >= len(seen)
     if signs and not mixed:
         return False
     disguised = known or mixed
-    runs = zip(_runs(seen), _runs(term), strict=False)
-    for (_, shown), (_, wanted) in runs:
+    if disguised and len(seen) == len(term):
+        for shown, wanted in zip(seen, term, strict=True):
+            if shown != wanted and shown not in _LEET:
+                break
+        else:
+            return True
+    return _runs_agree(seen, term, disguised=disguised)
+
+
+def _runs_agree(seen: bytes, term: bytes, *, disguised: bool) -> bool:
+    runs = zip(
+        _RUNS.finditer(seen.translate(_FOLD)), _RUNS.finditer(term.translate(_FOLD)), strict=False
+    )
+    for shown_run, wanted_run in runs:
+        shown = seen[shown_run.start() : shown_run.end()]
+        wanted = term[wanted_run.start() : wanted_run.end()]
         if len(shown) < len(wanted):
             return False
-        if not _LEET.issuperset(set(shown) - set(wanted)):
+        if shown.translate(None, wanted + _LEET_BYTES):
             return False
         disguised = disguised or len(shown) >= max(3, len(wanted) + 1)
     return disguised
-
-
-def _runs(letters: bytes) -> list[tuple[int, bytes]]:
-    pairs = groupby(letters, key=_FOLD.__getitem__)
-    return [(key, bytes(run)) for key, run in pairs]
 
 
 def foreign_share(text: str) -> float:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.cache import Cache, MemoryStore, Store, open_store
+from penstock.clock import ManualClock
+from penstock.hub import LocalHub
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def make_cache(clock: ManualClock) -> AsyncIterator[Callable[..., Cache]]:
+    """Makes caches without jitter, on memory unless told otherwise, and closes them."""
+    made: list[Cache] = []
+    hubs: list[LocalHub] = []
+
+    def make(*stores: Store, hub: LocalHub | None = None, **options: object) -> Cache:
+        if hub is None:
+            hub = LocalHub(None)
+            hubs.append(hub)
+        options = {"clock": clock, "jitter": 0.0, **options}
+        made.append(Cache(stores or (MemoryStore(clock=clock),), hub=hub, **options))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        await cache.aclose()
+    for hub in hubs:
+        hub.close()
+
+
+@pytest.fixture
+def cache(make_cache: Callable[..., Cache]) -> Cache:
+    return make_cache()
+
+
+@pytest.fixture
+def disk(tmp_path: Path, clock: ManualClock) -> Callable[..., Store]:
+    """Opens a disk store in the test's folder."""
+    return lambda: open_store(f"disk://{tmp_path}/cache.db", clock=clock)
+
+
+@pytest.fixture
+def tiered(
+    make_cache: Callable[..., Cache], disk: Callable[..., Store], clock: ManualClock
+) -> Callable[..., Cache]:
+    """Makes caches of a memory and a disk tier on one file."""
+    return lambda **options: make_cache(MemoryStore(clock=clock), disk(), **options)

@@ -1,0 +1,115 @@
+"""Servers for tests over HTTP: in this process with any settings, and real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.rigs.upstream import Upstream
+from penstock.runtime import Runtime
+from penstock.server.app import Server
+from penstock.settings import Settings
+from tests.conftest import ADMIN, Live, connect, free_port, wait_until_ready
+
+
+@dataclass
+class App:
+    """A server in this process, its parts, and a client with the admin key."""
+
+    server: Server
+    runtime: Runtime
+    client: httpx.AsyncClient
+
+    def connect(self, token: str | None) -> httpx.AsyncClient:
+        """A client with another key, or without one."""
+        return connect(self.server, token)
+
+    async def key(self, role: str, **fields: Any) -> httpx.AsyncClient:
+        """A client with a key made for it."""
+        body = {"name": f"{role} of a test", "role": role, **fields}
+        reply = await self.client.post("/v1/keys", json=body)
+        assert reply.status_code == 201, reply.text
+        return self.connect(reply.json()["token"])
+
+
+Start = Callable[..., AbstractAsyncContextManager[App]]
+
+
+@pytest.fixture
+def start(settings: Settings) -> Start:
+    """`async with start(store_text=True) as app:` serves with these settings, on the same home."""
+
+    @asynccontextmanager
+    async def running(**changes: Any) -> AsyncIterator[App]:
+        server = Server(settings.model_copy(update=changes))
+        async with server.running() as runtime, connect(server, ADMIN) as client:
+            yield App(server, runtime, client)
+
+    return running
+
+
+@pytest.fixture
+async def app(start: Start) -> AsyncIterator[App]:
+    """A server in this process with the defaults."""
+    async with start() as app:
+        yield app
+
+
+@pytest.fixture
+def behind(start: Start, upstream: Upstream) -> Start:
+    """Like `start`, with the rig as provider, asked once and without patience."""
+
+    def running(**changes: Any) -> AbstractAsyncContextManager[App]:
+        asked = {
+            "provider": (f"{upstream.url}?api=moderations",),
+            "model": "stub",
+            "provider_retries": 0,
+            "provider_timeout": 2.0,
+        }
+        return start(**{**asked, **changes})
+
+    return running
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a policy file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "policy.toml"
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server in a process of its own for all tests of a module: leave no state in its way."""
+    folder, port = tmp_path_factory.mktemp("shared"), free_port()
+    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    log = folder / "serve.log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "penstock", "serve", "--port", str(port)],
+            env={**known, "PENSTOCK_HOME": str(folder / "home"), "PENSTOCK_ADMIN_KEY": ADMIN},
+            stdout=sink,
+            stderr=sink,
+            text=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process, log)
+        yield Live(url, folder / "home", process, log.read_text())
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
