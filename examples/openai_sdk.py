@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from openai import OpenAI
 
@@ -21,7 +22,7 @@ def main() -> None:
         for _ in range(2):
             answer = client.moderations.create(input=TEXTS)
             for text, result in zip(TEXTS, answer.results, strict=True):
-                ours = result.to_dict()["penstock"]
+                ours: Any = result.to_dict()["penstock"]
                 flags = [name for name, flag in result.categories.to_dict().items() if flag]
                 print(f"{text[:30]:32}{ours['decision']:10}{', '.join(flags) or '-'}")
                 print(f"{'':32}from {ours['receipt']['source']}, policy {ours['policy']['id']}")

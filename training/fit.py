@@ -25,8 +25,10 @@ CLIP = 0.9995
 COST = dict.fromkeys(HEADS, 1.0)  # C of the logistic regression, chosen on dev
 BALANCE = 0.15  # positives of a head weigh at least this share of its negatives ...
 LARGEST_BALANCE = 20.0  # ... unless each would have to count more than so many times
-CALIBRATION_SHARE = (
-    0.25  # positives' share of the weight in calibration: the traffic we expect to be asked about
+# Share of positives that calibration assumes. What is rare but grave is assumed to be less rare:
+# a miss costs more than a look by a person.
+CALIBRATION_SHARE = dict.fromkeys(HEADS, 0.2) | dict.fromkeys(
+    ("threat", "sexual", "violence", "self_harm"), 0.3
 )
 
 Floats = npt.NDArray[np.float64]

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock.cli import root
+from penstock.observe import logging
 from penstock.settings import Settings, names_of
 
 PATIENCE = 60.0  # seconds until a process that hangs is killed
@@ -21,13 +22,15 @@ VARIABLES = [name for field in Settings.model_fields.values() for name in names_
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to be in and a data folder that does not exist yet."""
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # also puts back what `serve` sets
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "*")  # what is asked here is on this machine
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
+    yield tmp_path / "home"
+    logging.shutdown()  # what --debug began
 
 
 @pytest.fixture

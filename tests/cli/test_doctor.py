@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from penstock.cache.database import set_aside
-from penstock.cli import checkparts, checkup
-from penstock.cli.checkup import Finding
+from penstock.cli import checkup, machine, parts
+from penstock.cli.finding import Finding
 from penstock.settings import Settings
 
 
@@ -163,7 +163,7 @@ def test_authentication_off_is_a_warning(run, monkeypatch):
 
 def test_a_port_that_penstock_has_is_well():
     with answering(200, b'{"status":"alive"}') as port:
-        finding = only(checkup.port(Settings(port=port)))
+        finding = only(machine.port(Settings(port=port)))
 
     assert finding.status == "ok"
     assert f"Penstock is serving on http://127.0.0.1:{port}" in finding.detail
@@ -171,19 +171,46 @@ def test_a_port_that_penstock_has_is_well():
 
 def test_a_port_that_something_else_has_fails():
     with answering(404) as port:
-        finding = only(checkup.port(Settings(port=port)))
+        finding = only(machine.port(Settings(port=port)))
 
     assert finding.status == "failed"
     assert finding.fix.startswith("stop that program")
 
 
 def test_little_disk_space_is_told_before_it_is_none(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(checkup, "LITTLE_DISK", 1 << 60)
+    monkeypatch.setattr(machine, "LITTLE_DISK", 1 << 60)
 
-    finding = only(checkup.disk_space(Settings(home=tmp_path)))
+    finding = only(machine.disk_space(Settings(home=tmp_path)))
 
     assert finding.status == "warning"
     assert "free space" in finding.fix
+
+
+def test_almost_no_disk_space_fails(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(machine, "NO_DISK", 1 << 60)
+
+    assert only(machine.disk_space(Settings(home=tmp_path))).status == "failed"
+
+
+def test_a_clock_from_before_the_program_fails(monkeypatch):
+    monkeypatch.setattr(machine, "BUILT", 1 << 40)
+
+    finding = only(machine.clock(Settings()))
+
+    assert finding.status == "failed"
+    assert finding.fix.startswith("set the system clock")
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(run, monkeypatch):
+    def home(_: Settings) -> Iterator[Finding]:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(checkup, "CHECKS", (home, machine.clock))
+
+    found = checks(run("doctor", "--json"))
+
+    assert found["home"]["detail"] == "the check failed: RuntimeError: broken"
+    assert found["clock"]["status"] == "ok"
 
 
 def test_a_clock_behind_the_files_fails(tmp_path: Path):
@@ -191,7 +218,7 @@ def test_a_clock_behind_the_files_fails(tmp_path: Path):
     path.touch()
     os.utime(path, (1 << 33, 1 << 33))
 
-    finding = only(checkup.clock(Settings(home=tmp_path)))
+    finding = only(machine.clock(Settings(home=tmp_path)))
 
     assert finding.status == "failed"
     assert "were written after that" in finding.detail
@@ -209,7 +236,7 @@ def test_a_clock_behind_the_files_fails(tmp_path: Path):
 def test_a_provider_is_asked_for_its_models(status, outcome, said):
     with answering(status) as port:
         settings = Settings(provider=(f"http://127.0.0.1:{port}/v1",), model="m")
-        finding = only(checkparts.provider(settings))
+        finding = only(parts.provider(settings))
 
     assert finding.status == outcome
     assert said in finding.detail
@@ -219,9 +246,7 @@ def test_a_provider_that_is_not_there_fails():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 
-    finding = only(
-        checkparts.provider(Settings(provider=(f"http://127.0.0.1:{port}/v1",), model="m"))
-    )
+    finding = only(parts.provider(Settings(provider=(f"http://127.0.0.1:{port}/v1",), model="m")))
 
     assert finding.status == "failed"
     assert "cannot be reached" in finding.detail
@@ -237,11 +262,11 @@ def test_a_provider_without_a_model_fails_before_anyone_is_called(run, monkeypat
 
 
 def test_a_cache_that_is_turned_off_is_a_warning():
-    assert only(checkparts.cache_tiers(Settings(enable_cache=False))).status == "warning"
+    assert only(parts.cache_tiers(Settings(enable_cache=False))).status == "warning"
 
 
 def test_an_unknown_cache_tier_fails():
-    finding = only(checkparts.cache_tiers(Settings(cache=("disc",))))
+    finding = only(parts.cache_tiers(Settings(cache=("disc",))))
 
     assert finding.status == "failed"
     assert finding.fix == "set PENSTOCK_CACHE=memory,disk"

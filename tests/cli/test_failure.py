@@ -76,6 +76,7 @@ def test_messages_cannot_steer_the_terminal():
     assert one_line("bad\x1b[2Jkey\r\nx") == "bad [2Jkey  x"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_program_without_a_word():
     with subprocess.Popen(
         [sys.executable, "-m", "penstock", "config", "show", "--json"],

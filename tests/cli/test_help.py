@@ -18,6 +18,7 @@ print(*sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_help_loads_click_and_nothing_heavy():
     program = LOADED.format(args=["--help"], heavy=HEAVY)
 
@@ -27,6 +28,7 @@ def test_help_loads_click_and_nothing_heavy():
     assert done.stderr.strip() == ""
 
 
+@pytest.mark.slow
 def test_the_help_of_every_command_loads_nothing_heavy():
     program = "".join(
         LOADED.format(args=[command.name, "--help"], heavy=HEAVY) for command in COMMANDS
@@ -76,6 +78,7 @@ def test_completion_offers_the_commands():
     assert result.stdout == "plain,moderate\n"
 
 
+@pytest.mark.slow
 def test_python_m_penstock_is_the_same_program():
     done = subprocess.run(
         [sys.executable, "-m", "penstock", "--version"], capture_output=True, text=True

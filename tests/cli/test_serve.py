@@ -4,10 +4,13 @@ import json
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 
 from penstock.cli.serve import base_url, greeting, is_loopback
@@ -101,6 +104,22 @@ def test_the_launcher_of_the_source_systems_starts_the_server(serve, tmp_path: P
 
     assert line.startswith("Penstock ")
     assert code == 0
+
+
+@pytest.mark.slow
+def test_the_launcher_finds_a_checkout_that_was_not_installed():
+    packages = Path(click.__file__).parents[1]
+
+    done = subprocess.run(
+        [sys.executable, "-S", str(REPOSITORY / "compat" / "app.py"), "--help"],
+        env={"PYTHONPATH": str(packages)},  # -S: what was installed editable is not seen
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "Serve the HTTP API until SIGINT or SIGTERM." in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_port_in_use_is_named_with_a_free_one(run, home: Path, monkeypatch):

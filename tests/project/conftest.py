@@ -54,7 +54,7 @@ def generate() -> ModuleType:
 @pytest.fixture
 async def api(server: Server) -> AsyncIterator[AsyncClient]:
     """A client of the app without a key; send the headers of `admin` for one."""
-    transport = ASGITransport(server, raise_app_exceptions=False)  # type: ignore[arg-type]
+    transport = ASGITransport(server, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://host") as client:
         yield client
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from penstock.cli import root as command_line
+from penstock.services.moderation.policy import load_policy
 from penstock.settings import Settings, names_of
 
 REFERENCE = Path("docs") / "reference"
@@ -150,6 +151,16 @@ def test_a_page_to_start_from_stays_short(name: str, most: int, root: Path) -> N
     assert len((root / name).read_text("utf-8").splitlines()) < most
 
 
+def test_the_map_has_every_package(root: Path) -> None:
+    text = (root / "ARCHITECTURE.md").read_text("utf-8")
+    bold = {name for names in re.findall(r"\*\*([\w, ]+)\*\*", text) for name in names.split(", ")}
+    source = root / "src" / "penstock"
+    modules = {path.stem for path in source.glob("*.py")} - {"__init__", "__main__"}
+    packages = {path.parent.name for path in source.glob("*/__init__.py")}
+
+    assert packages | modules <= bold
+
+
 def test_decisions_stay_short_and_are_listed(root: Path) -> None:
     folder = root / "docs" / "adr"
     listed = (folder / "README.md").read_text("utf-8")
@@ -163,6 +174,59 @@ def test_the_changelog_begins_with_what_is_unreleased(root: Path) -> None:
     heads = re.findall(r"^## (.+)$", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
 
     assert heads[0] == "Unreleased"
+
+
+def test_every_variable_that_pages_name_is_a_setting(pages: list[Path]) -> None:
+    known = {name for field in Settings.model_fields.values() for name in names_of(field)}
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"\bPENSTOCK_[A-Z_]+\b", page.read_text("utf-8"))
+    }
+
+    assert named - {"PENSTOCK_COMPLETE", "PENSTOCK_URL", "PENSTOCK_KEY"} <= known
+
+
+def test_every_command_that_pages_name_exists(generate: ModuleType, pages: list[Path]) -> None:
+    known = {" ".join(words) for words, _ in generate.commands(command_line, ("penstock",))}
+    groups = {words.rpartition(" ")[0] for words in known}
+    named = {
+        name
+        for page in pages
+        for name in re.findall(
+            r"(?:^|`)(penstock (?:[a-z]+ ?){1,2})", page.read_text("utf-8"), re.M
+        )
+    }
+
+    unknown = [
+        name
+        for name in map(str.strip, named)
+        if name not in known and name.rpartition(" ")[0] not in known - groups
+    ]
+
+    assert not unknown
+
+
+async def test_every_route_that_pages_name_exists(
+    pages: list[Path], document: dict[str, Any]
+) -> None:
+    known = {f"{m.upper()} {path}" for path, ms in document["paths"].items() for m in ms}
+    route = re.compile(r"`((?:GET|POST|DELETE) /[^\s`]+)`")
+
+    named = {name for page in pages for name in route.findall(page.read_text("utf-8"))}
+
+    assert named <= known
+
+
+def test_the_policy_of_the_how_to_is_one(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs" / "howto" / "policy.md").read_text("utf-8")
+    (block,) = (found["code"] for found in FENCE.finditer(page) if found["kind"] == "toml")
+    (tmp_path / "policy.toml").write_text(block, "utf-8")
+
+    policy = load_policy(tmp_path / "policy.toml")
+
+    assert policy.id == "forum"
+    assert policy.thresholds["profanity"].reject == 0.8
 
 
 def test_every_make_target_that_pages_name_exists(pages: list[Path], root: Path) -> None:

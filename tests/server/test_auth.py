@@ -178,8 +178,8 @@ async def test_public_paths_need_no_key_and_know_who_has_one(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/v1/keys", "/health/", "/health/details", "/api/health2", "/HEALTH", "/docsx"),
-        *("//health", "/docs/../v1/keys", "/docs/%2e%2e/v1/keys", "/api/metrics", "/livez/x"),
+        *("/v1/keys", "/health/", "/health/details", "/api/health2", "/HEALTH", "/docsx"),
+        *("/docs/../v1/keys", "/docs/%2e%2e/v1/keys", "/api/metrics", "/livez/x"),
         *("/api/results/mod_1", "/api/performance/cache/stats", "/openapi.json/x"),
     ],
 )

@@ -87,10 +87,11 @@ async def test_a_text_the_local_model_cannot_read_is_never_approved_by_wide_limi
     assert result["final_decision"] == "M"
 
 
-async def test_an_outage_is_never_approved_by_wide_limits(behind: Start, upstream):
+async def test_an_outage_is_never_approved_by_wide_limits(behind: Start, policy, upstream):
     upstream.always(failing(500))
+    mild = policy("[thresholds.harassment]\nreview = 0.2\nreject = 1.0")
 
-    async with behind() as app:
+    async with behind(policy=mild) as app:
         result = await fist(
             app.client, "You are stupid.", probability_thresholds={"low": 99, "high": 100}
         )

@@ -129,23 +129,20 @@ class DiskStore:
 
     async def stats(self) -> TierStats:
         writer = self._writer
-        stats = TierStats(
-            max_bytes=self.max_bytes,
-            writes=writer.writes,
-            evictions=writer.evictions,
-            expired=writer.expired,
-            errors=writer.breaker.errors + self._unreadable,
-            skipped=writer.skipped,
-            dropped=writer.dropped,
-            state="down" if writer.breaker.is_open else "up",
-            detail=writer.breaker.detail,
-        )
+        stats = TierStats(max_bytes=self.max_bytes)
         try:
             summary = await asyncio.wrap_future(writer.submit(lambda db: db.summary()))
-        except CacheUnavailable as error:
-            stats.state, stats.detail = "down", stats.detail or error.detail
-        else:
             stats.entries, stats.size_bytes = summary
+        except CacheUnavailable as error:
+            stats.state, stats.detail = "down", error.detail
+        if writer.breaker.is_open:
+            stats.state, stats.detail = "down", writer.breaker.detail
+        stats.writes = writer.writes
+        stats.evictions = writer.evictions
+        stats.expired = writer.expired
+        stats.errors = writer.breaker.errors + self._unreadable
+        stats.skipped = writer.skipped
+        stats.dropped = writer.dropped
         return stats
 
     async def aclose(self) -> None:

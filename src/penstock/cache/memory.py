@@ -14,7 +14,7 @@ import asyncio
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from penstock.cache.entry import OVERHEAD, Entry, EntryInfo, Selection, TierStats
@@ -23,6 +23,7 @@ from penstock.clock import Clock, SystemClock
 
 SMALL_SHARE = 10  # the small queue has a tenth of the room
 MAX_CREDIT = 3  # hits that count: each buys one round through the main queue
+INSPECT = 4  # entries looked at for expiry with each write
 SLICE = 1000  # entries looked at in one go: 0.2 ms
 
 Aliases = dict[Hashable, Entry]
@@ -49,6 +50,7 @@ class MemoryStore:
         self._ghosts: OrderedDict[int, None] = OrderedDict()
         self._bytes = self._small_bytes = 0
         self._aliases: list[Aliases] = []
+        self._inspected: Iterator[str] = iter(())
         self._counts = TierStats()
 
     # --- at once, for callers without a loop -------------------------------------------------
@@ -91,6 +93,7 @@ class MemoryStore:
                 self._replace(old, entry)
             else:
                 self._add(entry)
+            self._inspect()
             self._make_room()
 
     def remove(self, keys: Iterable[str]) -> int:
@@ -234,6 +237,17 @@ class MemoryStore:
             number, alias = entry.alias
             self._aliases[number].pop(alias, None)
             entry.alias = None
+
+    def _inspect(self) -> None:
+        """Look at a few more entries for expired ones, so that time alone makes nothing grow."""
+        now, key = self._now(), None
+        for key in islice(self._inspected, INSPECT):
+            entry = self.entries.get(key)
+            if entry is not None and entry.expires <= now:
+                self._remove(entry)
+                self._counts.expired += 1
+        if key is None:
+            self._inspected = iter(list(self.entries))
 
     def _make_room(self) -> None:
         while self._bytes > self.max_bytes:

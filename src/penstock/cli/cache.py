@@ -176,13 +176,14 @@ async def preview(
 
 async def _warm(runtime: Runtime, file: IO[bytes]) -> dict[str, int]:
     counts = {"computed": 0, "known": 0, "failed": 0, "refused": 0}
-    with lines.progress(file, "warm") as advance:
+    with lines.progress(file, "warm") as meter:
         for part in lines.parts(lines.read(file)):
-            texts = _usable(part)
+            with meter.aside():
+                texts = _usable(part)
             counts["refused"] += len(part) - len(texts)
             for name, number in (await runtime.moderation.warm(texts))._asdict().items():
                 counts[name] += number
-            advance(len(part))
+            meter.advance(len(part))
     return counts
 
 

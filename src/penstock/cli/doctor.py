@@ -11,7 +11,7 @@ from penstock.cli.failure import FAILED, OK, one_line
 from penstock.cli.output import as_json, print_json
 
 if TYPE_CHECKING:
-    from penstock.cli.checkup import Finding
+    from penstock.cli.finding import Finding
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warn", "yellow"), "failed": ("FAIL", "red")}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LONGEST = 1 << 20  # bytes of a line; the default bound of a request's body
 AT_ONCE = 64  # lines that are worked on together
@@ -37,32 +40,47 @@ def parts(lines: Iterator[Line]) -> Iterator[list[Line]]:
         yield part
 
 
+class Meter:
+    """How far a file is, as a bar on standard error; without a bar it shows nothing."""
+
+    def __init__(self, file: IO[bytes], *, bar: Progress | None = None, label: str = "") -> None:
+        self._file = file
+        self._total = _size(file)
+        self._done = 0
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task(label, total=self._total, done=0)
+
+    def advance(self, lines: int) -> None:
+        """Count lines that are done."""
+        self._done += lines
+        if self._bar is not None and self._task is not None:
+            read = self._file.tell() if self._total else None
+            self._bar.update(self._task, completed=read, done=self._done)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar away while something else is printed."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
+
+
 @contextmanager
-def progress(file: IO[bytes], label: str) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number of lines done; draws only on a terminal."""
+def progress(file: IO[bytes], label: str) -> Iterator[Meter]:
+    """A meter of `file`, with a bar if standard error is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield Meter(file)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        TextColumn("{task.fields[done]} lines"),
-        TimeElapsedColumn(),
-    )
-    total = _size(file)
+    counted = TextColumn("{task.fields[done]} lines")
+    columns = (TextColumn(label), BarColumn(), counted, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, done=0)
-        done = 0
-
-        def advance(lines: int) -> None:
-            nonlocal done
-            done += lines
-            bar.update(task, completed=file.tell() if total else None, done=done)
-
-        yield advance
+        yield Meter(file, bar=bar, label=label)
 
 
 def _decoded(number: int, line: bytes) -> Line:

@@ -98,17 +98,14 @@ def document(verdict: Verdict) -> dict[str, Any]:
 
 
 async def _judge_lines(runtime: Runtime, file: IO[bytes], tally: Tally, json_: bool) -> None:
-    with lines.progress(file, "moderate") as advance:
+    with lines.progress(file, "moderate") as meter:
         for part in lines.parts(lines.read(file)):
             judged = await asyncio.gather(*(_judge(runtime.moderation, line) for line in part))
-            for line, verdict in zip(part, judged, strict=True):
-                if isinstance(verdict, str):
-                    tally.add_fault()
-                    _print_fault(line.number, verdict, json_)
-                else:
-                    tally.add(verdict)
+            with meter.aside():
+                for line, verdict in zip(part, judged, strict=True):
+                    tally.add_fault() if isinstance(verdict, str) else tally.add(verdict)
                     _print_line(line.number, verdict, json_)
-            advance(len(part))
+            meter.advance(len(part))
 
 
 async def _judge(service: ModerationService, line: lines.Line) -> Verdict | str:
@@ -121,25 +118,18 @@ async def _judge(service: ModerationService, line: lines.Line) -> Verdict | str:
         return error.detail
 
 
-def _print_fault(number: int, fault: str, json_: bool) -> None:
-    if json_:
-        print_json({"line": number, "error": fault})
-    else:
-        click.echo(f"error: line {number}: {one_line(fault)}", err=True)
-
-
-def _print_line(number: int, verdict: Verdict, json_: bool) -> None:
-    if json_:
+def _print_line(number: int, verdict: Verdict | str, json_: bool) -> None:
+    if isinstance(verdict, str):
+        if json_:
+            print_json({"line": number, "error": verdict})
+        else:
+            click.echo(f"error: line {number}: {one_line(verdict)}", err=True)
+    elif json_:
         print_json({"line": number, **document(verdict)})
-        return
-    cells = (
-        f"{number:>6}",
-        f"{verdict.decision:<8}",
-        f"{verdict.risk:.2f}",
-        f"{verdict.receipt.source:<9}",
-        _top(verdict),
-    )
-    click.echo("  ".join(cells).rstrip())
+    else:
+        decision, risk, source = verdict.decision, verdict.risk, verdict.receipt.source
+        line = f"{number:>6}  {decision:<8}  {risk:.2f}  {source:<9}  {_top(verdict)}"
+        click.echo(line.rstrip())
 
 
 def _print_card(verdict: Verdict) -> None:

@@ -41,8 +41,9 @@ trace_id: Final[ContextVar[str | None]] = ContextVar("penstock_trace_id", defaul
 REDACTED: Final = "[redacted]"
 
 # These log bodies, parameters or whole URLs below warning: users' content and keys.
-_TALKATIVE = ("sqlalchemy", "httpx", "httpcore", "openai", "aiosqlite", "asyncio", "urllib3")
-_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "sqlalchemy")
+_TALKATIVE = ("sqlalchemy", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "aiosqlite", "asyncio", "urllib3")
+_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "alembic", "sqlalchemy")
+_SILENT = ("uvicorn.access",)  # `http/timing` tells of requests, with their routes and ids
 
 _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:authorization|api[_-]?key|admin[_-]?key|token|password|passwd|secret|cookie)",
@@ -132,6 +133,10 @@ def configure(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    for name in _SILENT:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = False
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
 

@@ -27,7 +27,7 @@ from penstock.web.principal import Principal
 Mode = Literal["on", "off"]
 
 PUBLIC: Final = frozenset(
-    ("/health", "/api/health", "/livez", "/readyz", "/docs", "/docs/", "/openapi.json")
+    ("/", "/health", "/api/health", "/livez", "/readyz", "/docs", "/docs/", "/openapi.json")
 )
 ANONYMOUS: Final = Principal("anonymous", "anonymous", "admin")
 WINDOW: Final = 60.0  # seconds; limits are per minute
@@ -44,7 +44,8 @@ _WRONG_KEY = "the API key is unknown, revoked or expired; check it or ask for an
 class Auth:
     """ASGI middleware inside `RequestId` and `Problems`.
 
-    `public` paths are served without a key; one that ends with "/" stands for everything below it.
+    `public` paths are served without a key; one that ends with "/" stands for everything below it,
+    the root only for itself.
     `default_rate` is in requests a minute for keys without a limit of their own; 0: none.
     """
 
@@ -67,7 +68,7 @@ class Auth:
         self._off = mode == "off"
         self._default_rate = default_rate
         self._public = frozenset(public)
-        self._public_below = tuple(path for path in public if path.endswith("/"))
+        self._public_below = tuple(path for path in public if path.endswith("/") and path != "/")
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -273,6 +274,36 @@ def test_a_large_text_is_seen_to_its_end(prescreen, unit):
 
     assert screening.scores["harassment"] >= 0.4
     assert len(screening.findings) <= 500
+
+
+@given(st.lists(st.sampled_from(["ab", "ba", "a", "abab", "ba ab", "-", ", ", ".\n"]), max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_the_plain_view_agrees_with_looking_word_by_word(pieces):
+    """The simple version of the matcher: split into words, compare at every place."""
+    terms = ["ab", "abab ba", "ba ab a"]
+    prescreen = Prescreen(Lexicon.from_terms(Term(t, "hate", 0.9, f"t.{t[-1]}") for t in terms))
+    text = " ".join(pieces)
+
+    shown = {
+        (each.start, each.end)
+        for each, view in zip((s := prescreen.screen(text)).findings, s.views, strict=True)
+        if view == "plain"
+    }
+
+    words = [(found[0], found.start(), found.end()) for found in re.finditer(r"[a-z]+", text)]
+    expected = set()
+    for term in terms:
+        count = term.count(" ") + 1
+        for first in range(len(words) - count + 1):
+            run = words[first : first + count]
+            if [word for word, _, _ in run] == term.split():
+                expected.add((run[0][1], run[-1][2]))
+    outer = {
+        (a, b)
+        for a, b in expected
+        if not any((c, d) != (a, b) and c <= a <= b <= d for c, d in expected)
+    }
+    assert outer <= shown <= expected
 
 
 @given(st.text(max_size=60))

@@ -13,6 +13,8 @@ from itertools import pairwise
 import msgspec
 
 WINDOW = 50  # words
+LETTERS = 5  # that stand for a word where there are no spaces
+SPACELESS = 20  # letters a word from which on that is so
 GAP = " […] "
 
 FIST_PERCENTAGES = (0.8, 0.6, 0.4, 0.2)
@@ -38,14 +40,20 @@ class ExcerptRule(msgspec.Struct, frozen=True):
         return self.percentages[min(index, len(self.percentages) - 1)]
 
 
+def count_words(text: str) -> int:
+    """Words, or what would be as many letters where there are hardly any spaces."""
+    words = len(text.split())
+    return len(text) // LETTERS if words * SPACELESS < len(text) else words
+
+
 def windows(text: str) -> list[str]:
     """The text in consecutive windows, ten or more, of at most WINDOW words.
 
     A text with hardly any spaces (a script without them, one long token) is cut by characters.
     """
     words = text.split()
-    if len(words) * 20 < len(text):
-        size = _size(len(text), WINDOW * 5)
+    if len(words) * SPACELESS < len(text):
+        size = _size(len(text), WINDOW * LETTERS)
         return [text[at : at + size] for at in range(0, len(text), size)]
     size = _size(len(words), WINDOW)
     return [" ".join(words[at : at + size]) for at in range(0, len(words), size)]
@@ -60,12 +68,21 @@ def excerpt(parts: Sequence[str], risks: Sequence[float], share: float) -> str:
 
     `risks` are aligned with `parts`; equal risks are taken from the front.
     """
-    wanted = max(1, round(len(parts) * share))
-    if wanted >= len(parts):
-        return " ".join(parts)
-    ends = [0, len(parts) - 1][:wanted]
-    between = sorted(range(1, len(parts) - 1), key=lambda at: (-risks[at], at))
-    chosen = sorted({*ends, *between[: wanted - len(ends)]})
+    return join(parts, choose(risks, share))
+
+
+def choose(risks: Sequence[float], share: float) -> list[int]:
+    """Which parts `excerpt` takes, in their order."""
+    wanted = max(1, round(len(risks) * share))
+    if wanted >= len(risks):
+        return list(range(len(risks)))
+    ends = [0, len(risks) - 1][:wanted]
+    between = sorted(range(1, len(risks) - 1), key=lambda at: (-risks[at], at))
+    return sorted({*ends, *between[: wanted - len(ends)]})
+
+
+def join(parts: Sequence[str], chosen: Sequence[int]) -> str:
+    """The chosen parts as one text that shows where something is left out."""
     text = parts[chosen[0]]
     for before, at in pairwise(chosen):
         text += (" " if at == before + 1 else GAP) + parts[at]

@@ -20,7 +20,7 @@ from penstock.errors import InvalidInput, NotFound, ProviderError, StorageError
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens, Trace, Usage
 from penstock.providers.provider import CATEGORIES, Finding, Provider, Scores
-from penstock.services.moderation.excerpt import ExcerptRule, excerpt, windows
+from penstock.services.moderation.excerpt import ExcerptRule, choose, count_words, join, windows
 from penstock.services.moderation.policy import Judge, Ruling, leave_to_human
 from penstock.services.moderation.prescreen import Prescreen, Screening
 from penstock.services.moderation.schemas import (
@@ -46,6 +46,14 @@ class ProviderFailed(Exception):
         self.judgement = judgement
         self.trace = trace
         self.cause = cause
+
+
+class Sent(NamedTuple):
+    """What of a text goes to the provider, and what the local model says of the rest."""
+
+    text: str
+    share: float = 1.0
+    unread: dict[str, float] | None = None  # None: nothing is left out
 
 
 class Warmth(NamedTuple):
@@ -200,26 +208,31 @@ class ModerationService:
             local = await self._local.moderate(text)
         self._metrics.count("penstock_model_calls_total", model=self._local.name)
         judgement = _merge(screening, local, self.models)
-        if self._provider is None:
+        if self._provider is None or not text:
             return judgement
         try:
             with trace.stage("provider"):
-                sent, share = await self._excerpt(text, rule)
-                remote = await self._provider.moderate(sent)
+                sent = await self._excerpt(text, rule)
+                remote = await self._provider.moderate(sent.text)
         except ProviderError as error:
             raise ProviderFailed(judgement, trace, error) from error
         self._metrics.count("penstock_model_calls_total", model=self._provider.name)
-        return _add_provider(judgement, remote, share)
+        return _add_provider(judgement, remote, sent)
 
-    async def _excerpt(self, text: str, rule: ExcerptRule) -> tuple[str, float]:
-        parts = windows(text)
-        words = len(text.split())
+    async def _excerpt(self, text: str, rule: ExcerptRule) -> Sent:
+        words = count_words(text)
         share = min(rule.share(words), rule.max_words / max(words, 1))
         if share >= 1.0:
-            return text, 1.0
-        risks = [max((await self._local.moderate(part)).scores.values()) for part in parts]
-        sent = excerpt(parts, risks, share)
-        return sent, min(1.0, len(sent.split()) / max(words, 1))
+            return Sent(text)
+        parts = windows(text)
+        read = [(await self._local.moderate(part)).scores for part in parts]
+        chosen = choose([max(scores.values()) for scores in read], share)
+        unread: dict[str, float] = {}
+        for at in set(range(len(parts))).difference(chosen):
+            for category, score in read[at].items():
+                unread[category] = max(score, unread.get(category, 0.0))
+        sent = join(parts, chosen)
+        return Sent(sent, min(1.0, count_words(sent) / max(words, 1)), unread)
 
     async def _conclude(
         self,
@@ -322,12 +335,17 @@ def _merge(screening: Screening, local: Scores, versions: dict[str, str]) -> Jud
     )
 
 
-def _add_provider(judgement: Judgement, remote: Scores, share: float) -> Judgement:
-    """The provider's word replaces the local model's, not what rules found for certain."""
+def _add_provider(judgement: Judgement, remote: Scores, sent: Sent) -> Judgement:
+    """The provider's word replaces the local model's, not what rules found for certain.
+
+    On what it was not sent it has no word: there the rules and the local model stand.
+    """
     scores = dict(zip(CATEGORIES, judgement.scores, strict=True))
+    sure = 1.0 if sent.unread is None else 0.0
+    unread = sent.unread or {}
     for category, score in remote.scores.items():
-        rules = [f.score for f in judgement.findings if f.category == category and f.score >= 1.0]
-        scores[category] = max([score, *rules])
+        found = (f for f in judgement.findings if f.category == category and f.score >= sure)
+        scores[category] = max([score, unread.get(category, 0.0), *(f.score for f in found)])
     ordered = _ordered(scores)
     return Judgement(
         digest=fingerprint(*ordered),
@@ -338,7 +356,7 @@ def _add_provider(judgement: Judgement, remote: Scores, share: float) -> Judgeme
         versions=(*judgement.versions, *remote.models.items()),
         usage=Usage(remote.tokens_in, remote.tokens_out, remote.cost_micros, remote.currency),
         rationale=remote.rationale[:200],
-        excerpt_share=share,
+        excerpt_share=sent.share,
     )
 
 

@@ -18,7 +18,6 @@ views are bytes: ASCII needs no Unicode work at all (measured: 8 us per kB again
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -26,63 +25,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.services.moderation.characters import Characters
+
 _T = TypeVar("_T")
 
 VERSION = "1"
 """Part of the cache key: counts up whenever a view reads some text differently."""
-
-_LOOKALIKES = {
-    "a": "аАαΑɑᴀⱥȺɐꓮᎪ",
-    "b": "ЬьЪъвВΒβʙɓƀƃꓐᏴ",
-    "c": "сСϲϹςᴄƈȼꓚᏟ¢",
-    "d": "ԁԀᴅđĐðÐɖɗꓓᎠժ",
-    "e": "еЕεΕєЄᴇɛəҽꓰᎬ℮",
-    "f": "ƒꜰϝꓝғҒ",
-    "g": "ɡɢԌԍɠᏀꓖց",
-    "h": "һҺнНΗʜɦħĦꓧᎻհ",
-    "i": "іІιΙıɪɩɨӀӏᎥꓲ",
-    "j": "јЈϳͿᴊʝɉꓙᎫյ",
-    "k": "кКκΚᴋƙқҚꓗᏦϰ",
-    "l": "ʟłŁƚɫɭꓡᏞ",
-    "m": "мМΜᴍɱꓟᎷ",
-    "n": "пПηΝɴɲƞŋŊոиИꓠ",
-    "o": "оОοΟσᴏøØɵөӨօՕꓳ",
-    "p": "рРρΡᴘƥþÞҏꓑᏢ",
-    "q": "ԛԚɋգ",
-    "r": "гГʀɾɍяЯꓣᏒᴦ",
-    "s": "ѕЅʂꜱꓢᏚՏ",
-    "t": "тТτΤᴛŧŦƭʈꓔᎢ†",
-    "u": "υцЦʋᴜμµսՍꓴ",
-    "v": "νѵѴᴠꓦᏙ",
-    "w": "ωшШщЩԝԜᴡɯꓪᎳ",
-    "x": "хХχΧҳꓫ",
-    "y": "уУγΥүҮʏɏƴчЧꓬᎩ",
-    "z": "ΖζᴢƶȥʐꓜᏃ",
-    "ae": "æÆ",
-    "oe": "œŒ",
-    "!": "¡ǃ",
-    "*": "•·●∙⋅★☆✱✲⁎∗‧",
-    " ": "™℠ᅟᅠㅤﾠ⠀",
-}
-_LETTER_BLOCKS = (0x1F130, 0x1F150, 0x1F170)  # squared, negative circled, negative squared: A-Z
-_PARENTHESISED = 0x249C
-_REGIONAL = 0x1F1E6
-
-# Scripts written without spaces: each character is a word of its own, so that a term of several
-# is found anywhere and a Latin word between them keeps its edges.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u30ff\u3100-\u318f"
-    "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
-# Marks that decorate a letter. Those of other scripts are vowels and tones: dropping them would
-# make different words equal.
-_DECORATION = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
-    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef"
-    "\u180b-\u180d\u17b4\u17b5]"
-)
-_TABLE_LIMIT = 20_000  # characters remembered; a text of every code point there is stays small
 
 
 def _bytes_table(classes: Mapping[str, bytes | str], other: bytes) -> bytes:
@@ -127,6 +75,7 @@ _BOTH = frozenset(("folded", "tokens"))
 _SINGLES = _bytes_table({"a": _WORD}, b" ")
 _ORDINARY = _UPPER + _LOWER + _OTHERS + b" \t\r\n,.;:'\"()/"
 _NOT_READ = bytes(set(range(256)) - set(_WORD) - _LEET)
+_WITHOUT_ENDINGS = bytes(32 if c in b"!|+" else c for c in range(256))
 _ENDING_SIGNS = re.compile(rb"[!|+]+(?![a-z0-9@$])")
 _REPEATED = re.compile(rb"(.)\1+", re.DOTALL)
 _RUNS = re.compile(rb"(.)\1*", re.DOTALL)
@@ -152,23 +101,8 @@ class View(NamedTuple):
     origin: NDArray[np.intp]
 
 
-class Alphabet(dict[int, str]):
-    """What each character reads as; fills itself as characters turn up."""
-
-    def __missing__(self, code: int) -> str:
-        reading = _read_character(chr(code))
-        if len(self) < _TABLE_LIMIT:
-            self[code] = reading
-        return reading
-
-    def __init__(self) -> None:
-        super().__init__((code, chr(code)) for code in range(0x80))
-        for reading, characters in _LOOKALIKES.items():
-            self.update((ord(character), reading) for character in characters)
-        for index, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
-            self.update((block + index, letter) for block in _LETTER_BLOCKS)
-            self[_PARENTHESISED + index] = letter
-            self[_REGIONAL + index] = f" {letter} "
+class Alphabet(Characters):
+    """Reads texts; shared by all that have to agree on what a letter is."""
 
     def read(self, text: str) -> Reading:
         """Give the readings of `text`; any string will do, lone surrogates too."""
@@ -177,26 +111,6 @@ class Alphabet(dict[int, str]):
     def words(self, text: str) -> bytes:
         """Give `text` in the plain view, without the spaces around it."""
         return self.read(text).plain.strip()
-
-
-def _read_character(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cf" or _DECORATION.match(character):
-        return ""
-    if category in ("Cs", "Co", "Cn", "Cc", "No", "Sk") or category[0] == "Z":
-        return " "
-    if category == "Pd":
-        return "-"
-    if _UNSPACED.match(character):
-        return f" {character} "
-    if category == "Nd":
-        return str(unicodedata.digit(character))
-    simple = unicodedata.normalize("NFKD", character)
-    if simple == character:
-        simple = character.casefold()
-    if simple != character:
-        return "".join(_KNOWN.get(each) or _read_character(each) for each in simple)
-    return character if category[0] in "LM" else " "
 
 
 class _Once(Generic[_T]):
@@ -227,19 +141,17 @@ class Reading:
     def signs(self) -> frozenset[str]:
         """Which views beside the plain one are worth a look: "folded", "tokens", "spelled"."""
         found: set[str] = set()
-        shape = self.raw.translate(_SHAPE)
+        shape = self._shape
         # What there is at all is known from the few characters that plain prose does not have.
         kinds = self.raw.translate(None, _ORDINARY).translate(_SHAPE)
-        if (b"0" in kinds and (b"a0" in shape or b"0a" in shape)) or (
-            b"!" in kinds and b"!a" in shape
-        ):
+        if b"0" in kinds and _touched(shape, b"0"):
             found.add("folded")
-        if b"@" in kinds and (b"a@" in shape or b"@a" in shape):
+        if b"@" in kinds and _touched(shape, b"@"):
             found |= _BOTH
-        if b"-" in kinds and (b"a-" in shape or b"0-" in shape):
+        if b"-" in kinds and _touched(shape, b"-"):
             found.add("tokens")
-        if b"!" in kinds and b"a!a" in shape:
-            found.add("tokens")
+        if b"!" in kinds and b"!a" in shape:
+            found |= _BOTH
         if b"a.a" in shape or b"a.." in shape:
             found.add("tokens")
         if _THREE in self.plain.translate(_SINGLES):
@@ -254,9 +166,16 @@ class Reading:
     @_Once
     def signed(self) -> bytes:
         """`lower` with the signs that end a word, as in `no!`, as spaces."""
-        if any(sign in self.raw for sign in (b"!", b"|", b"+")):
+        shape = self._shape
+        if b"!" not in shape:
+            return self.lower
+        if b"!a" in shape or b"!0" in shape or b"!@" in shape:
             return _ENDING_SIGNS.sub(lambda found: b" " * len(found[0]), self.lower)
-        return self.lower
+        return self.lower.translate(_WITHOUT_ENDINGS)
+
+    @_Once
+    def _shape(self) -> bytes:
+        return self.raw.translate(_SHAPE)
 
     @_Once
     def plain_origin(self) -> NDArray[np.intp]:
@@ -326,6 +245,18 @@ class Reading:
         sizes = {each: len(self._alphabet[ord(each)].encode()) for each in set(self.text)}
         lengths = np.fromiter(map(sizes.__getitem__, self.text), np.intp, len(self.text))
         return np.repeat(np.arange(len(self.text)), lengths)
+
+
+def _touched(shape: bytes, kind: bytes) -> bool:
+    """Say whether a letter stands beside one of `kind`, of which there are few as a rule."""
+    place = shape.find(kind)
+    for _ in range(12):
+        if place < 0:
+            return False
+        if b"a" in shape[max(0, place - 1) : place + 2]:
+            return True
+        place = shape.find(kind, place + 1)
+    return b"a" + kind in shape or kind + b"a" in shape
 
 
 def _pieces(places: list[int], letters: bytes) -> list[Span]:
@@ -402,4 +333,3 @@ _LATIN = _UPPER + _LOWER + bytes(range(0xC3, 0xCA))
 _LATIN_EXTENDED = [bytes([0xE1, second]) for second in (*range(0xB4, 0xB7), *range(0xB8, 0xBC))]
 _NOT_FOREIGN = bytes(set(range(256)) - set(_FOREIGN))
 _NOT_LATIN = bytes(set(range(256)) - set(_LATIN))
-_KNOWN = {each: reading for reading, members in _LOOKALIKES.items() for each in members}

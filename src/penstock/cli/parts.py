@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from penstock.cli.checkup import Finding
+from penstock.cli.finding import Finding
 from penstock.cli.output import size
 from penstock.clock import SystemClock
 from penstock.errors import PenstockError
