@@ -18,7 +18,7 @@ from benchmarks.report import Report, ratio, row
 from penstock.services.moderation.lexicon import Lexicon, Term
 from penstock.services.moderation.prescreen import Prescreen
 
-CLAIM = "1 kB is screened against 10,000 terms in 100 us, a disguise included"
+CLAIM = "1 kB of ASCII is screened against 10,000 terms with all views in 100 us"
 TERMS, LENGTH = 10_000, 1000
 CALLS, BATCHES = 50, 20
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
@@ -48,7 +48,7 @@ def run(rounds: int = 7) -> Report:
             "us_ascii_masked": ratio(best["ASCII, a masked term"], most=100),
             "us_ascii_joined": ratio(best["ASCII, a term with marks"], most=100),
             "us_ascii_spelled": ratio(best["ASCII, a spelled term"], most=100),
-            "us_ascii_every_disguise": ratio(best["ASCII, every disguise"], most=150),
+            "us_ascii_every_disguise": ratio(best["ASCII, every disguise"], most=100),
             "us_mixed_unicode": ratio(best["mixed Unicode"], most=250),
             "clean_per_bare_matcher": ratio(best["ASCII, clean"], best["bare matcher"], most=6),
         },

@@ -207,9 +207,7 @@ def test_every_command_that_pages_name_exists(generate: ModuleType, pages: list[
     assert not unknown
 
 
-async def test_every_route_that_pages_name_exists(
-    pages: list[Path], document: dict[str, Any]
-) -> None:
+def test_every_route_that_pages_name_exists(pages: list[Path], document: dict[str, Any]) -> None:
     known = {f"{m.upper()} {path}" for path, ms in document["paths"].items() for m in ms}
     route = re.compile(r"`((?:GET|POST|DELETE) /[^\s`]+)`")
 

@@ -16,13 +16,13 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield method.upper(), path, operation
 
 
-async def test_the_committed_document_is_the_app_s(document: dict[str, Any], root: Path) -> None:
+def test_the_committed_document_is_the_app_s(document: dict[str, Any], root: Path) -> None:
     committed = json.loads((root / "clients" / "openapi.json").read_text("utf-8"))
 
     assert committed == document
 
 
-async def test_every_route_has_a_summary_and_a_tag(document: dict[str, Any]) -> None:
+def test_every_route_has_a_summary_and_a_tag(document: dict[str, Any]) -> None:
     bare = [
         (method, path)
         for method, path, operation in operations(document)
@@ -32,7 +32,7 @@ async def test_every_route_has_a_summary_and_a_tag(document: dict[str, Any]) -> 
     assert not bare
 
 
-async def test_every_route_that_needs_a_key_says_so(document: dict[str, Any]) -> None:
+def test_every_route_that_needs_a_key_says_so(document: dict[str, Any]) -> None:
     silent = {
         (method, path)
         for method, path, operation in operations(document)
@@ -42,20 +42,20 @@ async def test_every_route_that_needs_a_key_says_so(document: dict[str, Any]) ->
     assert not silent
 
 
-async def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
+def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(document)]
 
     assert len(set(ids)) == len(ids)
 
 
-async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     named = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
 
     assert named <= set(document["components"]["schemas"])
 
 
-async def test_every_security_scheme_is_declared(document: dict[str, Any]) -> None:
+def test_every_security_scheme_is_declared(document: dict[str, Any]) -> None:
     used = {
         name
         for _, _, operation in operations(document)

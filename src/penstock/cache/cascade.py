@@ -126,6 +126,7 @@ class Cascade:
 
     def keep(self, entries: Sequence[Entry], plan: Plan) -> None:
         """Write to the local tiers."""
+        self._vouch(entries)
         for tier in self.local:
             if plan.allows(tier.name):
                 own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
@@ -133,6 +134,7 @@ class Cascade:
 
     async def keep_all(self, entries: Sequence[Entry], plan: Plan) -> None:
         """Write to every tier, waiting for room where a tier has none."""
+        self._vouch(entries)
         for tier in self.tiers:
             if plan.allows(tier.name):
                 own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
@@ -179,6 +181,13 @@ class Cascade:
         tier.hits.value += 1
         return Hit(value, _source(tier), age, stale)
 
+    def _vouch(self, entries: Sequence[Entry]) -> None:
+        """Spare entries that nothing was bumped since their first check."""
+        epoch = self.coherence.epoch
+        for entry in entries:
+            if entry.sequence >= epoch:
+                entry.epoch = epoch
+
     def _is_current(self, entry: Entry) -> bool:
         epoch = self.coherence.epoch
         if entry.epoch != epoch:
@@ -193,6 +202,7 @@ class Cascade:
             return  # read without its type: others, who know the type, must not get it from memory
         for tier in passed:
             copy = entry.duplicate()
+            copy.epoch = entry.epoch
             if tier.store is self.memory and copy.kind == PACKED and is_immutable(hit.value):
                 copy.value, copy.thaw, copy.kind = hit.value, None, KEPT
                 copy.size = weigh(hit.value)

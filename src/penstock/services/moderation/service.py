@@ -35,6 +35,7 @@ from penstock.services.moderation.store import StoredVerdict, VerdictStore
 NAMESPACE = "moderation"
 FOREIGN = 0.5  # from this probability on a text counts as not English
 CONCURRENT_TEXTS = 32  # texts of one request that are computed at once
+INLINE_CHARACTERS = 8_000  # up to here the prescreen takes about a millisecond
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
 
 
@@ -91,6 +92,7 @@ class ModerationService:
         self._clock = clock
         self._excerpt_rule = excerpt_rule
         self._store_text = store_text
+        self._long_texts = asyncio.Semaphore(1)
         self.models = self._versions()
         self._readers = fingerprint(sorted(self.models.items()))
         self._policy = PolicyRef(judge.policy.id, judge.version)
@@ -201,7 +203,7 @@ class ModerationService:
     async def _read(self, text: str, rule: ExcerptRule, trace: Trace) -> Judgement:
         """Prescreen, local model and, unless they are certain, the provider."""
         with trace.stage("prescreen"):
-            screening = self._prescreen.screen(text)
+            screening = await self._screen(text)
         if screening.certain:
             return _merge(screening, Scores({}), self.models)
         with trace.stage("local"):
@@ -218,6 +220,13 @@ class ModerationService:
             raise ProviderFailed(judgement, trace, error) from error
         self._metrics.count("penstock_model_calls_total", model=self._provider.name)
         return _add_provider(judgement, remote, sent)
+
+    async def _screen(self, text: str) -> Screening:
+        if len(text) <= INLINE_CHARACTERS:
+            return self._prescreen.screen(text)
+        # A megabyte made to be slow takes seconds: one at a time, beside the loop.
+        async with self._long_texts:
+            return await asyncio.to_thread(self._prescreen.screen, text)
 
     async def _excerpt(self, text: str, rule: ExcerptRule) -> Sent:
         words = count_words(text)
