@@ -129,9 +129,7 @@ def _report(samples: dict[str, list[float]]) -> dict[str, Any]:
             "cashews / async hit": over("async cashews", "async penstock", least=50),
             "cachebox / async hit": over("async cachebox", "async penstock", least=2),
             "cashews dict / isolated hit": over("async cashews, dict", isolated, least=15),
-            "sync hit / bare dict wrapper": over(
-                "sync penstock", "sync bare dict wrapper", most=5
-            ),
+            "sync hit / bare dict wrapper": over("sync penstock", "sync bare dict wrapper", most=5),
             "cachetools TTL + RLock / sync hit": over(
                 "sync cachetools TTLCache + RLock", "sync penstock", least=3
             ),

@@ -241,7 +241,7 @@ def _example() -> dict[str, Any]:
     from penstock.http.problems import render
 
     pointer = {"pointer": "/input", "detail": "is empty"}
-    notes = fresh_notes(request_id="19a8c7d6e5f-0123456789")
+    notes = fresh_notes(request_id="1a2007bc0b711f66-0000004")
     scope = {"path": "/v1/keys", "penstock": notes}
     document: dict[str, Any] = json.loads(
         render(InvalidInput("the text is empty", errors=[pointer]), scope).body

@@ -24,16 +24,20 @@ scalars = (
 )
 plain = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text() | st.integers(0, 9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text() | st.integers(0, 9), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 anything = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.frozensets(st.integers(), max_size=3)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.frozensets(st.integers(), max_size=3)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -149,7 +153,9 @@ def test_large_values_are_compressed_when_asked():
 
 
 def test_small_values_are_not_compressed():
-    assert encode("aaaaaaaaaaaaaaaaaaaa", compress_from=2048)[1:] == msgspec.msgpack.encode("a" * 20)
+    assert encode("aaaaaaaaaaaaaaaaaaaa", compress_from=2048)[1:] == msgspec.msgpack.encode(
+        "a" * 20
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\x01", b"\x20\x01", b"\x12garbage"])

@@ -89,6 +89,7 @@ def _sets(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
     yield "| --- | --- | ---: | ---: | ---: | ---: |"
     highest = scores[:, : len(HARMS)].max(axis=1)
     hate = scores[:, HEADS.index("hate")]
+    abuse = scores[:, HEADS.index("abuse")]
     profanity = scores[:, HEADS.index("profanity")]
     own = _own_any(rows)
     people = {
@@ -100,6 +101,7 @@ def _sets(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
     posts = {n: r.facts["sexist"] for n, r in enumerate(rows) if r.source == "edos"}
     for question, name, found, labels in (
         ("Davidson: hate or offensive", "highest harm", highest, tweets),
+        ("Davidson: hate or offensive", "abuse", abuse, tweets),
         ("Davidson: hate or offensive", "profanity", profanity, tweets),
         ("EDOS: sexist", "hate", hate, posts),
         ("our sentences: hateful or a harmless mention of a group", "hate", hate, people),

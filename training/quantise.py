@@ -47,15 +47,23 @@ def platt(scores: Floats, labels: npt.NDArray[np.int64], weights: Floats) -> tup
     positive, negative = weights[labels == 1].sum(), weights[labels == 0].sum()
     target = np.where(labels == 1, (positive + 1) / (positive + 2), 1 / (negative + 2))
     inputs = np.column_stack([scores, np.ones_like(scores)])
+
+    def loss(curve: Floats) -> float:
+        logits = inputs @ curve
+        value = weights @ (np.logaddexp(0.0, logits) - target * logits)
+        return float(value + 5e-4 * ((curve - [1, 0]) ** 2).sum())
+
     curve = np.array([1.0, 0.0])
-    for _ in range(100):
+    for _ in range(200):
         chance = 1 / (1 + np.exp(-np.clip(inputs @ curve, -40, 40)))
         gradient = inputs.T @ (weights * (chance - target)) + 1e-3 * (curve - [1, 0])
         bend = weights * chance * (1 - chance)
         step = np.linalg.solve(inputs.T @ (bend[:, None] * inputs) + 1e-3 * np.eye(2), gradient)
-        curve = curve - np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
+        while loss(curve - step) > loss(curve) and np.abs(step).max() > 1e-9:
+            step = step / 2  # a full step overshoots when the scores lie far from the curve
+        if np.abs(step).max() <= 1e-9:
             break
+        curve = curve - step
     return max(float(curve[0]), 1e-3), float(curve[1])
 
 

@@ -172,7 +172,8 @@ def _davidson_labels(row: Row, votes: dict[str, int], count: int) -> None:
 
 def _is_directed(text: str) -> bool:
     """Whether somebody is spoken to: what makes a coarse word an insult."""
-    return not {"you", "your", "u", "ur", "you're", "youre", "yo"}.isdisjoint(tokens_of(text))
+    spoken_to = {"you", "your", "u", "ur", "you're", "youre", "yo"}  # codespell:ignore youre
+    return not spoken_to.isdisjoint(tokens_of(text))
 
 
 def edos(data: Path) -> Iterator[Row]:

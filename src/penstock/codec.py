@@ -115,12 +115,15 @@ def seal(body: bytes, *, plain: bool, compress_from: int | None = None) -> bytes
     return bytes((flags,)) + body
 
 
-def unseal(data: bytes) -> Packed:
-    """Take the header off; raises UnreadableValue when it is not ours."""
-    if not data or data[0] & 0xF0 != VERSION:
-        raise UnreadableValue(f"stored bytes begin with {data[:1]!r}: not a version that is known")
-    flags = data[0]
-    body = data[1:]
+def unseal(data: bytes, at: int = 0) -> tuple[bytes, bool]:
+    """The body that is sealed in `data` from `at` on, and whether it is plain.
+
+    Raises UnreadableValue when the header is not ours.
+    """
+    flags = data[at] if len(data) > at else 0
+    if flags & 0xF0 != VERSION:
+        raise UnreadableValue(f"stored bytes begin with {flags:#04x}: not a version that is known")
+    body = data[at + 1 :]
     if flags & COMPRESSED:
         import zstandard
 
@@ -128,7 +131,7 @@ def unseal(data: bytes) -> Packed:
             body = zstandard.ZstdDecompressor().decompress(body)
         except zstandard.ZstdError as error:
             raise UnreadableValue(f"stored bytes do not decompress: {error}") from error
-    return Packed(body, bool(flags & PLAIN))
+    return body, flags & PLAIN == PLAIN
 
 
 def is_plain(value: object) -> bool:

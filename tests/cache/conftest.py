@@ -53,3 +53,12 @@ def tiered(
 ) -> Callable[..., Cache]:
     """Makes caches of a memory and a disk tier on one file."""
     return lambda **options: make_cache(MemoryStore(clock=clock), disk(), **options)
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the cache has logged from warnings up, and about its tiers: events with their fields."""
+    caplog.set_level("INFO", logger="penstock.cache")
+    return lambda: [
+        record.getMessage() for record in caplog.records if record.name == "penstock.cache"
+    ]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,11 @@ class Server:
             text=True,
             cwd=home.parent,
             env=known,
+            start_new_session=True,  # so that its workers can be ended with it
         )
         self.printed = ""
         self.logged = ""
-        self._alarm = threading.Timer(PATIENCE, self.process.kill)
+        self._alarm = threading.Timer(PATIENCE, self.kill)
         self._alarm.start()
 
     def wait_for(self, event: str, times: int = 1) -> None:
@@ -89,6 +91,11 @@ class Server:
         self.process.send_signal(number)
         return self.finish()
 
+    def kill(self) -> None:
+        """End it and its workers at once, whatever they do."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def finish(self) -> int:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -110,6 +117,6 @@ def serve() -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
+        server.kill()
+        if server.process.returncode is None:
             server.finish()

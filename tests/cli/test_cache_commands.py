@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cache import Cache, open_store
-from penstock.cli.cache import preview
+from penstock.cli.cache import Selected, preview
 from penstock.hub import LocalHub
 
 
@@ -124,12 +124,11 @@ def test_clear_says_how_many_that_would_be_and_waits_for_a_yes(run, filled):
     ],
 )
 async def test_a_preview_counts_what_clear_would_forget(opened, selection, said):
-    asked = {"pattern": None, "tag": None, "namespace": None, "older_than": None, **selection}
     async with opened() as cache:
         for key in ("a:1", "a:2", "b:[1]"):
             await cache.set(key, 1)
 
-        assert await preview(cache, **asked) == said
+        assert await preview(cache, Selected(**selection)) == said
 
 
 def test_clear_goes_on_after_a_yes(run, filled):
@@ -143,6 +142,15 @@ def test_clear_takes_a_tag_or_a_namespace(run):
     result = run("cache", "clear", "--tag", "red", "--namespace", "a")
 
     assert result.exit_code == 2
+
+
+def test_the_cache_can_be_cleared_while_the_database_is_broken(run, filled, home: Path):
+    (home / "penstock.db").write_bytes(b"no database" * 100)
+
+    result = run("cache", "clear", "--yes")
+
+    assert result.exit_code == 0
+    assert filled() == []
 
 
 def test_warm_learns_a_file_and_then_knows_it(run_json, tmp_path: Path):

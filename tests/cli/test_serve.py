@@ -6,9 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pytest
@@ -21,8 +22,8 @@ REPOSITORY = Path(__file__).parents[2]
 class Story(NamedTuple):
     """Two starts on one folder, the second while the first one serves."""
 
-    first: object
-    second: object
+    first: Any
+    second: Any
     answer: dict[str, object]
     status: int
     codes: tuple[int, int]
@@ -50,7 +51,7 @@ def follow(curl: str) -> tuple[int, dict[str, object]]:
     request = urllib.request.Request(words[2], data=words[words.index("-d") + 1].encode())
     for header in headers:
         request.add_header(*header.split(": ", 1))
-    with urllib.request.urlopen(request) as response:
+    with urllib.request.urlopen(request, timeout=30.0) as response:
         return response.status, json.load(response)
 
 
@@ -86,13 +87,22 @@ def test_two_workers_share_the_port(serve, tmp_path: Path):
     url = server.read_line().split()[3].rstrip(",")
 
     server.wait_for("Application startup complete", times=2)
-    with urllib.request.urlopen(f"{url}/livez") as response:
-        alive = json.load(response)
+    alive = first_answer(f"{url}/livez", server)
     code = server.stop(signal.SIGTERM)
 
     assert alive == {"status": "alive"}
     assert code == 0
     assert "Traceback" not in server.logged
+
+
+def first_answer(url: str, server: Any) -> dict[str, object]:
+    """What is answered once the workers listen, which they do after they say they are ready."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10.0) as response:
+                return json.load(response)
+        except urllib.error.URLError:
+            assert server.process.poll() is None, server.logged
 
 
 @pytest.mark.slow

@@ -103,6 +103,17 @@ def test_calibration_recovers_the_curve_that_made_the_labels() -> None:
     assert (slope, offset) == pytest.approx((1.7, -0.8), abs=0.1)
 
 
+@pytest.mark.parametrize("shift", [-12.0, -4.0, 6.0])
+def test_calibration_finds_curves_far_from_where_it_starts(shift: float) -> None:
+    random = np.random.default_rng(3)
+    scores = random.normal(size=20_000) * 1.5 + shift
+    labels = (random.random(20_000) < 1 / (1 + np.exp(-1.2 * (scores - shift)))).astype(np.int64)
+
+    slope, offset = quantise.platt(scores, labels, np.ones(20_000))
+
+    assert (slope, offset / slope) == pytest.approx((1.2, -shift), abs=0.1)
+
+
 def test_calibration_of_separable_scores_stays_finite() -> None:
     slope, offset = quantise.platt(np.array([-1.0, 1.0]), np.array([0, 1]), np.ones(2))
 

@@ -8,7 +8,9 @@ import pytest
 
 FRAMEWORKS = {"fastapi", "starlette", "uvicorn"}
 STORAGE = {"sqlalchemy", "alembic"}
-HEAVY = FRAMEWORKS | STORAGE | {"pydantic", "numpy", "openai", "httpx", "structlog", "rich"}
+HEAVY = (
+    FRAMEWORKS | STORAGE | {"pydantic", "numpy", "openai", "httpx", "httpx2", "structlog", "rich"}
+)
 
 USE = """
 import asyncio, penstock

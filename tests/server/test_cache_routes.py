@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,12 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+import pytest_asyncio
 
-from tests.server.asking import assert_problem, fist, moderate, source_of
-from tests.server.conftest import App
+from tests.server.asking import assert_problem, fist, model_calls, moderate, source_of
+from tests.server.conftest import SHARED, App, Start
+
+pytestmark = SHARED
 
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 KEYS = (
@@ -28,10 +30,20 @@ ODD = ("a:b/c", "a:/leading", "a:trailing/", "a:x//y", "a:ä/ö", "a:100%", "a:?
 
 
 @pytest.fixture
+def app(emptied: App) -> App:
+    return emptied
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def filled(app: App) -> App:
     for number, key in enumerate(KEYS):
         await app.runtime.cache.set(key, {"number": number}, ttl=1800)
     return app
+
+
+async def verdicts(app: App) -> int:
+    rows = await app.runtime.database.rows("SELECT count(*) FROM moderation_verdicts")
+    return int(rows[0][0])
 
 
 async def listed(client: httpx.AsyncClient, pattern: str = "*") -> list[str]:
@@ -189,38 +201,44 @@ async def test_what_moderation_cached_can_be_looked_at(app: App, prefix: str):
 async def test_a_warmed_text_is_a_hit_at_its_first_request(app: App):
     """F-73"""
     texts = [KIND, "Good morning, dear neighbours.", KIND]
+    before = await verdicts(app)
 
     warmed = (await app.client.post("/v1/cache/warm", json={"texts": texts})).json()
     again = (await app.client.post("/v1/cache/warm", json={"texts": texts})).json()
+    recorded = await verdicts(app)
     first = await moderate(app.client, KIND)
 
     assert warmed == {"computed": 2, "known": 0, "failed": 0}
     assert again == {"computed": 0, "known": 2, "failed": 0}
     assert source_of(first) == "memory"
-    assert (await app.runtime.database.rows("SELECT count(*) FROM moderation_verdicts"))[0][0] == 1
+    assert recorded == before  # nobody was answered yet
 
 
 @pytest.mark.parametrize(
     "texts", [[], [""], ["x", " "], ["a\x00"], "x", [5], ["x"] * 1001], ids=str
 )
 async def test_what_cannot_be_judged_is_not_warmed(app: App, texts: Any):
+    before = await model_calls(app.client)
+
     assert_problem(await app.client.post("/v1/cache/warm", json={"texts": texts}), 422)
 
-    assert app.runtime.metrics.total("penstock_model_calls_total") == 0
+    assert await model_calls(app.client) == before
 
 
-async def test_halilit_s_stats_and_clear(app: App):
+async def test_halilit_s_stats_and_clear(start: Start):
     """H-33, H-34"""
-    await fist(app.client, KIND)
-    await fist(app.client, KIND)
+    async with start() as app:
+        await fist(app.client, KIND)
+        await fist(app.client, KIND)
 
-    stats = (await app.client.get("/api/v2/cache/stats")).json()
-    cleared = (await app.client.post("/api/v2/cache/clear")).json()
+        stats = (await app.client.get("/api/v2/cache/stats")).json()
+        cleared = (await app.client.post("/api/v2/cache/clear")).json()
+        after = await fist(app.client, KIND)
 
     assert (stats["total_entries"], stats["hits"], stats["misses"]) == (1, 1, 1)
     assert stats["total_size_bytes"] > 0
     assert cleared["deleted_count"] == 1
-    assert (await fist(app.client, KIND))["from_cache"] is False
+    assert after["from_cache"] is False
 
 
 async def test_halilit_clears_older_entries_only(app: App):
@@ -265,27 +283,23 @@ async def test_pixel_s_missing_key_is_not_found(app: App):
         assert_problem(await app.client.request(method, "/api/performance/cache/key/no:such"), 404)
 
 
-@pytest.fixture
-async def pinned(start: Any) -> AsyncIterator[App]:
-    """A server whose cache has another prefix, on the same folder."""
-    async with start(cache_prefix="pixel_ai") as app:
-        yield app
-
-
-async def test_two_prefixes_on_one_folder_do_not_see_each_other(filled: App, pinned: App):
+async def test_two_prefixes_on_one_folder_do_not_see_each_other(filled: App, start: Start):
     """P-08"""
-    assert await listed(pinned.client) == []
+    home = filled.runtime.settings.home
+    async with start(home=home, cache_prefix="pixel_ai") as other:
+        seen = await listed(other.client)
+        await other.client.post("/v1/cache/clear", json={"pattern": "*"})
 
-    await pinned.client.post("/v1/cache/clear", json={"pattern": "*"})
-
+    assert seen == []
     assert len(await listed(filled.client)) == len(KEYS)
 
 
-async def test_no_cache_file_is_a_pickle(filled: App, settings: Any):
+async def test_no_cache_file_is_a_pickle(filled: App):
     """H-07"""
+    home = filled.runtime.settings.home
     await filled.client.get("/v1/cache")
 
-    data = b"".join(Path(path).read_bytes() for path in settings.home.glob("cache.db*"))
+    data = b"".join(Path(path).read_bytes() for path in home.glob("cache.db*"))
 
     assert data.startswith(b"SQLite format 3\x00")
     assert b"\x80\x04\x95" not in data

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rigs.upstream import failing
+from benchmarks.rigs.upstream import Upstream, failing
 from tests.server.asking import assert_problem, fist, moderate
-from tests.server.conftest import App, Start
+from tests.server.conftest import SHARED, App, Start
 
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 THREAT = "I will kill you tomorrow morning."
+RUDE = "He was rather rude."  # the rig says: harassment 0.55
 RUSSIAN = "Сегодня прекрасная погода, и мы с друзьями идём гулять в парк."
 
 
-async def test_a_single_moderation_has_fist_s_form(app: App):
-    reply = (await app.client.post("/api/moderate", json={"content": KIND})).json()
+@SHARED
+async def test_a_single_moderation_has_fist_s_form(emptied: App):
+    reply = (await emptied.client.post("/api/moderate", json={"content": KIND})).json()
 
     result = reply["result"]
     assert reply["status"] == "completed"
@@ -32,57 +34,62 @@ async def test_a_single_moderation_has_fist_s_form(app: App):
     assert result["percentage_used"] == 1.0
 
 
-async def test_a_threat_is_rejected_beyond_80_percent(app: App):
-    result = await fist(app.client, THREAT)
+@SHARED
+async def test_a_threat_is_rejected_beyond_80_percent(emptied: App):
+    result = await fist(emptied.client, THREAT)
 
     assert result["final_decision"] == "R"
     assert result["ai_result"]["inappropriate_probability"] > 80
 
 
-async def test_the_second_time_it_comes_from_the_cache(app: App):
-    first = await fist(app.client, KIND)
-    second = await fist(app.client, KIND)
+@SHARED
+async def test_the_second_time_it_comes_from_the_cache(emptied: App):
+    first = await fist(emptied.client, KIND)
+    second = await fist(emptied.client, KIND)
 
     assert (first["from_cache"], second["from_cache"]) == (False, True)
     assert first["moderation_id"] == second["moderation_id"]
 
 
-async def test_the_time_of_creation_is_now(app: App):
-    before = app.runtime.clock.now()
+@SHARED
+async def test_the_time_of_creation_is_now(emptied: App):
+    before = emptied.runtime.clock.now()
 
-    made = datetime.fromisoformat((await fist(app.client, KIND))["created_at"])
+    made = datetime.fromisoformat((await fist(emptied.client, KIND))["created_at"])
 
     assert made.tzinfo is not None
     assert before - 1 <= made.timestamp() <= datetime.now(UTC).timestamp() + 1  # noqa: TID251
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "decision"), [(0, 99, "M"), (0, 1, "R"), (99, 99, "A"), (20, 80, "M")]
-)
-async def test_the_limits_of_a_request_decide(behind: Start, low: int, high: int, decision: str):
+async def test_the_limits_of_a_request_decide(behind: Start, upstream: Upstream):
+    expected = {(0, 99): "M", (0, 1): "R", (99, 99): "A", (20, 80): "M", (55, 80): "A"}
+
     async with behind() as app:
-        result = await fist(
-            app.client,
-            "He was rather rude.",
-            probability_thresholds={"low": low, "high": high},
-        )
+        decided = {
+            (low, high): await fist(
+                app.client, RUDE, probability_thresholds={"low": low, "high": high}
+            )
+            for low, high in expected
+        }
 
-    assert result["ai_result"]["inappropriate_probability"] == 55
-    assert result["final_decision"] == decision
-
-
-async def test_other_limits_on_a_known_text_ask_no_model(behind: Start, upstream):
-    async with behind() as app:
-        await fist(app.client, "He was rather rude.")
-        strict = {"low_threshold": 10, "high_threshold": 30}
-        result = await fist(app.client, "He was rather rude.", probability_thresholds=strict)
-
-    assert (result["final_decision"], result["from_cache"]) == ("R", True)
+    probabilities = {r["ai_result"]["inappropriate_probability"] for r in decided.values()}
+    assert probabilities == {55}
+    assert {limits: r["final_decision"] for limits, r in decided.items()} == expected
     assert upstream.calls == 1
 
 
-async def test_a_text_the_local_model_cannot_read_is_never_approved_by_wide_limits(app: App):
-    result = await fist(app.client, RUSSIAN, probability_thresholds={"low": 99, "high": 100})
+async def test_limits_are_taken_by_their_longer_names_too(behind: Start):
+    strict = {"low_threshold": 10, "high_threshold": 30}
+
+    async with behind() as app:
+        result = await fist(app.client, RUDE, probability_thresholds=strict)
+
+    assert result["final_decision"] == "R"
+
+
+@SHARED
+async def test_a_text_the_local_model_cannot_read_is_never_approved_by_wide_limits(emptied: App):
+    result = await fist(emptied.client, RUSSIAN, probability_thresholds={"low": 99, "high": 100})
 
     assert result["final_decision"] == "M"
 
@@ -118,10 +125,11 @@ async def test_an_outage_is_never_approved_by_wide_limits(behind: Start, policy,
         ({"content": "x", "probability_thresholds": {"medium": 50}}, None),
     ],
 )
+@SHARED
 async def test_a_wrong_request_is_told_what_is_wrong_where(
-    app: App, body: dict[str, Any], pointer: str | None
+    shared: App, body: dict[str, Any], pointer: str | None
 ):
-    problem = assert_problem(await app.client.post("/api/moderate", json=body), 422)
+    problem = assert_problem(await shared.client.post("/api/moderate", json=body), 422)
 
     found = problem["errors"][0]["pointer"]
     assert found == pointer if pointer is not None else found.startswith("/probability_thresholds")
@@ -156,10 +164,11 @@ async def test_what_the_paid_model_does_not_see_is_read_all_the_same(behind: Sta
     assert result["final_decision"] == "R"
 
 
-async def test_a_result_is_found_by_its_id(app: App):
-    made = await fist(app.client, KIND)
+@SHARED
+async def test_a_result_is_found_by_its_id(emptied: App):
+    made = await fist(emptied.client, KIND)
 
-    reply = await app.client.get(f"/api/results/{made['moderation_id']}")
+    reply = await emptied.client.get(f"/api/results/{made['moderation_id']}")
 
     found = reply.json()["result"]
     assert reply.json()["status"] == "completed"
@@ -167,38 +176,44 @@ async def test_a_result_is_found_by_its_id(app: App):
         assert found[name] == made[name]
 
 
-async def test_a_result_of_openai_s_path_is_found_too(app: App):
-    block = (await moderate(app.client, THREAT))["penstock"]
+@SHARED
+async def test_a_result_of_openai_s_path_is_found_too(emptied: App):
+    block = (await moderate(emptied.client, THREAT))["penstock"]
 
-    found = (await app.client.get(f"/api/results/{block['id']}")).json()["result"]
+    found = (await emptied.client.get(f"/api/results/{block['id']}")).json()["result"]
 
     assert found["final_decision"] == "R"
 
 
-async def test_a_result_is_seen_by_its_owner_and_by_admins_only(app: App):
+@SHARED
+async def test_a_result_is_seen_by_its_owner_and_by_admins_only(emptied: App):
     """O-14: FIST shows any result to anyone who knows its id."""
-    owner = await app.key("operator", owner="team-a")
+    owner = await emptied.key("operator", owner="team-a")
     made = await fist(owner, KIND)
     address = f"/api/results/{made['moderation_id']}"
 
     seen = {
         "owner": (await owner.get(address)).status_code,
-        "colleague": (await (await app.key("viewer", owner="team-a")).get(address)).status_code,
-        "admin": (await app.client.get(address)).status_code,
-        "stranger": (await (await app.key("operator", owner="team-b")).get(address)).status_code,
-        "nobody": (await app.connect(None).get(address)).status_code,
+        "colleague": (await (await emptied.key("viewer", owner="team-a")).get(address)).status_code,
+        "admin": (await emptied.client.get(address)).status_code,
+        "stranger": (
+            await (await emptied.key("operator", owner="team-b")).get(address)
+        ).status_code,
+        "nobody": (await emptied.connect(None).get(address)).status_code,
     }
 
     assert seen == {"owner": 200, "colleague": 200, "admin": 200, "stranger": 404, "nobody": 401}
 
 
 @pytest.mark.parametrize("name", ["mod_none", "%00", "%ff", "x" * 3000, "'; DROP TABLE x; --"])
-async def test_an_unknown_result_is_not_found(app: App, name: str):
-    assert_problem(await app.client.get(f"/api/results/{name}"), 404)
+@SHARED
+async def test_an_unknown_result_is_not_found(shared: App, name: str):
+    assert_problem(await shared.client.get(f"/api/results/{name}"), 404)
 
 
-async def test_health_tells_holders_of_a_key_about_every_part(app: App):
-    report = (await app.client.get("/api/health")).json()
+@SHARED
+async def test_health_tells_holders_of_a_key_about_every_part(emptied: App):
+    report = (await emptied.client.get("/api/health")).json()
 
     assert report["status"] == "healthy"
     parts = {"database", "cache.memory", "cache.disk", "disk_space", "model", "provider"}
@@ -234,20 +249,22 @@ async def test_cache_stats_say_what_is_kept_and_how_often_it_was_found(app: App)
     assert set(stats["tiers"]) == {"memory", "disk"}
 
 
-async def test_clearing_the_cache_needs_a_key(app: App):
-    await fist(app.client, KIND)
+@SHARED
+async def test_clearing_the_cache_needs_a_key(emptied: App):
+    await fist(emptied.client, KIND)
 
-    assert_problem(await app.connect(None).delete("/api/cache/clear"), 401)
-    assert_problem(await (await app.key("viewer")).delete("/api/cache/clear"), 403)
+    assert_problem(await emptied.connect(None).delete("/api/cache/clear"), 401)
+    assert_problem(await (await emptied.key("viewer")).delete("/api/cache/clear"), 403)
 
-    assert (await fist(app.client, KIND))["from_cache"] is True
+    assert (await fist(emptied.client, KIND))["from_cache"] is True
 
 
-async def test_after_clearing_a_former_hit_is_a_miss(app: App):
-    await fist(app.client, KIND)
+@SHARED
+async def test_after_clearing_a_former_hit_is_a_miss(emptied: App):
+    await fist(emptied.client, KIND)
 
-    cleared = await app.client.delete("/api/cache/clear")
+    cleared = await emptied.client.delete("/api/cache/clear")
 
     assert cleared.json()["status"] == "success"
     assert cleared.json()["cleared_entries"] == cleared.json()["deleted_count"] == 1
-    assert (await fist(app.client, KIND))["from_cache"] is False
+    assert (await fist(emptied.client, KIND))["from_cache"] is False

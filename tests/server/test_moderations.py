@@ -9,12 +9,19 @@ import pytest
 
 from benchmarks.rigs.upstream import failing
 from penstock.providers.provider import CATEGORIES
-from tests.server.asking import MODERATIONS, assert_problem, moderate, source_of
-from tests.server.conftest import App, Start
+from tests.server.asking import MODERATIONS, assert_problem, model_calls, moderate, source_of
+from tests.server.conftest import SHARED, App, Start
+
+pytestmark = SHARED
 
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 THREAT = "I will kill you tomorrow morning."
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.fixture
+def app(emptied: App) -> App:
+    return emptied
 
 
 async def test_an_answer_has_openai_s_shape(app: App):
@@ -84,9 +91,11 @@ async def test_a_list_gets_one_result_for_each_text_in_order(app: App):
 
 
 async def test_equal_texts_of_a_list_are_computed_once(app: App):
+    before = await model_calls(app.client)
+
     await app.client.post(MODERATIONS, json={"input": [KIND] * 20})
 
-    assert app.runtime.metrics.total("penstock_model_calls_total") == 1
+    assert await model_calls(app.client) == before + 1
 
 
 async def test_text_parts_are_one_input(app: App):

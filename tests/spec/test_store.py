@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cache import MemoryStore, Selection, Store, open_store
+from penstock.cache import Selection, Store, open_store
 from penstock.cache.entry import Entry, freeze
 from penstock.clock import ManualClock
 from penstock.codec import Codec
@@ -28,13 +28,24 @@ async def store(
     await store.aclose()
 
 
-def entry(key: str, value: object, clock: ManualClock, *, ttl: float = 60, tags: tuple = ()) -> Entry:
+def entry(
+    key: str, value: object, clock: ManualClock, *, ttl: float = 60, tags: tuple = ()
+) -> Entry:
     codec = Codec()
     frozen = freeze(value, codec)
     now = clock.now()
     times = (now, now + ttl, now + ttl, now + ttl)
     return Entry(
-        key, frozen.value, frozen.thaw, frozen.kind, frozen.size, *times, 7, tags, frozen.plain, codec
+        key,
+        frozen.value,
+        frozen.thaw,
+        frozen.kind,
+        frozen.size,
+        *times,
+        7,
+        tags,
+        frozen.plain,
+        codec,
     )
 
 
@@ -44,7 +55,9 @@ def value_of(entry: Entry) -> object:
 
 
 async def test_what_was_set_is_got(store, clock):
-    await store.set_many([entry("a", {"x": [1]}, clock, tags=("t", "u")), entry("b", "text", clock)])
+    await store.set_many(
+        [entry("a", {"x": [1]}, clock, tags=("t", "u")), entry("b", "text", clock)]
+    )
 
     found = await store.get_many(["a", "b", "c"])
 
@@ -143,7 +156,9 @@ async def test_scan_shows_what_a_pattern_means(store, clock):
     assert len(await store.scan("user:*", 2)) == 2
 
 
-@pytest.mark.parametrize("key", ["plain", "a b", "ключ", "emoji 🦆", "q'uote", "%", "*?[", "x" * 2000])
+@pytest.mark.parametrize(
+    "key", ["plain", "a b", "ключ", "emoji 🦆", "q'uote", "%", "*?[", "x" * 2000]
+)
 async def test_a_key_may_have_any_characters(store, clock, key):
     await store.set_many([entry(key, "here", clock)])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import structlog
-
 from penstock.clock import Clock
+from penstock.observe.logging import get_logger
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 
-log = structlog.get_logger("penstock.cache")
+log = get_logger("penstock.cache")
 
 
 class Breaker:
@@ -25,7 +24,7 @@ class Breaker:
         self._tier = tier
         self._clock = clock
         self._after = after
-        self._in_a_row = 0
+        self.in_a_row = 0
         self._pause = 0.0
         self._retry_at = 0.0
 
@@ -50,7 +49,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Note that the tier works."""
-        self._in_a_row = 0
+        self.in_a_row = 0
         if self._pause:
             self._pause = 0.0
             self.detail = None
@@ -59,8 +58,8 @@ class Breaker:
     def failed(self, error: BaseException) -> None:
         """Note that the tier failed."""
         self.errors += 1
-        self._in_a_row += 1
-        if self._in_a_row < self._after:
+        self.in_a_row += 1
+        if self.in_a_row < self._after:
             return
         if not self._pause:
             log.warning("cache.tier_down", tier=self._tier, error=str(error))

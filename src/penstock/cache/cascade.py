@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import structlog
-
 from penstock.cache.coherence import Coherence
-from penstock.cache.entry import KEPT, PACKED, Entry, Hit, Source, is_immutable, weigh
+from penstock.cache.entry import KEPT, PACKED, Entry, Hit, is_immutable, weigh
 from penstock.cache.memory import MemoryStore
 from penstock.cache.plan import Plan, age_limit
 from penstock.cache.store import Store
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
 from penstock.hub.hub import Hub
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Counter, Metrics
 
-log = structlog.get_logger("penstock.cache")
+log = get_logger("penstock.cache")
 
 
 class Cascade:
@@ -61,12 +60,13 @@ class Cascade:
         self.catch_up()
         passed: list[Tier] = []
         for tier in self.local:
-            if not plan.allows(tier.name):
+            if plan.tiers is not None and not plan.allows(tier.name):
                 continue
-            entry = tier.read((key,)).get(key)
+            entry = tier.get(key)
             hit = None if entry is None else self._worth(entry, tier, plan)
             if entry is not None and hit is not None:
-                self._promote(entry, hit, passed)
+                if passed:
+                    self._promote(entry, hit, passed)
                 return hit
             tier.misses.value += 1
             passed.append(tier)
@@ -75,7 +75,7 @@ class Cascade:
     def find_again(self, key: str, plan: Plan) -> Hit | None:
         """A fresh answer that came while one was about to compute; looks in the first tier only."""
         for tier in self.local[:1]:
-            if plan.allows(tier.name) and key in tier.read((key,)):
+            if plan.allows(tier.name) and tier.get(key) is not None:
                 hit = self.find(key, plan)
                 return None if hit is None or hit.stale else hit
         return None
@@ -116,10 +116,11 @@ class Cascade:
     def last_resort(self, key: str, plan: Plan) -> Hit | None:
         """Whatever is still there of this key, however old, as long as it is valid."""
         for tier in self.local:
-            entry = tier.read((key,)).get(key) if plan.allows(tier.name) else None
+            entry = tier.get(key) if plan.allows(tier.name) else None
             if entry is not None and self._is_current(entry):
-                _give_type(entry, plan)
-                return Hit(entry.give(), _source(tier), self._age(entry), stale=True)
+                if entry.thaw is None and entry.kind == PACKED:
+                    _give_type(entry, plan)
+                return Hit(entry.give(), tier.source, self._age(entry), stale=True)
         return None
 
     # --- writing -----------------------------------------------------------------------------
@@ -160,16 +161,17 @@ class Cascade:
 
     def _worth(self, entry: Entry, tier: Tier, plan: Plan) -> Hit | None:
         """A hit, if the entry is valid, readable, and young enough; counts it."""
-        if not self._is_current(entry):
+        if entry.epoch != self.coherence.epoch and not self._is_current(entry):
             tier.remove((entry.key,))
             return None
-        _give_type(entry, plan)
+        if entry.thaw is None and entry.kind == PACKED:
+            _give_type(entry, plan)
         now = self._now()
         stale = now >= entry.fresh_until
         if stale and now >= entry.stale_until:
             return None
         try:
-            value = entry.give()
+            value = entry.value if entry.thaw is None else entry.thaw(entry.value)
         except Exception as error:  # damaged bytes, or a type that has changed since
             log.warning("cache.unreadable", tier=tier.name, type=str(plan.codec.type))
             tier.failed(error)
@@ -179,7 +181,7 @@ class Cascade:
         if plan.max_age is not None and age > age_limit(plan.max_age, value):
             return None
         tier.hits.value += 1
-        return Hit(value, _source(tier), age, stale)
+        return Hit(value, tier.source, age, stale)
 
     def _vouch(self, entries: Sequence[Entry]) -> None:
         """Spare entries that nothing was bumped since their first check."""
@@ -191,7 +193,7 @@ class Cascade:
     def _is_current(self, entry: Entry) -> bool:
         epoch = self.coherence.epoch
         if entry.epoch != epoch:
-            if not self.coherence.is_valid(entry):
+            if entry.sequence < epoch and not self.coherence.is_valid(entry):
                 return False
             entry.epoch = epoch
         return True
@@ -222,12 +224,7 @@ class Cascade:
             self.memory.forget_all()
 
 
-def _source(tier: Tier) -> Source:
-    return tier.name  # type: ignore[return-value]
-
-
 def _give_type(entry: Entry, plan: Plan) -> None:
     """Tell bytes from a tier that knows no types what they are asked to be."""
-    if entry.thaw is None and entry.kind == PACKED:
-        entry.codec = plan.codec
-        entry.thaw = plan.codec.thaw_plain if entry.plain else plan.codec.thaw
+    entry.codec = plan.codec
+    entry.thaw = plan.codec.thaw_plain if entry.plain else plan.codec.thaw

@@ -111,9 +111,10 @@ class Coherence:
             self._publish(Change(self._origin, self._prefix, keys=part))
 
     def tell_clear(self, selection: Selection) -> None:
-        """Let the other processes drop what a pattern means; without a pattern, everything."""
+        """Let the other processes drop what is meant from memory, or more where that is simpler."""
         pattern = selection.pattern
-        if pattern is None or len(pattern) > MAX_MESSAGE // 4:
+        alone = selection == Selection(pattern=pattern)
+        if pattern is None or not alone or len(pattern) > MAX_MESSAGE // 4:
             self._publish(Change(self._origin, self._prefix, everything=True))
             return
         sequence = self.hub.bump(f"{self._prefix}clears")

@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from penstock.errors import CacheUnavailable
 
-LAYOUT = 1
+LAYOUT = 2
 EVICT = 500  # rows looked at in one go
 CHUNKS = (128, 16, 1)  # rows per statement, see `put`
 
@@ -36,31 +36,25 @@ CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     created REAL NOT NULL,
-    fresh_until REAL NOT NULL,
-    stale_until REAL NOT NULL,
     expires REAL NOT NULL,
-    sequence INTEGER NOT NULL,
     tags TEXT NOT NULL,
-    value BLOB NOT NULL
+    record BLOB NOT NULL
 )
 """
 _EXPIRES = "CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires)"
-_GET = (
-    "SELECT value, created, fresh_until, stale_until, expires, sequence, tags "
-    "FROM entries WHERE key = ?"
-)
+# One column holds all that a hit needs: with five more a get takes 6.1 us, not 5.0.
+_GET = "SELECT record FROM entries WHERE key = ?"
 _PUT = """
-INSERT INTO entries (key, created, fresh_until, stale_until, expires, sequence, tags, value)
+INSERT INTO entries (key, created, expires, tags, record)
 VALUES {rows}
 ON CONFLICT (key) DO UPDATE SET
-    created = excluded.created, fresh_until = excluded.fresh_until,
-    stale_until = excluded.stale_until, expires = excluded.expires,
-    sequence = excluded.sequence, tags = excluded.tags, value = excluded.value
+    created = excluded.created, expires = excluded.expires,
+    tags = excluded.tags, record = excluded.record
 """
-_PUTS = {n: _PUT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * n)) for n in CHUNKS}
+_PUTS = {n: _PUT.format(rows=", ".join(["(?, ?, ?, ?, ?)"] * n)) for n in CHUNKS}
 _SELECT = "key GLOB ? AND (? IS NULL OR instr(tags, ?) > 0) AND (? IS NULL OR created < ?)"
 
-Row = tuple[str, float, float, float, float, int, str, bytes]
+Row = tuple[str, float, float, str, bytes]  # key, created, expires, tags, record
 
 
 class Summary(NamedTuple):
@@ -119,17 +113,21 @@ class Database:
 
     # --- questions ---------------------------------------------------------------------------
 
-    def get(self, key: str) -> tuple[Any, ...] | None:
-        """Value, times, sequence and tags under one key."""
-        with translated():
-            row: tuple[Any, ...] | None = self._connection.execute(_GET, (key,)).fetchone()
-            return row
+    def get(self, key: str) -> bytes | None:
+        """The record under one key."""
+        try:
+            row = self._connection.execute(_GET, (key,)).fetchone()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):  # another process is about to make it
+                return None
+            raise _translate(error) from error
+        return None if row is None else row[0]
 
     def scan(self, glob: str, now: float, limit: int) -> list[tuple[str, int, float, float]]:
         """Key, size, created and expires of what matches."""
         with translated():
             return self._connection.execute(
-                "SELECT key, length(value), created, expires FROM entries "
+                "SELECT key, length(record), created, expires FROM entries "
                 "WHERE key GLOB ? AND expires > ? LIMIT ?",
                 (glob, now, limit),
             ).fetchall()
@@ -215,26 +213,26 @@ class Database:
     def fold_in(self) -> None:
         """Move the write-ahead log into the file, as far as no reader is in the way."""
         with translated():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 class Damaged(CacheUnavailable):
     """The cache's file is not one that SQLite can read."""
 
 
-class translated(contextlib.ContextDecorator):  # noqa: N801 - reads as a word
-    """Turns errors of SQLite and the file system into ours; a class, being on every read."""
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn errors of SQLite and the file system into ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise _translate(error) from error
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, sqlite3.OperationalError | OSError):
-            raise CacheUnavailable(f"the cache's file cannot be used: {error}") from error
-        if isinstance(error, sqlite3.DatabaseError):
-            raise Damaged(f"the cache's file is damaged: {error}") from error
-        if isinstance(error, sqlite3.Error):
-            raise CacheUnavailable(str(error)) from error
+def _translate(error: Exception) -> CacheUnavailable:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return Damaged(f"the cache's file is damaged: {error}")
+    return CacheUnavailable(f"the cache's file cannot be used: {error}")
 
 
 def set_aside(path: Path) -> None:
@@ -244,16 +242,6 @@ def set_aside(path: Path) -> None:
     for suffix in ("-wal", "-shm"):
         with contextlib.suppress(OSError):
             path.with_name(path.name + suffix).unlink()
-
-
-def as_row(
-    key: str, times: Iterable[float], sequence: int, tags: Sequence[str], data: bytes
-) -> Row:
-    """A row to put."""
-    created, fresh_until, stale_until, expires = times
-    # Framed by line ends, so that one tag can be found in the text without finding parts of others.
-    text = "\n" + "\n".join(tags) + "\n" if tags else ""
-    return key, created, fresh_until, stale_until, expires, sequence, text, data
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -13,17 +13,16 @@ import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import structlog
-
 from penstock.cache.database import Damaged, Database, set_aside
-from penstock.cache.entry import PACKED, Entry, EntryInfo, Selection, TierStats
+from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
 from penstock.cache.patterns import as_glob
+from penstock.cache.record import as_entry
 from penstock.cache.writer import RECENT, Writer
 from penstock.clock import Clock, SystemClock
-from penstock.codec import unseal
 from penstock.errors import CacheUnavailable, UnreadableValue
+from penstock.observe.logging import get_logger
 
-log = structlog.get_logger("penstock.cache")
+log = get_logger("penstock.cache")
 
 
 class DiskStore:
@@ -156,47 +155,28 @@ class DiskStore:
     def _read(self, key: str) -> Entry | None:
         try:
             with self._lock:
-                row = self._open().get(key) if self._exists() else None
+                database = self._database
+                if database is None:
+                    if self._closed or not self.path.exists():
+                        return None
+                    database = self._database = Database(self.path, writable=False)
+                record = database.get(key)
         except Damaged as error:
             self._give_up(error)
             return None
         except UnicodeEncodeError:  # a key with a lone surrogate is in no file
             return None
-        if row is None:
-            return None
-        data, created, fresh_until, stale_until, expires, sequence, tags = row
-        try:
-            body, plain = unseal(data)
-        except UnreadableValue:
-            self._unreadable += 1
-            self._writer.discard((key,))
+        if record is None:
             return None
         recent = self._writer.recent
         if len(recent) < RECENT:
             recent.add(key)
-        return Entry(
-            key,
-            body,
-            None,
-            PACKED,
-            len(body),
-            created,
-            fresh_until,
-            stale_until,
-            expires,
-            sequence,
-            tuple(tags[1:-1].split("\n")) if tags else (),
-            plain,
-        )
-
-    def _exists(self) -> bool:
-        """Whether there is a file to read; the path is looked at only while none is open."""
-        return self._database is not None or (not self._closed and self.path.exists())
-
-    def _open(self) -> Database:
-        if self._database is None:
-            self._database = Database(self.path, writable=False)
-        return self._database
+        try:
+            return as_entry(key, record)
+        except UnreadableValue:
+            self._unreadable += 1
+            self._writer.discard((key,))
+            return None
 
     def _give_up(self, error: Damaged) -> None:
         log.warning("cache.file_damaged", path=self.path.name, error=error.detail)

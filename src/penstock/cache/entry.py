@@ -48,6 +48,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     weight: int = 0  # bytes in memory, all told
     hits: int = 0  # up to 3, since its last turn in the queue
     main: bool = False
+    slot: int = -1
     alias: tuple[int, Hashable] | None = None
 
     def give(self) -> Any:
@@ -64,7 +65,9 @@ class Entry(msgspec.Struct, gc=False, eq=False):
 
     def duplicate(self) -> Entry:
         """The same entry with counters of its own, for another tier."""
-        return msgspec.structs.replace(self, epoch=-1, weight=0, hits=0, main=False, alias=None)
+        return msgspec.structs.replace(
+            self, epoch=-1, weight=0, hits=0, main=False, slot=-1, alias=None
+        )
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -93,14 +96,19 @@ class Selection(msgspec.Struct, frozen=True):
     tag: str | None = None
     created_before: float | None = None
 
+    @property
+    def may_mean(self) -> Callable[[str], object]:
+        """A test for keys: false for those that are not meant whatever else they are."""
+        return matcher(self.pattern) if self.pattern is not None else lambda _: True
+
     def matcher(self) -> Callable[[Entry], bool]:
         """A test for entries."""
-        matches = matcher(self.pattern) if self.pattern is not None else None
+        matches = self.may_mean
         tag, before = self.tag, self.created_before
 
         def selected(entry: Entry) -> bool:
             return bool(
-                (matches is None or matches(entry.key))
+                matches(entry.key)
                 and (tag is None or tag in entry.tags)
                 and (before is None or entry.created < before)
             )

@@ -202,6 +202,12 @@ class Flights:
         finally:
             inside[-1].awaits.remove(flight)
 
+    async def settle(self) -> None:
+        """Wait until everything that this event loop computes at present has ended."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def aclose(self) -> None:
         """Cancel what runs on this event loop and wait until it has ended."""
         loop = asyncio.get_running_loop()

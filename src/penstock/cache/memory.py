@@ -14,8 +14,7 @@ import asyncio
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 
 from penstock.cache.entry import OVERHEAD, Entry, EntryInfo, Selection, TierStats
 from penstock.cache.patterns import matcher
@@ -24,7 +23,7 @@ from penstock.clock import Clock, SystemClock
 SMALL_SHARE = 10  # the small queue has a tenth of the room
 MAX_CREDIT = 3  # hits that count: each buys one round through the main queue
 INSPECT = 4  # entries looked at for expiry with each write
-SLICE = 1000  # entries looked at in one go: 0.2 ms
+SLICE = 100  # entries removed in one go: 0.7 ms
 
 Aliases = dict[Hashable, Entry]
 
@@ -50,7 +49,11 @@ class MemoryStore:
         self._ghosts: OrderedDict[int, None] = OrderedDict()
         self._bytes = self._small_bytes = 0
         self._aliases: list[Aliases] = []
-        self._inspected: Iterator[str] = iter(())
+        # All entries by number, with gaps: what a sweep walks along. A copy of the dict, taken at
+        # once, would hold up the loop for 1.5 ms at 100,000 entries.
+        self._slots: list[Entry | None] = []
+        self._free: list[int] = []
+        self._inspected = 0
         self._counts = TierStats()
 
     # --- at once, for callers without a loop -------------------------------------------------
@@ -60,18 +63,17 @@ class MemoryStore:
         for key in keys:
             entry = self.get(key)
             if entry is not None:
-                touch(entry)
                 found[key] = entry
         return found
 
     def get(self, key: str) -> Entry | None:
-        """The entry; its user says by `touch` that it was of use."""
         entry = self.entries.get(key)
         if entry is None:
             return None
         if self._now() >= entry.expires:
             self.discard(entry, expired=True)
             return None
+        touch(entry)
         return entry
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -142,6 +144,7 @@ class MemoryStore:
             number = len(self.entries)
             for aliases in self._aliases:
                 aliases.clear()
+            self._slots, self._free = [], []
             for part in (self.entries, self._small, self._main, self._ghosts):
                 part.clear()
             self._bytes = self._small_bytes = 0
@@ -166,7 +169,7 @@ class MemoryStore:
     async def scan(self, pattern: str, limit: int) -> list[EntryInfo]:
         matches, now = matcher(pattern), self._now()
         found: list[EntryInfo] = []
-        for part in _slices(list(self.entries.values())):
+        async for part in self._slices():
             found += [
                 EntryInfo(e.key, e.weight, max(0.0, now - e.created), e.expires - now, self.name)
                 for e in part
@@ -174,7 +177,6 @@ class MemoryStore:
             ]
             if len(found) >= limit:
                 break
-            await asyncio.sleep(0)
         return found[:limit]
 
     async def sweep(self) -> int:
@@ -209,12 +211,20 @@ class MemoryStore:
         else:
             self._small[entry.key] = entry
             self._small_bytes += entry.weight
+        if self._free:
+            entry.slot = self._free.pop()
+            self._slots[entry.slot] = entry
+        else:
+            entry.slot = len(self._slots)
+            self._slots.append(entry)
         self.entries[entry.key] = entry
         self._bytes += entry.weight
 
     def _replace(self, old: Entry, entry: Entry) -> None:
         """Take the old entry's place: its turn in the queue, its hits, its alias."""
         entry.main = old.main
+        entry.slot = old.slot
+        self._slots[old.slot] = entry
         (self._main if old.main else self._small)[entry.key] = entry
         entry.hits = old.hits
         if old.alias is not None:
@@ -231,6 +241,8 @@ class MemoryStore:
         self._let_go(entry)
 
     def _let_go(self, entry: Entry) -> None:
+        self._slots[entry.slot] = None
+        self._free.append(entry.slot)
         self._bytes -= entry.weight
         self._small_bytes -= 0 if entry.main else entry.weight
         if entry.alias is not None:
@@ -240,14 +252,12 @@ class MemoryStore:
 
     def _inspect(self) -> None:
         """Look at a few more entries for expired ones, so that time alone makes nothing grow."""
-        now, key = self._now(), None
-        for key in islice(self._inspected, INSPECT):
-            entry = self.entries.get(key)
+        now, at = self._now(), self._inspected
+        for entry in self._slots[at : at + INSPECT]:
             if entry is not None and entry.expires <= now:
                 self._remove(entry)
                 self._counts.expired += 1
-        if key is None:
-            self._inspected = iter(list(self.entries))
+        self._inspected = at + INSPECT if at < len(self._slots) else 0
 
     def _make_room(self) -> None:
         while self._bytes > self.max_bytes:
@@ -286,15 +296,19 @@ class MemoryStore:
         self, selected: Callable[[Entry], bool], *, expired: bool = False
     ) -> int:
         removed = 0
-        for part in _slices(list(self.entries.values())):
+        async for part in self._slices():
             for entry in filter(selected, part):
                 self.discard(entry, expired=expired)
                 removed += 1
-            await asyncio.sleep(0)
         return removed
 
+    async def _slices(self) -> AsyncIterator[list[Entry]]:
+        """All entries, a few at a time; others have their turn in between.
 
-def _slices(entries: list[Entry]) -> Iterable[list[Entry]]:
-    rest = iter(entries)
-    while part := list(islice(rest, SLICE)):
-        yield part
+        What is added meanwhile may be left out.
+        """
+        at = 0
+        while at < len(self._slots):
+            yield [entry for entry in self._slots[at : at + SLICE] if entry is not None]
+            at += SLICE
+            await asyncio.sleep(0)

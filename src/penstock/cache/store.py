@@ -47,6 +47,9 @@ class Store(Protocol):
 class LocalStore(Protocol):
     """A store of this machine, quick enough to be asked at once, by synchronous callers too."""
 
+    def get(self, key: str) -> Entry | None:
+        """One entry."""
+
     def read(self, keys: Iterable[str]) -> dict[str, Entry]:
         """As `get_many`."""
 

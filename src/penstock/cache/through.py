@@ -12,8 +12,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import structlog
-
 from penstock.cache.cascade import Cascade
 from penstock.cache.entry import Entry, Frozen, Hit, freeze
 from penstock.cache.flight import Flight, Flights, gone
@@ -21,9 +19,10 @@ from penstock.cache.plan import Lifetimes, Plan
 from penstock.clock import Clock
 from penstock.errors import CacheError
 from penstock.hub.hub import Hub
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Counter
 
-log = structlog.get_logger("penstock.cache")
+log = get_logger("penstock.cache")
 
 ComputeMany = Callable[[list[str]], Awaitable[Sequence[Any]]]
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from penstock.cache.breaker import Breaker
-from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
+from penstock.cache.entry import Entry, EntryInfo, Selection, Source, TierStats
 from penstock.cache.store import LocalStore, Store
 from penstock.clock import Clock
 from penstock.observe.metrics import Counter, Metrics
@@ -19,6 +19,7 @@ class Tier:
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics | None) -> None:
         self.name = store.name
+        self.source: Source = store.name  # type: ignore[assignment]  # a tier names its hits
         self.store = store
         self.local = store if isinstance(store, LocalStore) else None
         self.breaker = Breaker(store.name, clock)
@@ -27,6 +28,20 @@ class Tier:
         self.errors = _counter(metrics, "penstock_cache_errors_total", self.name)
 
     # Reads, writes and removals of local stores, at once.
+
+    def get(self, key: str) -> Entry | None:
+        """One entry; written out, because most calls of the cache come through here."""
+        breaker = self.breaker
+        if self.local is None or (breaker.in_a_row and not breaker.allows()):
+            return None
+        try:
+            entry = self.local.get(key)
+        except Exception as error:  # the cache may fail, the answer may not
+            self.failed(error)
+            return None
+        if breaker.in_a_row:
+            breaker.succeeded()
+        return entry
 
     def read(self, keys: Sequence[str]) -> dict[str, Entry]:
         return self._guard(lambda store: store.read(keys), {})

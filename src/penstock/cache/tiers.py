@@ -27,7 +27,7 @@ from penstock.cache.entry import (
 from penstock.cache.flight import Flights
 from penstock.cache.keys import fingerprint
 from penstock.cache.memory import touch
-from penstock.cache.patterns import escape, matcher
+from penstock.cache.patterns import escape
 from penstock.cache.plan import Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
 from penstock.cache.shapes import Decorate, DecorateBatch
 from penstock.cache.store import Store
@@ -117,17 +117,24 @@ class Cache:
             return None
         plan = self.plan(type=type, max_age=max_age)
         full = self.full_key(key)
-        hit = self.cascade.find(full, plan)
-        if hit is None and self.cascade.remote:
-            hit = await self.cascade.find_remote(full, plan)
-        if hit is None:
-            self.through.misses.value += 1
-        return hit
+        return self.cascade.find(full, plan) or await self._find_far(full, plan)
 
     async def get(self, key: str, default: Any = None, *, type: Any = Any) -> Any:
         """The value, or `default`; None, 0 and "" are values."""
-        hit = await self.lookup(key, type=type)
+        if not self.enabled:
+            return default
+        plan = self._any if type is Any else self.plan(type=type)
+        full = self.full_key(key)
+        hit = self.cascade.find(full, plan) or await self._find_far(full, plan)
         return default if hit is None else hit.value
+
+    async def _find_far(self, full_key: str, plan: Plan) -> Hit | None:
+        hit = None
+        if self.cascade.remote:
+            hit = await self.cascade.find_remote(full_key, plan)
+        if hit is None:
+            self.through.misses.value += 1
+        return hit
 
     async def get_many(self, keys: Sequence[str], *, type: Any = Any) -> dict[str, Hit]:
         """The hits for many keys, with one question to each tier."""
@@ -271,13 +278,13 @@ class Cache:
         """
         if namespace is not None and pattern is not None:
             raise ConfigurationError("clear takes a pattern or a namespace, not both")
-        only = older_than is None and pattern is None
+        bumped = older_than is None and pattern is None and (tag is None or namespace is None)
         coherence = self.cascade.coherence
-        if only and tag is not None:
+        if bumped and tag is not None:
             coherence.bump_tag(tag)
-        elif only and namespace is not None:
+        elif bumped and namespace is not None:
             coherence.bump_namespace(namespace)
-        elif only:
+        elif bumped:
             coherence.bump_all()
         if namespace is not None:
             pattern = f"{escape(namespace)}:*"
@@ -286,7 +293,12 @@ class Cache:
             tag=tag,
             created_before=None if older_than is None else self._before(older_than),
         )
-        return await self._clear(selection)
+        if not bumped:
+            self.flights.supersede(selection.may_mean)
+        removed = max([await tier.clear(selection) for tier in self.cascade.tiers], default=0)
+        if not bumped:
+            coherence.tell_clear(selection)
+        return removed
 
     async def scan(self, pattern: str = "*", limit: int = 100) -> list[EntryInfo]:
         """What `clear(pattern=...)` would remove, at most `limit` of it."""
@@ -383,15 +395,6 @@ class Cache:
                     f"no cache tier is called {name!r}; known: {', '.join(known)}"
                 )
         return frozenset(names)
-
-    async def _clear(self, selection: Selection) -> int:
-        if selection.pattern is not None:
-            self.flights.supersede(matcher(selection.pattern))
-        removed = 0
-        for tier in self.cascade.tiers:
-            removed = max(removed, await tier.clear(selection))
-        self.cascade.coherence.tell_clear(selection)
-        return removed
 
     def _before(self, age: Seconds) -> float:
         return self.clock.now() - seconds(age)

@@ -15,21 +15,21 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
-
 from penstock.cache.breaker import Breaker
-from penstock.cache.database import Damaged, Database, Row, as_row, set_aside
+from penstock.cache.database import Damaged, Database, Row, set_aside
 from penstock.cache.entry import Entry
+from penstock.cache.record import as_row
 from penstock.clock import Clock
-from penstock.codec import seal
 from penstock.errors import CacheUnavailable, UnencodableValue
+from penstock.observe.logging import get_logger
 
 T = TypeVar("T")
 BATCH = 2048  # entries in one transaction
 EXPIRE_EVERY = 60.0  # seconds between looks for expired rows
+IDLE = 1.0  # seconds without a write after which the log is folded in: reads are quicker then
 RECENT = 50_000  # keys remembered as read lately
 
-log = structlog.get_logger("penstock.cache")
+log = get_logger("penstock.cache")
 
 
 class Writer:
@@ -60,13 +60,14 @@ class Writer:
         self._errands: list[tuple[Callable[[Database], Any], Future[Any]]] = []
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._unfolded = False  # something lies in the write-ahead log
 
     # --- for any thread ----------------------------------------------------------------------
 
     def find(self, key: str) -> tuple[bool, Entry | None]:
         """Whether the key is pending, and its entry; None when it is about to be removed."""
         for part in (self._pending, self._writing):
-            if key in part:
+            if part and key in part:
                 return True, part.get(key)
         return False, None
 
@@ -154,7 +155,8 @@ class Writer:
         """Wait for something to do and do it; false when all is done and the store is closing."""
         with self._condition:
             self._condition.wait_for(
-                lambda: self._pending or self._errands or self._closing, timeout=EXPIRE_EVERY
+                lambda: self._pending or self._errands or self._closing,
+                timeout=IDLE if self._unfolded else EXPIRE_EVERY,
             )
             # In this order, because readers look without the lock, at pending first.
             self._writing = batch = self._pending
@@ -164,6 +166,9 @@ class Writer:
             self._condition.notify_all()
             if not batch and not errands and self._closing:
                 return False
+        if not batch and not errands and self._unfolded:
+            self._unfolded = False
+            self._attempt(Database.fold_in)
         for part in _parts(batch, BATCH):
             self._write(part)
         self._writing = {}
@@ -178,6 +183,7 @@ class Writer:
             return
         if self._attempt(lambda database: database.apply(rows, removed)):
             self.writes += len(rows)
+            self._unfolded = True
             self._attempt(self._make_space)
         else:
             self.dropped += len(rows)
@@ -189,14 +195,10 @@ class Writer:
                 removed.append(key)
                 continue
             try:
-                body, plain = entry.pack()
+                rows.append(as_row(entry, compress_from=self._compress_from))
             except UnencodableValue:
                 self.skipped += 1
                 removed.append(key)  # an older value must not come back in its place
-                continue
-            data = seal(body, plain=plain, compress_from=self._compress_from)
-            times = (entry.created, entry.fresh_until, entry.stale_until, entry.expires)
-            rows.append(as_row(key, times, entry.sequence, entry.tags, data))
         return rows, removed
 
     def _make_space(self, database: Database) -> None:

@@ -6,7 +6,7 @@ here is forgotten there too.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -36,7 +36,7 @@ def stats(json_: bool) -> None:
 
     Hits and misses are counted by each server: GET /v1/cache.
     """
-    found = opening.with_runtime(lambda runtime: runtime.cache.stats())
+    found = opening.with_cache(lambda cache: cache.stats())
     facts = ("entries", "size_bytes", "max_bytes", "state", "detail")
     tiers: dict[str, dict[str, Any]] = {
         name: {fact: getattr(tier, fact) for fact in facts}
@@ -64,7 +64,7 @@ def stats(json_: bool) -> None:
 @as_json
 def list_(pattern: str, limit: int, json_: bool) -> None:
     """List entries whose key matches PATTERN: * any text, ? one letter, [ab] a set."""
-    found = opening.with_runtime(lambda runtime: runtime.cache.scan(pattern, limit))
+    found = opening.with_cache(lambda cache: cache.scan(pattern, limit))
     if json_:
         print_json(found)
         return
@@ -82,7 +82,7 @@ def list_(pattern: str, limit: int, json_: bool) -> None:
 @as_json
 def get(key: str, json_: bool) -> None:
     """Print the value under KEY as JSON; with --json its source and age too."""
-    hit = opening.with_runtime(lambda runtime: runtime.cache.lookup(key))
+    hit = opening.with_cache(lambda cache: cache.lookup(key))
     if hit is None:
         raise NotFound(f"there is no cached key {key!r}")
     print_json(
@@ -97,7 +97,7 @@ def get(key: str, json_: bool) -> None:
 @as_json
 def delete(key: str, json_: bool) -> None:
     """Forget the entry under KEY, in every running server too."""
-    deleted = opening.with_runtime(lambda runtime: runtime.cache.delete(key))
+    deleted = opening.with_cache(lambda cache: cache.delete(key))
     if not deleted:
         raise NotFound(f"there is no cached key {key!r}")
     _told({"deleted": deleted}, f"deleted {one_line(key)}", json_)
@@ -125,17 +125,8 @@ def clear(
     if tag is not None and namespace is not None:
         raise click.UsageError("clear by --tag or by --namespace, not both")
 
-    async def work(runtime: Runtime) -> int:
-        if not yes:
-            seen = await preview(
-                runtime.cache, pattern=pattern, tag=tag, namespace=namespace, older_than=older_than
-            )
-            click.confirm(f"{seen} will be forgotten. Go on?", abort=True, err=True)
-        return await runtime.cache.clear(
-            pattern=pattern, tag=tag, namespace=namespace, older_than=older_than
-        )
-
-    cleared = opening.with_runtime(work)
+    selection = Selected(pattern, tag, namespace, older_than)
+    cleared = opening.with_cache(lambda cache: _clear(cache, selection, ask=not yes))
     _told({"cleared": cleared}, f"{cleared} entries forgotten", json_)
 
 
@@ -151,17 +142,20 @@ def warm(file: IO[bytes], json_: bool) -> None:
     raise click.exceptions.Exit(code)
 
 
-async def preview(
-    cache: Cache,
-    *,
-    pattern: str | None,
-    tag: str | None,
-    namespace: str | None,
-    older_than: float | None,
-) -> str:
+class Selected(NamedTuple):
+    """Which entries are meant: those that fulfil all that is given."""
+
+    pattern: str | None = None
+    tag: str | None = None
+    namespace: str | None = None
+    older_than: float | None = None  # seconds
+
+
+async def preview(cache: Cache, selected: Selected) -> str:
     """How many entries a selection means, in words; tags are not listed anywhere."""
     from penstock.cache.patterns import escape, matcher
 
+    pattern, tag, namespace, older_than = selected
     if tag is not None:
         return f"every entry with the tag {tag!r}"
     found = await cache.scan(f"{escape(namespace)}:*" if namespace else pattern or "*", COUNTED)
@@ -172,6 +166,13 @@ async def preview(
         if matches(entry.key) and (older_than is None or entry.age_seconds > older_than)
     )
     return f"{meant}{' or more' if len(found) >= COUNTED else ''} entries"
+
+
+async def _clear(cache: Cache, selected: Selected, *, ask: bool) -> int:
+    if ask:
+        meant = await preview(cache, selected)
+        click.confirm(f"{meant} will be forgotten. Go on?", abort=True, err=True)
+    return await cache.clear(**selected._asdict())
 
 
 async def _warm(runtime: Runtime, file: IO[bytes]) -> dict[str, int]:

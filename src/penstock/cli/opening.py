@@ -1,4 +1,4 @@
-"""Opens what a command works on: the settings, all parts, or only the keys."""
+"""Opens what a command works on: the settings, all parts, only the cache or only the keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from penstock.cache import Cache
     from penstock.runtime import Runtime
     from penstock.server.keys import KeyRing
     from penstock.settings import Settings
@@ -31,6 +32,21 @@ def with_runtime(work: Callable[[Runtime], Awaitable[T]]) -> T:
             return await work(runtime)
 
     return asyncio.run(run())
+
+
+def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
+    """Run `work` on the cache: works without the database, loads no model."""
+    from penstock.observe.metrics import Metrics
+    from penstock.runtime import open_layer_cache
+
+    async def run(cache: Cache) -> T:
+        return await work(cache)
+
+    cache, close = open_layer_cache(settings(), metrics=Metrics())
+    try:
+        return asyncio.run(run(cache))
+    finally:
+        close()
 
 
 def with_keys(work: Callable[[KeyRing], Awaitable[T]]) -> T:

@@ -41,7 +41,17 @@ trace_id: Final[ContextVar[str | None]] = ContextVar("penstock_trace_id", defaul
 REDACTED: Final = "[redacted]"
 
 # These log bodies, parameters or whole URLs below warning: users' content and keys.
-_TALKATIVE = ("sqlalchemy", "httpx", "httpx2", "httpcore", "httpcore2", "openai", "aiosqlite", "asyncio", "urllib3")
+_TALKATIVE = (
+    "sqlalchemy",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "openai",
+    "aiosqlite",
+    "asyncio",
+    "urllib3",
+)
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "alembic", "sqlalchemy")
 _SILENT = ("uvicorn.access",)  # `http/timing` tells of requests, with their routes and ids
 

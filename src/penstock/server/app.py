@@ -16,7 +16,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import penstock
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, RequestError, TooLarge
 from penstock.http.asgi import ASGIApp, Receive, Scope, Send
 from penstock.http.limits import BodyLimit
 from penstock.http.problems import Problems
@@ -121,8 +121,9 @@ def build_api(runtime: Runtime, ring: KeyRing, hot: Sequence[HotRoute[Any, Any]]
     """The routes that are not hot, and the OpenAPI document of all."""
     api = FastAPI(title="Penstock", version=penstock.__version__, docs_url=None, redoc_url=None)
     errors.install(api)
+    told = errors.responses(RequestError, TooLarge)
     for router in _routers(runtime, ring):
-        api.include_router(router)
+        api.include_router(router, responses=told)
     describe_app(api, hot)
     return api
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from html import escape
 from importlib import resources
 
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from penstock.errors import NotFound
+from penstock.errors import NotFound, PenstockError
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -41,6 +43,10 @@ def router(*, title: str) -> APIRouter:
         shown.headers["content-security-policy"] = f"{POLICY}; {SCRIPTS}"
         return shown
 
+    @routes.get("/docs/errors")
+    async def error_page() -> HTMLResponse:
+        return HTMLResponse(errors_page(), headers={"content-security-policy": POLICY})
+
     @routes.get("/docs/{asset}")
     async def file(asset: str) -> Response:
         media_type = ASSETS.get(asset)
@@ -51,3 +57,27 @@ def router(*, title: str) -> APIRouter:
         return Response(content, media_type=media_type, headers=headers)
 
     return routes
+
+
+def errors_page() -> str:
+    """Every kind of problem, under the address that its `type` names."""
+    told = "".join(
+        f'<h2 id="{kind.slug}">{kind.slug}</h2>'
+        f"<p><b>{kind.status} {escape(kind.title)}</b><br>{escape(_about(kind))}</p>"
+        for kind in sorted(_kinds(PenstockError), key=lambda kind: kind.slug)
+    )
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Penstock: errors</title>'
+        f'<body style="font: 16px/1.5 sans-serif; max-width: 44em; margin: 2em auto">'
+        f"<h1>Errors</h1>{told}"
+    )
+
+
+def _kinds(kind: type[PenstockError]) -> Iterator[type[PenstockError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+def _about(kind: type[PenstockError]) -> str:
+    return " ".join((kind.__doc__ or "").split())

@@ -61,4 +61,15 @@ def _document(api: FastAPI, hot: Sequence[HotRoute[Any, Any]]) -> dict[str, Any]
     components = document.setdefault("components", {})
     components["schemas"] = {**components.get("schemas", {}), **schemas, "Problem": PROBLEM}
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            _name_problems(operation)
     return document
+
+
+def _name_problems(operation: dict[str, Any]) -> None:
+    """Point to the one schema of problems instead of repeating it."""
+    for response in operation["responses"].values():
+        problem = response.get("content", {}).get("application/problem+json")
+        if problem is not None:
+            problem["schema"] = {"$ref": "#/components/schemas/Problem"}

@@ -194,7 +194,7 @@ def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict
                 "tags": [route.tag],
                 "summary": route.summary,
                 "operationId": route.path.strip("/").replace("/", "_"),
-                "security": [{"bearer": []}],
+                "security": [{"bearer": [route.role]}],
                 "requestBody": {"required": True, "content": content[0]},
                 "responses": {
                     "200": {"description": "Answer", "content": content[1]},

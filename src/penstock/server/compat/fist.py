@@ -15,7 +15,7 @@ import msgspec
 from fastapi import APIRouter
 
 from penstock.clock import Clock
-from penstock.errors import InvalidInput
+from penstock.errors import InvalidInput, NotFound, StorageUnavailable
 from penstock.http.timing import DURATION, REQUESTS
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Counter
@@ -26,6 +26,7 @@ from penstock.services.moderation.excerpt import FIST_LIMITS, FIST_PERCENTAGES, 
 from penstock.services.moderation.schemas import Verdict
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import StoredVerdict
+from penstock.web.errors import responses
 from penstock.web.hot import Call, HotRoute
 from penstock.web.roles import MaybeViewer, Operator, Viewer
 
@@ -108,7 +109,7 @@ def router(runtime: Runtime, checks: HealthChecks, usage: Usage) -> APIRouter:
     """FIST's other routes."""
     routes = APIRouter(prefix="/api", tags=["fist"])
 
-    @routes.get("/results/{moderation_id}")
+    @routes.get("/results/{moderation_id}", responses=responses(NotFound, StorageUnavailable))
     async def get_result(moderation_id: str, who: Viewer) -> dict[str, Any]:
         """A recorded result; only its owner and administrators see it."""
         owner = None if who.role == "admin" else who.owner

@@ -13,6 +13,7 @@ from penstock.cache import Cache
 from penstock.clock import Clock
 from penstock.errors import NotFound
 from penstock.server.routes.cache import Cleared, clear, entry, readable
+from penstock.web.errors import responses
 from penstock.web.roles import Admin, Operator, Viewer
 
 
@@ -43,13 +44,13 @@ def router(cache: Cache, clock: Clock) -> APIRouter:
         """Forget the keys that match a pattern."""
         return await clear(cache, clock, pattern=request.pattern if request else None)
 
-    @routes.get("/key/{key:path}")
+    @routes.get("/key/{key:path}", responses=responses(NotFound))
     async def get_key(key: str, _: Admin) -> dict[str, Any]:
         """One cached value."""
         found = await entry(cache, key)
         return envelope(key=key, value=readable(found.value))
 
-    @routes.delete("/key/{key:path}")
+    @routes.delete("/key/{key:path}", responses=responses(NotFound))
     async def delete_key(key: str, _: Operator) -> dict[str, Any]:
         """Forget one key."""
         if not await cache.delete(key):

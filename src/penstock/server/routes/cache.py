@@ -16,6 +16,7 @@ from penstock.cache import Cache, Hit
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound
 from penstock.services.moderation.service import ModerationService
+from penstock.web.errors import responses
 from penstock.web.roles import Operator, Viewer
 
 MAX_WARM = 1000
@@ -106,7 +107,7 @@ def router(cache: Cache, clock: Clock, moderation: ModerationService) -> APIRout
         items = [EntryView(**msgspec.to_builtins(item)) for item in found]
         return EntryList(pattern=pattern, items=items)
 
-    @routes.get("/entries/{key:path}")
+    @routes.get("/entries/{key:path}", responses=responses(NotFound))
     async def get_entry(key: str, who: Viewer) -> EntryValue:
         """One entry; its value for administrators only."""
         hit = await entry(cache, key)
@@ -119,7 +120,7 @@ def router(cache: Cache, clock: Clock, moderation: ModerationService) -> APIRout
             value_hidden=not shown,
         )
 
-    @routes.delete("/entries/{key:path}")
+    @routes.delete("/entries/{key:path}", responses=responses(NotFound))
     async def delete_entry(key: str, _: Operator) -> Cleared:
         """Forget one entry."""
         if not await cache.delete(key):

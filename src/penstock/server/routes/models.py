@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from penstock.errors import NotFound
 from penstock.runtime import Runtime
+from penstock.web.errors import responses
 from penstock.web.roles import Viewer
 
 MODEL = "penstock-moderation"
@@ -44,7 +45,7 @@ def router(runtime: Runtime) -> APIRouter:
         """List the models that `/v1/moderations` answers with."""
         return ModelList(data=list(listed.values()))
 
-    @routes.get("/{model_id}")
+    @routes.get("/{model_id}", responses=responses(NotFound))
     async def get_model(model_id: str, _: Viewer) -> Model:
         """One model."""
         if model_id not in listed:
