@@ -14,7 +14,6 @@ import json
 import random
 import shutil
 import sqlite3
-import statistics
 import tempfile
 import time
 import warnings
@@ -25,7 +24,8 @@ from typing import Any
 import cashews
 import diskcache
 
-from benchmarks.cache_memory import _result
+from benchmarks.cache_memory import make_result
+from benchmarks.report import ratio, row
 from penstock.cache import Cache, open_store
 from penstock.cache.disk import DiskStore
 from penstock.cache.entry import PACKED, Entry
@@ -52,7 +52,7 @@ def run(rounds: int = 7) -> dict[str, Any]:
 
 
 async def _run(folder: Path, rounds: int) -> dict[str, Any]:
-    values = [_result(number) for number in range(1000)]
+    values = [make_result(number) for number in range(1000)]
     bodies = [CODEC.pack(value).body for value in values]
     raw = _raw(folder / "raw.db", bodies)
     store = DiskStore(folder / "ours.db")
@@ -97,29 +97,19 @@ async def _run(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def _report(samples: dict[str, list[float]], dropped: int) -> dict[str, Any]:
-    def over(top: str, bottom: str, *, most: float = 0, least: float = 0) -> dict[str, Any]:
-        ratios = [a / b for a, b in zip(samples[top], samples[bottom], strict=True)]
-        middle = statistics.median(ratios)
-        return {
-            "median": middle,
-            "min": min(ratios),
-            "max": max(ratios),
-            "target": f"<= {most:g}" if most else f">= {least:g}",
-            "ok": middle <= most if most else middle >= least,
-        }
-
-    lost = {"median": dropped, "min": dropped, "max": dropped, "target": "= 0", "ok": not dropped}
+    get, raw = samples["get, penstock store"], samples["get, raw sqlite3"]
+    whole, cashews_get = samples["get, penstock cache"], samples["get, cashews"]
+    put, peer_put = samples["set, penstock store"], samples["set, diskcache"]
     return {
         "claim": CLAIM,
         "rows": [
-            {"case": name, "microseconds": statistics.median(times) * 1e6}
-            for name, times in samples.items()
+            row(name, [seconds * 1e6 for seconds in times], "us") for name, times in samples.items()
         ],
         "ratios": {
-            "get / raw sqlite3": over("get, penstock store", "get, raw sqlite3", most=1.5),
-            "cashews / whole get": over("get, cashews", "get, penstock cache", least=10),
-            "diskcache / sustained set": over("set, diskcache", "set, penstock store", least=4),
-            "writes lost": lost,
+            "get / raw sqlite3": ratio(get, raw, most=1.5),
+            "cashews / whole get": ratio(cashews_get, whole, least=10),
+            "diskcache / sustained set": ratio(peer_put, put, least=4),
+            "writes lost": ratio([dropped], most=0),
         },
     }
 

@@ -69,6 +69,7 @@ def test_a_fresh_machine_is_well_and_nothing_is_made(run, home: Path):
 
 def test_an_installation_in_use_is_well(run):
     run("cache", "stats")
+    run("token", "list")
 
     result = run("doctor")
 

@@ -173,11 +173,11 @@ class CachedCall:
     def _codec(self, cache: Cache) -> Codec:
         """By the given type, or by the annotation if bytes can be read as that."""
         if self.options.type is not None:
-            return cache.codec(self.options.type)
+            return cache.codecs.of(self.options.type)
         try:
-            return cache.codec(get_type_hints(self.function).get("return", Any))
+            return cache.codecs.of(get_type_hints(self.function).get("return", Any))
         except Exception:  # names that do not resolve, or a type MessagePack cannot be read as
-            return cache.codec(Any)
+            return cache.codecs.of(Any)
 
     def _check(self) -> None:
         options, function = self.options, self.function

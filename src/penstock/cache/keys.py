@@ -52,6 +52,14 @@ def quote(part: str) -> str:
     return part.replace("%", "%25").replace(":", "%3A")
 
 
+def as_text(key: str) -> str:
+    """A key that every tier can store: one that is no Unicode text becomes its fingerprint."""
+    if _is_unicode(key):
+        return key
+    namespace = key.partition(":")[0].encode("ascii", "replace").decode()
+    return f"{namespace}:{fingerprint(key)}"
+
+
 class CacheKeyBuilder:
     """Builds readable keys: the same parts give the same key everywhere.
 

@@ -40,6 +40,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.tiers is None or tier in self.tiers
 
 
+class Codecs:
+    """Codecs by type, each made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Codec] = {}
+
+    def of(self, type: Any) -> Codec:
+        """The codec of a type; raises TypeError for what MessagePack cannot be read as."""
+        try:
+            codec = self._known.get(type)
+        except TypeError:  # a type that cannot be hashed
+            return Codec(type)
+        if codec is None:
+            codec = self._known[type] = Codec(type)
+        return codec
+
+
 class Lifetimes(msgspec.Struct, frozen=True):
     """Defaults and limits of times, in seconds."""
 

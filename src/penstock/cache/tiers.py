@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from penstock.cache.batch import decorate_batch
 from penstock.cache.cascade import Cascade
 from penstock.cache.decorator import decorate
@@ -25,15 +27,14 @@ from penstock.cache.entry import (
     freeze,
 )
 from penstock.cache.flight import Flights
-from penstock.cache.keys import fingerprint
+from penstock.cache.keys import as_text
 from penstock.cache.memory import touch
 from penstock.cache.patterns import escape
-from penstock.cache.plan import Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
+from penstock.cache.plan import Codecs, Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
 from penstock.cache.shapes import Decorate, DecorateBatch
 from penstock.cache.store import Store
 from penstock.cache.through import ComputeMany, ReadThrough
 from penstock.clock import Clock, SystemClock
-from penstock.codec import Codec
 from penstock.errors import ConfigurationError
 from penstock.hub.hub import Hub
 from penstock.observe.metrics import Metrics
@@ -79,8 +80,8 @@ class Cache:
             lifetimes=Lifetimes(ttl, max_ttl, dict(max_ttl_of or {})),
             prefix=self.prefix,
         )
-        self._codecs: dict[Any, Codec] = {}
-        self._any = Plan(codec=Codec())
+        self.codecs = Codecs()
+        self._any = Plan(codec=self.codecs.of(Any))
         self._opened = self.clock.monotonic()
 
     # --- reading -----------------------------------------------------------------------------
@@ -164,7 +165,7 @@ class Cache:
         if not self.enabled:
             return Hit(await compute(), "computed")
         plan = Plan(
-            codec=self.codec(type),
+            codec=self.codecs.of(type),
             ttl=ttl,
             stale=seconds(stale),
             jitter=self.jitter,
@@ -192,7 +193,7 @@ class Cache:
         async def compute_full(missing: list[str]) -> Sequence[Any]:
             return await compute([names[full] for full in missing])
 
-        plan = Plan(codec=self.codec(type), ttl=ttl, jitter=self.jitter, tags=tuple(tags))
+        plan = Plan(codec=self.codecs.of(type), ttl=ttl, jitter=self.jitter, tags=tuple(tags))
         if not self.enabled:
             return [Hit(value, "computed") for value in await compute(list(keys))]
         full_keys = [self.full_key(key) for key in keys]
@@ -225,7 +226,7 @@ class Cache:
         """Remember many values; returns how many were kept."""
         if not self.enabled:
             return 0
-        plan = Plan(codec=self.codec(type), ttl=ttl, tags=tuple(tags), stale=seconds(stale))
+        plan = Plan(codec=self.codecs.of(type), ttl=ttl, tags=tuple(tags), stale=seconds(stale))
         kept = 0
         entries: list[Entry] = []
         for key, value in dict(items).items():
@@ -307,7 +308,7 @@ class Cache:
             for info in await tier.scan(escape(self.prefix) + pattern, limit):
                 found.setdefault(info.key, info)
         shown = sorted(found.values(), key=lambda info: info.key)[:limit]
-        return [_without_prefix(info, len(self.prefix)) for info in shown]
+        return [replace(info, key=info.key[len(self.prefix) :]) for info in shown]
 
     # --- the cache itself ----------------------------------------------------------------------
 
@@ -362,29 +363,13 @@ class Cache:
 
     def full_key(self, key: str) -> str:
         """The key with the cache's prefix; one that is no Unicode text becomes its fingerprint."""
-        if not key.isascii():
-            try:
-                key.encode()
-            except UnicodeEncodeError:
-                namespace = key.partition(":")[0].encode("ascii", "replace").decode()
-                key = f"{namespace}:{fingerprint(key)}"
-        return self.prefix + key
-
-    def codec(self, type: Any) -> Codec:
-        """The codec of a type, made once."""
-        try:
-            codec = self._codecs.get(type)
-        except TypeError:  # a type that cannot be hashed
-            return Codec(type)
-        if codec is None:
-            codec = self._codecs[type] = Codec(type)
-        return codec
+        return self.prefix + (key if key.isascii() else as_text(key))
 
     def plan(self, *, type: Any = Any, max_age: MaxAge | None = None) -> Plan:
         """The plan of a plain read."""
         if type is Any and max_age is None:
             return self._any
-        return Plan(codec=self.codec(type), max_age=max_age)
+        return Plan(codec=self.codecs.of(type), max_age=max_age)
 
     def check_tiers(self, names: Iterable[str]) -> frozenset[str]:
         """The names as a set; raises ConfigurationError when one of them is no tier."""
@@ -398,9 +383,3 @@ class Cache:
 
     def _before(self, age: Seconds) -> float:
         return self.clock.now() - seconds(age)
-
-
-def _without_prefix(info: EntryInfo, length: int) -> EntryInfo:
-    return EntryInfo(
-        info.key[length:], info.size_bytes, info.age_seconds, info.expires_in_seconds, info.tier
-    )
