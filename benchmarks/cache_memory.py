@@ -1,8 +1,8 @@
 """Claim: a hit of `@cached` in memory costs at most 4 bare dict wrappers, far less than its peers.
 
 500 texts of 500 characters, all cached, asked one after the other, as requests do. The result is a
-text for the plain cases (given as it is) and a dict of 454 bytes of JSON for the isolated ones, where
-a changed result must not change the next hit.
+text for the plain cases (given as it is) and a dict of 454 bytes of JSON for the isolated ones,
+where a changed result must not change the next hit.
 """
 
 from __future__ import annotations

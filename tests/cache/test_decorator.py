@@ -570,3 +570,31 @@ async def test_shortcuts_go_when_entries_go(make_cache, clock: ManualClock):
     stats = await store.stats()
     assert sum(map(len, store._aliases)) <= stats.entries < 200
     assert stats.size_bytes <= 200_000
+
+
+def test_sixteen_threads_get_right_answers_while_entries_come_and_go(tiered):
+    """E-01 over the whole cache: decorated calls, invalidation and clearing at once."""
+    cache = tiered()
+    wrong: list[object] = []
+
+    @cache.cached()
+    def double(text: str) -> list[str]:
+        return [text * 2]
+
+    def work(seed: int) -> None:
+        for step in range(150):
+            text = f"t{(seed * 5 + step) % 40}"
+            if step % 11 == 0:
+                double.invalidate(text)
+            if (answer := double(text)) != [text * 2]:
+                wrong.append(answer)
+            answer.append("changed")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert not cache.flights._flights

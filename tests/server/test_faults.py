@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from penstock.errors import ConfigurationError
 from penstock.settings import Settings
-from tests.server.asking import fist, moderate, source_of
+from tests.conftest import ADMIN
+from tests.server.asking import assert_problem, fist, moderate, source_of
 from tests.server.conftest import App, Start
 
 TEXTS = [f"Parcel number {number} has arrived." for number in range(6)]
+LONG = [f"Parcel number {number} has arrived. " * 500 for number in range(3)]  # several pages
 
 
 async def report(app: App) -> dict[str, Any]:
@@ -78,26 +83,46 @@ async def test_a_cache_file_that_is_removed_while_it_is_open_costs_no_answer(
     assert [source_of(result) for result in results] == ["memory", *["local"] * 5]
 
 
-async def test_a_full_database_is_told_on_every_answer_and_in_health(start: Start):
-    async with start() as app:
-        before = await moderate(app.client, TEXTS[0])
+async def test_a_full_database_is_told_with_the_answer_which_goes_on(start: Start):
+    async with start(store_text=True) as app:
+        await moderate(app.client, LONG[0])
         await limit_pages(app, spare=0)
-        during = [await moderate(app.client, text) for text in TEXTS]
-        health = await report(app)
-        key = await app.client.post("/v1/keys", json={"name": "a", "role": "viewer"})
+        during = [await moderate(app.client, text) for text in LONG]
         await limit_pages(app, spare=100_000)
-        after = await moderate(app.client, TEXTS[-1])
-        recovered = await report(app)
+        after = await moderate(app.client, LONG[1])
+        found = await app.client.get(f"/api/results/{during[1]['penstock']['id']}")
+
+    told = [result["penstock"]["recorded"] for result in during]
+    assert told == [True, False, False]  # the first was on record before
+    assert (source_of(after), after["penstock"]["recorded"]) == ("memory", True)
+    assert found.status_code == 200
+
+
+@pytest.mark.slow
+async def test_a_disk_that_takes_no_byte_costs_records_and_no_answers(serve):
+    """As far as a process can be kept from writing: no file may grow (RLIMIT_FSIZE)."""
+    with serve() as live:
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        async with httpx.AsyncClient(base_url=live.url, headers=headers) as client:
+            before = await moderate(client, TEXTS[0])
+            limit_files(live.process.pid, 0)
+            during = [await moderate(client, text) for text in TEXTS]
+            health = (await client.get("/health")).json()
+            key = await client.post("/v1/keys", json={"name": "a", "role": "viewer"})
+            limit_files(live.process.pid, resource.RLIM_INFINITY)
+            after = await moderate(client, TEXTS[-1])
+            made = await client.post("/v1/keys", json={"name": "a", "role": "viewer"})
 
     assert before["penstock"]["recorded"] is True
-    told = [result["penstock"]["recorded"] for result in during]
-    assert told == [True, *[False] * 5]  # the first was on record before
-    assert all(result["penstock"]["decision"] == "approved" for result in during)
-    assert (health["status"], health["checks"]["database"]["status"]) == ("degraded", "degraded")
-    assert "free space" in health["checks"]["database"]["fix"]
-    assert key.status_code == 507
+    assert [r["penstock"]["decision"] for r in during] == ["approved"] * len(TEXTS)
+    assert [r["penstock"]["recorded"] for r in during] == [True, *[False] * (len(TEXTS) - 1)]
+    assert health["status"] == "degraded"
+    assert health["checks"]["database"]["status"] == "degraded"
+    assert health["checks"]["database"]["fix"]
+    assert health["checks"]["cache.disk"]["status"] == "degraded"
+    assert_problem(key, 503)
     assert after["penstock"]["recorded"] is True
-    assert recovered["status"] == "healthy"
+    assert made.status_code == 201
 
 
 async def test_a_locked_database_is_told_too(start: Start, settings: Settings):
@@ -105,7 +130,7 @@ async def test_a_locked_database_is_told_too(start: Start, settings: Settings):
         await moderate(app.client, TEXTS[0])
         path = settings.home / "penstock.db"
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            app.runtime.database._writing.connection.execute("PRAGMA busy_timeout = 50")
+            await app.runtime.database.write("PRAGMA busy_timeout = 50")
             other.execute("BEGIN IMMEDIATE")
             during = await moderate(app.client, TEXTS[1])
             health = await report(app)
@@ -119,23 +144,7 @@ async def test_a_locked_database_is_told_too(start: Start, settings: Settings):
     assert found.status_code == 200
 
 
-async def test_a_verdict_that_was_not_recorded_is_recorded_at_the_next_request(start: Start):
-    async with start() as app:
-        await limit_pages(app, spare=0)
-        during = await moderate(app.client, TEXTS[0])
-        await limit_pages(app, spare=100_000)
-        after = await moderate(app.client, TEXTS[0])
-
-        found = await app.client.get(f"/api/results/{during['penstock']['id']}")
-
-    assert (during["penstock"]["recorded"], after["penstock"]["recorded"]) == (False, True)
-    assert source_of(after) == "memory"
-    assert found.status_code == 200
-
-
 async def test_a_folder_that_cannot_be_made_is_told_before_the_start(start: Start, tmp_path: Path):
-    from penstock.errors import ConfigurationError
-
     (tmp_path / "file").write_text("")
 
     with pytest.raises(ConfigurationError, match="PENSTOCK_HOME"):
@@ -147,8 +156,12 @@ async def limit_pages(app: App, *, spare: int) -> None:
     """Let the database grow by `spare` pages and no more, as a full disk would."""
     (pages,) = app.runtime.database.get("PRAGMA page_count") or (0,)
     await app.runtime.database.write(f"PRAGMA max_page_count = {pages + spare}")
-    if not spare:  # what is free inside the file would still take a few records
-        await app.runtime.database.write("PRAGMA application_id")
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Let no file of a process grow beyond `size` bytes."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 def overwrite(path: Path, *, keep: int) -> None:
