@@ -6,11 +6,12 @@ The server, the command line and the tests all open a runtime; nothing else know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penstock.cache import Cache, Store, open_store
 from penstock.clock import Clock, SystemClock
@@ -69,6 +70,7 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
         stack.push_async_callback(database.aclose)
         cache = _open_cache(settings, hub=hub, clock=clock, metrics=metrics)
         stack.push_async_callback(cache.aclose)
+        _own(stack, cache.upkeep())
         models = ModelCache(clock=clock, metrics=metrics)
         local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
         moderation = ModerationService(
@@ -84,6 +86,18 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
             store_text=settings.store_text,
         )
         yield Runtime(settings, clock, metrics, hub, database, cache, models, moderation)
+
+
+def _own(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` beside everything else until the stack unwinds."""
+    task = asyncio.ensure_future(work)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
 
 
 def open_layer_cache(settings: Settings, *, metrics: Metrics) -> tuple[Cache, Callable[[], None]]:

@@ -20,11 +20,14 @@ from penstock.errors import ConfigurationError
 
 def _split(value: object) -> object:
     if isinstance(value, str):
+        if value.strip().lower() == "none":
+            return ()
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Systems = Annotated[tuple[Literal["fist", "halilit", "pixel"], ...], BeforeValidator(_split)]
 
 
 def _setting(default: Any, *names: str, about: str, **rules: Any) -> Any:
@@ -48,10 +51,10 @@ class Settings(BaseModel):
     workers: int = _setting(
         1, "PENSTOCK_WORKERS", about="Server processes on the one port.", ge=1, le=64
     )
-    compat: Words = _setting(
+    compat: Systems = _setting(
         ("fist", "halilit", "pixel"),
         "PENSTOCK_COMPAT",
-        about="Source systems whose own paths are served.",
+        about="Source systems whose own paths are served; none: no one's.",
     )
     cors_origins: Words = _setting(
         (), "PENSTOCK_CORS_ORIGINS", "CORS_ORIGINS", about="Origins that browsers may call from."

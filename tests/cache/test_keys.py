@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import doctest
 import enum
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cache import CacheKeyBuilder, fingerprint
+from penstock.cache import CacheKeyBuilder, fingerprint, keys, plan
 from penstock.codec import identical
 from penstock.errors import UnencodableValue
 
@@ -173,3 +174,7 @@ def test_a_digest_hides_what_it_stands_for():
 
     assert "secret" not in key
     assert key == "answer:" + fingerprint("secret question")
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert [doctest.testmod(module).failed for module in (keys, plan)] == [0, 0]

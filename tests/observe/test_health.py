@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.clock import ManualClock
 from penstock.errors import StorageUnavailable
 from penstock.observe.health import (
     CheckResult,
@@ -120,3 +121,20 @@ def test_a_system_without_proc_still_tells_something(tmp_path: Path) -> None:
 
 def test_the_reader_of_this_machine_is_found() -> None:
     assert open_reader().name in ("psutil", "system")
+
+
+async def test_strangers_are_told_what_was_found_a_moment_ago() -> None:
+    clock, asked = ManualClock(), []
+    checks = HealthChecks(clock)
+
+    async def check() -> CheckResult:
+        asked.append(1)
+        return CheckResult("healthy")
+
+    checks.add("database", check)
+    for _ in range(3):
+        await checks.recent()
+    clock.advance(1)
+    await checks.recent()
+
+    assert len(asked) == 2

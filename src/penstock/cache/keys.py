@@ -66,7 +66,7 @@ class CacheKeyBuilder:
     >>> CacheKeyBuilder("conversation").part(123).field("page", 2).build()
     'conversation:123:page=2'
     >>> CacheKeyBuilder("answer").digest("a long question", {"top": 3}).build()
-    'answer:7eb1fea4edbc9d2deb93f76c62ecc6f9'
+    'answer:09a603393f80cb43045a085696b0d64f'
     """
 
     def __init__(self, namespace: str, *parts: str | int) -> None:

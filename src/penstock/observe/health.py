@@ -19,6 +19,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from penstock.clock import Clock, SystemClock
 from penstock.errors import PenstockError
 from penstock.observe.logging import get_logger
 
@@ -51,8 +52,10 @@ Check = Callable[[], Awaitable[CheckResult]]
 class HealthChecks:
     """The checks of one runtime, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         self._checks: dict[str, Check] = {}
+        self._monotonic = (clock or SystemClock()).monotonic
+        self._last: tuple[float, Health] | None = None
 
     def add(self, name: str, check: Check) -> None:
         """Ask `check` from now on; one of the same name is replaced."""
@@ -67,7 +70,15 @@ class HealthChecks:
             }
         checks = {name: task.result() for name, task in asked.items()}
         worst = max((_ORDER.index(result.status) for result in checks.values()), default=0)
-        return Health(_ORDER[worst], checks)
+        health = Health(_ORDER[worst], checks)
+        self._last = (self._monotonic(), health)
+        return health
+
+    async def recent(self, *, seconds: float = 1.0) -> Health:
+        """What was found up to `seconds` ago, else a new run: for callers whom nobody knows."""
+        if self._last is not None and self._monotonic() - self._last[0] < seconds:
+            return self._last[1]
+        return await self.run()
 
 
 async def _asked(name: str, check: Check, within: float) -> CheckResult:

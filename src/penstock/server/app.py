@@ -149,7 +149,7 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
 
 def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     compat = runtime.settings.compat
-    checks = HealthChecks()
+    checks = HealthChecks(runtime.clock)
     add_checks(checks, runtime)
     usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
