@@ -21,68 +21,13 @@ from penstock.settings import Settings
 
 CLAIM = "The whole path without a paid call: p50 <= 1 ms for a short text, <= 2 ms at 1 kB"
 TEXTS = 400
-WORDS = [
-    "the",
-    "parcel",
-    "arrived",
-    "late",
-    "again",
-    "and",
-    "nobody",
-    "answers",
-    "my",
-    "question",
-    "about",
-    "the",
-    "refund",
-    "please",
-    "look",
-    "into",
-    "it",
-    "because",
-    "customers",
-    "wait",
-    "for",
-    "weeks",
-    "while",
-    "support",
-    "says",
-    "everything",
-    "is",
-    "fine",
-    "although",
-    "it",
-    "clearly",
-    "is",
-    "not",
-    "we",
-    "love",
-    "your",
-    "product",
-    "but",
-    "this",
-    "update",
-    "broke",
-    "search",
-    "filters",
-    "and",
-    "dark",
-    "mode",
-    "on",
-    "older",
-    "phones",
-    "thanks",
-    "for",
-    "fixing",
-    "quickly",
-    "great",
-    "team",
-    "regards",
-    "morning",
-    "evening",
-    "screen",
-    "battery",
-]
+WORDS = """
+    the parcel arrived late again and nobody answers my question about the refund please
+    look into it because customers wait for weeks while support says everything is fine
+    although it clearly is not we love your product but this update broke search filters and
+    dark mode on older phones thanks for fixing quickly great team regards morning evening
+    screen battery
+""".split()  # noqa: SIM905 - a list of ninety strings reads worse
 
 
 def run(rounds: int = 9) -> Report:
@@ -97,7 +42,7 @@ async def _run(rounds: int) -> Report:
         async with open_runtime(Settings(home=Path(home))) as runtime:
             for number in range(rounds + 1):
                 for size, kept in times.items():
-                    texts = [_text(pick, size) for _ in range(TEXTS)]
+                    texts = [words(pick, size) for _ in range(TEXTS)]
                     spent = []
                     for text in texts:
                         start = time.perf_counter()
@@ -118,11 +63,12 @@ async def _run(rounds: int) -> Report:
     }
 
 
-def _text(pick: random.Random, size: int) -> str:
-    words = [f"order {pick.randrange(10**9)}"]
-    while sum(map(len, words)) + len(words) < size:
-        words.append(pick.choice(WORDS))
-    return " ".join(words)[:size]
+def words(pick: random.Random, size: int) -> str:
+    """A text of that many characters that was not seen before."""
+    said = [f"order {pick.randrange(10**9)}"]
+    while sum(map(len, said)) + len(said) < size:
+        said.append(pick.choice(WORDS))
+    return " ".join(said)[:size]
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ class Slot:
         self._cache: Cache | None = None
         self._models: ModelCache | None = None
         self._metrics: Metrics | None = None
-        self._own: Callable[[], None] | None = None  # closes the cache that this slot opened
+        self._own: Cache | None = None  # the cache that this slot opened
+        self._close_own: Callable[[], None] | None = None
+        self._closed: Cache | None = None  # the last one that it opened and closed
 
     def metrics(self) -> Metrics:
         """The registry of the layer."""
@@ -55,7 +57,9 @@ class Slot:
                 from penstock.settings import load_settings
 
                 settings = load_settings().settings
-                self._cache, self._own = open_layer_cache(settings, metrics=self.metrics())
+                opened = open_layer_cache(settings, metrics=self.metrics())
+                self._own, self._close_own = opened
+                self._cache = self._own
                 atexit.register(self.close)
             return self._cache
 
@@ -68,20 +72,41 @@ class Slot:
                 self._models = ModelCache(metrics=self.metrics())
             return self._models
 
-    def swap(self, cache: Cache | None, models: ModelCache | None) -> tuple[Any, Any]:
+    def swap(
+        self, cache: Cache | None, models: ModelCache | None
+    ) -> tuple[Cache | None, ModelCache | None]:
         """Put other parts in; returns those that were there."""
         with self._lock:
             before = self._cache, self._models
-            self._cache, self._models = cache, models
+            self._put(cache, models)
             return before
+
+    def add(self, cache: Cache | None, models: ModelCache | None) -> None:
+        """Put these parts in; None keeps what is there."""
+        with self._lock:
+            self._put(cache or self._cache, models or self._models)
+
+    def restore(self, before: tuple[Cache | None, ModelCache | None]) -> None:
+        """Put back what `swap` returned, except a cache that was closed meanwhile."""
+        cache, models = before
+        with self._lock:
+            self._put(None if cache is self._closed else cache, models)
+
+    def _put(self, cache: Cache | None, models: ModelCache | None) -> None:
+        if self._cache is not None and cache is not self._cache:
+            # Moves the head that every hit looks at: functions notice that the cache is another.
+            self._cache.hub.bump("penstock.default")
+        self._cache, self._models = cache, models
 
     def close(self) -> None:
         """Write down what waits in the cache that this slot opened, and let go of it."""
         with self._lock:
-            close, self._own = self._own, None
-            if close is not None:
-                self._cache = None
-                close()
+            own, self._own = self._own, None
+            if own is not None and self._close_own is not None:
+                if self._cache is own:  # and not one that an application brought
+                    self._cache = None
+                self._closed = own
+                self._close_own()
                 atexit.unregister(self.close)
 
 
@@ -90,8 +115,7 @@ slot = Slot()
 
 def use(*, cache: Cache | None = None, models: ModelCache | None = None) -> None:
     """Let the free functions work on these parts; None keeps what is there."""
-    kept_cache, kept_models = slot.swap(None, None)
-    slot.swap(cache or kept_cache, models or kept_models)
+    slot.add(cache, models)
 
 
 @contextmanager
@@ -101,7 +125,7 @@ def using(*, cache: Cache | None = None, models: ModelCache | None = None) -> It
     try:
         yield
     finally:
-        slot.swap(*before)
+        slot.restore(before)
 
 
 def cached(**options: Any) -> Decorate:
