@@ -163,12 +163,12 @@ def test_the_source_systems_names_are_taken(name: str, field: str, value: str, m
 
 
 def test_secrets_are_not_shown(env_file: Path):
-    settings = load({"PENSTOCK_ADMIN_KEY": "psk_secret"}, env_file).settings
+    settings = load({"PENSTOCK_ADMIN_KEY": "psk_secret" * 4}, env_file).settings
 
     assert "secret" not in repr(settings)
     assert "sk-from-file" not in repr(settings) + settings.model_dump_json()
     assert settings.admin_key is not None
-    assert settings.admin_key.get_secret_value() == "psk_secret"
+    assert settings.admin_key.get_secret_value() == "psk_secret" * 4
 
 
 def test_the_folders_follow_the_home():

@@ -112,13 +112,20 @@ def inputs(data: Path, *, sentences: Path = SENTENCES) -> dict[str, str]:
 
 
 def own(folder: Path) -> Iterator[Row]:
-    """Our own sentences: `labels<TAB>text`; comma-separated, `none`, or a language code."""
+    """Our own sentences: `labels<TAB>text`; comma-separated, `none`, or a language code.
+
+    In pairs_*.tsv an empty line ends a group of sentences of one form, which stays on one side of
+    the split: a sentence whose twin with the other label was fitted tells nothing on the dev side.
+    """
     for path in sorted(folder.glob("*.tsv")):
+        first = ""
         for line in path.read_text(encoding="utf-8").splitlines():
             if not line.strip() or line.startswith("#"):
+                first = ""
                 continue
             labels, _, text = line.partition("\t")
-            row = Row(text.strip(), f"own/{path.stem}", slice_of(text) < 20)
+            first = first if first and path.stem.startswith("pairs_") else text
+            row = Row(text.strip(), f"own/{path.stem}", slice_of(first) < 20)
             _own_labels(row, {label.strip() for label in labels.split(",")}, path.stem)
             yield row
 

@@ -85,6 +85,8 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
             excerpt_rule=ExcerptRule(max_words=settings.provider_excerpt_words),
             store_text=settings.store_text,
         )
+        if settings.retention_days:
+            _own(stack, moderation.keep_for(settings.retention_days * 86_400.0))
         yield Runtime(settings, clock, metrics, hub, database, cache, models, moderation)
 
 
@@ -128,6 +130,11 @@ def prepare_home(home: Path) -> None:
             f"the data folder {home} cannot be made: {error.strerror}; "
             "set PENSTOCK_HOME to a folder that this user may write"
         ) from error
+    if home.stat().st_mode & 0o002:
+        raise ConfigurationError(
+            f"everyone on this machine may write the data folder {home}, where the keys are kept; "
+            f"run: chmod o-w {home}"
+        )
 
 
 def _open_cache(settings: Settings, *, hub: Hub, clock: Clock, metrics: Metrics) -> Cache:

@@ -70,7 +70,15 @@ class Settings(BaseModel):
         "on", "PENSTOCK_AUTH", about="off: no keys asked, loopback only."
     )
     admin_key: SecretStr | None = _setting(
-        None, "PENSTOCK_ADMIN_KEY", about="A key that is admin without being stored."
+        None,
+        "PENSTOCK_ADMIN_KEY",
+        about="A key that is admin without being stored; 32 characters or more.",
+        min_length=32,
+    )
+    trusted_proxies: Words = _setting(
+        (),
+        "PENSTOCK_TRUSTED_PROXIES",
+        about="Addresses of proxies whose X-Forwarded-For names the caller.",
     )
     rate_limit: int = _setting(
         0, "PENSTOCK_RATE_LIMIT", about="Requests per minute and key; 0: none.", ge=0
@@ -159,6 +167,10 @@ class Settings(BaseModel):
     )
     store_text: bool = _setting(
         False, "PENSTOCK_STORE_TEXT", about="Keep moderated texts beside their verdicts."
+    )
+
+    retention_days: int = _setting(
+        90, "PENSTOCK_RETENTION_DAYS", about="Days that verdicts stay on record; 0: for ever.", ge=0
     )
 
     enable_metrics: bool = _setting(

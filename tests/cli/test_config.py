@@ -29,7 +29,7 @@ def test_the_origin_of_a_value_is_named(run_json, monkeypatch, tmp_path: Path):
 
 
 def test_secrets_are_masked(run, monkeypatch):
-    monkeypatch.setenv("PENSTOCK_ADMIN_KEY", "psk_verysecret")
+    monkeypatch.setenv("PENSTOCK_ADMIN_KEY", "psk_verysecret_verysecret_verysecret")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret")
     monkeypatch.setenv("PENSTOCK_DATABASE_URL", "postgresql://me:verysecret@host/db")
 

@@ -60,7 +60,7 @@ async def in_turns(client: httpx.AsyncClient, asked: list[str], width: int) -> l
 
 
 async def test_no_weather_puts_a_wrong_verdict_into_the_cache(serve, upstream: Upstream):
-    asked = texts(3000, seed=1)
+    asked = texts(1000, seed=1)
     drawn = random.Random(2)
 
     with serve(
@@ -70,7 +70,7 @@ async def test_no_weather_puts_a_wrong_verdict_into_the_cache(serve, upstream: U
         PENSTOCK_PROVIDER_TIMEOUT="3",
     ) as live:
         async with httpx.AsyncClient(base_url=live.url, headers=HEADERS, timeout=60) as client:
-            upstream.script(drawn.choices(WEATHER, k=6000))
+            upstream.script(drawn.choices(WEATHER, k=2000))
             during = await in_turns(client, asked, width=32)
             upstream.reset()
             await asyncio.wait_for(recovery(client), timeout=60)
@@ -160,7 +160,7 @@ async def test_two_servers_under_load_agree_on_keys_and_clears(serve, tmp_path: 
             httpx.AsyncClient(base_url=one.url, headers=HEADERS, timeout=60) as here,
             httpx.AsyncClient(base_url=other.url, headers=HEADERS, timeout=60) as there,
         ):
-            for turn in range(60):
+            for turn in range(25):  # 30 wrong keys a minute are 429
                 near, far = drawn.sample((here, there), 2)
                 made = (await near.post("/v1/keys", json={"name": "a", "role": "viewer"})).json()
                 own = {"Authorization": f"Bearer {made['token']}"}

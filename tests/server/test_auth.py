@@ -282,7 +282,7 @@ async def test_a_missing_key_is_no_guess(connect: Connect) -> None:
         ("127.0.0.1", {}),
         ("::1", {"host": "[::1]:8000"}),
         ("127.0.0.1", {"host": "localhost"}),
-        ("127.0.0.1", {"origin": "http://localhost:3000"}),
+        ("127.0.0.1", {"host": "localhost:8000", "origin": "http://localhost:8000"}),
         ("127.0.0.1", {"authorization": "Bearer fist_of_a_snippet"}),
     ],
 )
@@ -359,3 +359,23 @@ async def test_a_web_socket_is_closed(connect: Connect, inner: Inner, ring: KeyR
 
     assert sent == [{"type": "websocket.close", "code": 1008}]
     assert inner.seen == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"CF-Connecting-IP": "203.0.113.9"},
+        {"True-Client-IP": "203.0.113.9"},
+        {"X-Envoy-External-Address": "203.0.113.9"},
+        {"Origin": "http://localhost:3000"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "localhost#.example.org"},
+        {"Host": "example.org@127.0.0.1"},
+    ],
+)
+async def test_without_authentication_nothing_that_may_come_from_elsewhere_is_served(
+    connect: Connect, headers: dict[str, str]
+) -> None:
+    client = connect(mode="off")
+
+    assert (await client.get("/v1/keys", headers=headers)).status_code == 401

@@ -290,3 +290,17 @@ async def test_keys_are_read_again_when_the_database_is_back(
 
     assert here.verify(new.token) is not None
     assert here.verify("psk_unknown") is None
+
+
+async def test_a_revocation_is_seen_although_the_hub_s_file_was_replaced(
+    open_ring: OpenRing, tmp_path: Path, clock: ManualClock
+) -> None:
+    ring = open_ring()
+    new = await ring.create("app", role="viewer")
+    assert ring.verify(new.token) is not None
+
+    (tmp_path / "hub-1.bin").unlink()
+    await open_ring().revoke(new.record.id)
+    clock.advance(1)
+
+    assert ring.verify(new.token) is None

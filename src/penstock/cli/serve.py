@@ -141,5 +141,9 @@ def run(settings: Settings, *, port: int, reload: bool) -> None:
         log_config=None,
         server_header=False,
         lifespan="on",
+        http="penstock.server.protocol:BoundedHttp",
+        ws="none",  # there are none, and uvicorn logs their handshakes with all headers
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=",".join(settings.trusted_proxies),
         timeout_graceful_shutdown=GRACE,
     )

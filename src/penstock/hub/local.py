@@ -21,12 +21,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from penstock.errors import StorageFull
 from penstock.hub.hub import Grant, Message
 
 FILE_NAME = "hub-1.bin"  # the number is the layout's version
 MAX_BODY = 8 << 10
 
-HEAD, SEQUENCE, FLOOR, NAMES = range(4)  # 8-byte words of the header
+HEAD, SEQUENCE, FLOOR, NAMES, SALT = range(5)  # 8-byte words of the header
 WORDS = 8
 BUCKETS = 4096
 GENERATIONS = 8192
@@ -64,6 +65,9 @@ class LocalHub:
                 # What a lost file knew of invalidations is gone: entries from before it are not
                 # trusted.
                 self._words[FLOOR] = self._words[SEQUENCE] if folder is not None else 0
+                # So that nobody outside can choose names that share a slot.
+                self._words[SALT] = int.from_bytes(os.urandom(8), "little")
+            self._salt = self._words[SALT].to_bytes(8, "little")
 
     def publish(self, topic: str, body: bytes) -> None:
         name = topic.encode()
@@ -94,11 +98,11 @@ class LocalHub:
         with self._lock:
             sequence = self._words[SEQUENCE] + 1
             self._words[SEQUENCE] = sequence
-            at = self._find_generation(_digest(name))
+            at = self._find_generation(self._digest(name))
             if self._words[at] == 0:
                 self._words[NAMES] += 1
             self._words[at + 1] = sequence
-            self._words[at] = _digest(name)
+            self._words[at] = self._digest(name)
             self.publish("generation", name.encode()[:MAX_BODY])
             return sequence
 
@@ -110,7 +114,7 @@ class LocalHub:
         known = names.get(name)
         if known is None:
             with self._lock:
-                at = self._find_generation(_digest(name))
+                at = self._find_generation(self._digest(name))
                 bumped = self._words[at + 1] if self._words[at] else 0
                 known = max(bumped, self._words[FLOOR])
             if len(names) < GENERATIONS:
@@ -125,7 +129,7 @@ class LocalHub:
         """
         interval = window / limit
         with self._lock:
-            slot = self._find_bucket(_digest(name), at)
+            slot = self._find_bucket(self._digest(name), at)
             full_at = self._reals[slot + 1]
             if not at <= full_at <= at + window:  # never used, idle since, or from before a reboot
                 full_at = at
@@ -149,6 +153,12 @@ class LocalHub:
             self._map.close()
         if self._fd is not None:
             os.close(self._fd)
+
+    def _digest(self, name: str) -> int:
+        """A number that names a slot; never 0, which marks a free one."""
+        text = name.encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=8, key=self._salt).digest()
+        return int.from_bytes(digest, "little") or 1
 
     def _find_bucket(self, digest: int, at: float) -> int:
         """The slot of `digest`.
@@ -234,14 +244,23 @@ class _Lock:
 def _open(path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    if os.fstat(fd).st_size < _SIZE:
-        os.ftruncate(fd, _SIZE)
-    fcntl.flock(fd, fcntl.LOCK_UN)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        _reserve(fd)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError as error:
+        os.close(fd)
+        raise StorageFull(
+            f"{path} needs {_SIZE >> 10} kB and cannot have them ({error.strerror}); "
+            "free space on its volume"
+        ) from error
     return fd
 
 
-def _digest(name: str) -> int:
-    """A number that names a slot; never 0, which marks a free one."""
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") or 1
+def _reserve(fd: int) -> None:
+    """Give every page its place on the disk: touching one that has none would be a SIGBUS."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, _SIZE)
+    else:  # macOS
+        size = os.fstat(fd).st_size
+        os.pwrite(fd, bytes(max(0, _SIZE - size)), size)

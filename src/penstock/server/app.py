@@ -143,7 +143,8 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
     settings, service = runtime.settings, runtime.moderation
     hot = moderation.routes(service, model=models.MODEL, max_inputs=settings.max_inputs)
     if "fist" in settings.compat:
-        hot += fist.hot_routes(service, clock=runtime.clock)
+        words = settings.provider_excerpt_words
+        hot += fist.hot_routes(service, clock=runtime.clock, max_words=words)
     return hot
 
 

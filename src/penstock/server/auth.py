@@ -9,20 +9,29 @@ against its limit like any other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 from penstock.clock import Clock
-from penstock.errors import PenstockError, RateLimited, StorageError, Unauthorized
+from penstock.errors import (
+    PenstockError,
+    RateLimited,
+    StorageError,
+    StorageUnavailable,
+    Unauthorized,
+)
 from penstock.http.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from penstock.http.problems import render, report
 from penstock.hub.hub import Grant, Hub
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.server.keys import KeyRing
 from penstock.web.principal import Principal
+
+_log = get_logger(__name__)
 
 Mode = Literal["on", "off"]
 
@@ -104,7 +113,9 @@ class Auth:
             try:
                 principal = self._keys.verify(token)
             except StorageError as error:
-                trouble = error
+                # The details name paths of this machine, and nobody knows yet who asks.
+                _log.error("auth.keys_unreadable", detail=error.detail)
+                trouble = StorageUnavailable("keys cannot be checked now; see the server's log")
             else:
                 if principal is not None:
                     return principal
@@ -212,28 +223,29 @@ def _address(scope: Scope) -> str:
 def _is_local(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     """Whether someone on this machine calls directly.
 
-    A proxy adds forwarding headers; a page that had its name rebound to 127.0.0.1 sends a foreign
-    Host; a page elsewhere that posts to us sends its Origin.
+    A proxy adds forwarding headers, or speaks HTTP/1.0 as nginx does unless told otherwise; a page
+    that had its name rebound to 127.0.0.1 sends a foreign Host; a page elsewhere that posts to us
+    sends its Origin or says that it is another site. A proxy that hides all that looks local.
     """
     client = scope.get("client")
-    if client is None or not _is_loopback(client[0]):
+    if client is None or not _is_loopback(client[0]) or scope.get("http_version") == "1.0":
         return False
-    if any(name in _FORWARDING or name.startswith(b"x-forwarded-") for name in headers):
+    if any(name in _FORWARDING or name.startswith(_FORWARDING_PREFIXES) for name in headers):
         return False
-    if not _is_loopback(_host(f"//{headers.get(b'host', b'').decode('latin-1')}")):
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1 or not _LOCAL_HOST.fullmatch(hosts[0]):
+        return False
+    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
         return False
     origin = headers.get(b"origin")
-    return origin is None or _is_loopback(_host(origin.decode("latin-1")))
+    return origin is None or origin == b"http://" + hosts[0]
 
 
-_FORWARDING = frozenset((b"forwarded", b"x-real-ip", b"via"))
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+_LOCAL_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?")
+_FORWARDING_PREFIXES = (b"x-forwarded", b"cf-", b"x-envoy-", b"x-amzn-")
+_FORWARDING = frozenset(
+    (b"forwarded", b"x-real-ip", b"via", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip")
+)
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,7 +17,10 @@ ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon-32x32.png": "image/png",
 }
-POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'"
+)
 # Swagger UI's start-up is an inline script; the page shows nothing that a user wrote.
 SCRIPTS = "script-src 'self' 'unsafe-inline'"
 

@@ -29,6 +29,7 @@ TOKEN_BYTES: Final = 32  # 43 characters of base64url
 LONGEST_TOKEN: Final = 512  # nothing longer is hashed
 TOUCH_SECONDS: Final = 60.0  # how exactly the last use is known
 RETRY_SECONDS: Final = 1.0  # between attempts to read keys from a database that failed
+LOOK_SECONDS: Final = 1.0  # how long a change may stay unseen when the hub tells nothing
 
 _log = get_logger("penstock.auth")
 
@@ -69,6 +70,8 @@ class KeyRing:
         self._unread: set[str] | None = None  # ids of keys that changed; None: all may have
         self._failure: StorageError | None = None  # why they could not be read
         self._retry_at = 0.0
+        self._look_at = 0.0  # when to ask the table itself
+        self._state: object = None
 
     def verify(self, token: str | bytes) -> Principal | None:
         """Whose token this is; None when it opens nothing (unknown, revoked, expired).
@@ -84,6 +87,8 @@ class KeyRing:
             return self._admin
         if self._hub.heads[0] != self._position or self._failure is not None:
             self._catch_up()
+        elif self._clock.monotonic() >= self._look_at:
+            self._look()
         entry = self._entries.get(digest)
         if entry is None:
             if self._failure is not None:
@@ -194,6 +199,20 @@ class KeyRing:
         else:
             self._failure = None
             self._retry_at = 0.0
+
+    def _look(self) -> None:
+        """Ask the table itself, now and then: a hub whose file was replaced tells nothing more."""
+        self._look_at = self._clock.monotonic() + LOOK_SECONDS
+        try:
+            state = self._store.state()
+        except StorageError:
+            return  # what is known stays valid
+        if state != self._state:
+            self._state = state
+            self._unread = None
+            self._entries.clear()
+            self._digests.clear()
+            self._catch_up()
 
     def _listen(self) -> None:
         told = None if self._position is None else self._hub.since(self._position)

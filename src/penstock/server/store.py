@@ -58,6 +58,7 @@ _TOUCH = """
 UPDATE auth_keys SET last_used_at = :at
 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :at)
 """
+_STATE = "SELECT count(*), max(created_at), count(revoked_at), max(revoked_at) FROM auth_keys"
 _LAST = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 
 
@@ -75,6 +76,10 @@ class KeyStore:
     def unrevoked(self) -> list[KeyRecord]:
         """Every key that was not revoked, expired ones too."""
         return [KeyRecord(*row) for row in self._database.get_all(_UNREVOKED)]
+
+    def state(self) -> tuple[Any, ...] | None:
+        """Something that differs when keys were made or revoked since."""
+        return self._database.get(_STATE)
 
     async def page(self, *, after: tuple[int, str] | None, limit: int) -> list[KeyRecord]:
         """At most `limit` keys, newest first, older than `after` (created_at, id)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -136,33 +136,49 @@ def unreadable(body: bytes, error: Exception) -> RequestError:
     if isinstance(error, UnicodeDecodeError):
         return RequestError(f"the body is not UTF-8: wrong byte at {error.start} of a text")
     try:
-        for pointer, text in _texts(json.loads(body)):
-            broken = _surrogate(text)
-            if broken is not None:
-                where = f"contains half of a surrogate pair at character {broken}"
-                return InvalidInput(
-                    f"the text at {pointer or 'the top level'} {where}",
-                    errors=[{"pointer": pointer, "detail": where}],
-                )
+        found = _half_pair(json.loads(body))
     except RecursionError:
         return RequestError("the body is nested too deeply")
-    except ValueError:
-        pass  # not JSON for the other decoder either
-    return RequestError(f"the body is not JSON: {error}")
+    except ValueError:  # not JSON for the other decoder either
+        found = None
+    if found is None:
+        return RequestError(f"the body is not JSON: {error}")
+    pointer, at = found
+    where = f"contains half of a surrogate pair at character {at}"
+    return InvalidInput(
+        f"the text at {pointer or 'the top level'} {where}",
+        errors=[{"pointer": pointer, "detail": where}],
+    )
 
 
-def _texts(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    match value:
-        case str():
-            yield pointer, value
-        case list():
-            for index, item in enumerate(value):
-                yield from _texts(item, f"{pointer}/{index}")
-        case dict():
-            for name, item in value.items():
-                yield pointer, name
-                step = name.replace("~", "~0").replace("/", "~1")  # RFC 6901
-                yield from _texts(item, f"{pointer}/{step}")
+def _half_pair(document: Any) -> tuple[str, int] | None:
+    """Pointer and character of the first text with half of a surrogate pair.
+
+    A path is a chain of steps, joined for the one text that is found: a hostile document can be
+    deep and wide.
+    """
+    waiting: list[tuple[Any, Any]] = [(document, None)]
+    while waiting:
+        value, path = waiting.pop()
+        match value:
+            case str():
+                broken = _surrogate(value)
+                if broken is not None:
+                    return _pointer(path), broken
+            case list():
+                waiting.extend((item, (path, str(index))) for index, item in enumerate(value))
+            case dict():
+                waiting.extend((item, (path, name)) for name, item in value.items())
+                waiting.extend((name, path) for name in value)
+    return None
+
+
+def _pointer(path: Any) -> str:
+    steps: list[str] = []
+    while path is not None:
+        path, step = path
+        steps.append("/" + step.replace("~", "~0").replace("/", "~1"))  # RFC 6901
+    return "".join(reversed(steps))
 
 
 def _surrogate(text: str) -> int | None:

@@ -76,7 +76,9 @@ class FistResponse(msgspec.Struct, frozen=True):
     result: FistResult
 
 
-def hot_routes(service: ModerationService, *, clock: Clock) -> list[HotRoute[Any, Any]]:
+def hot_routes(
+    service: ModerationService, *, clock: Clock, max_words: int
+) -> list[HotRoute[Any, Any]]:
     """POST /api/moderate."""
 
     async def moderate(request: FistRequest, call: Call) -> FistResponse:
@@ -84,7 +86,7 @@ def hot_routes(service: ModerationService, *, clock: Clock) -> list[HotRoute[Any
         verdict = await service.moderate(
             request.content,
             owner=call.principal.owner,
-            excerpt_rule=_rule(request),
+            excerpt_rule=_rule(request, max_words),
             pointer="/content",
         )
         call.stages.update(verdict.receipt.stages)
@@ -181,7 +183,7 @@ async def metrics_summary(runtime: Runtime, usage: Usage) -> dict[str, Any]:
     }
 
 
-def _rule(request: FistRequest) -> ExcerptRule:
+def _rule(request: FistRequest, max_words: int) -> ExcerptRule:
     percentages = tuple(request.percentages or FIST_PERCENTAGES)
     limits = tuple(FIST_LIMITS if request.thresholds is None else request.thresholds)
     if list(limits) != sorted(set(limits)) or len(percentages) != len(limits) + 1:
@@ -189,7 +191,7 @@ def _rule(request: FistRequest) -> ExcerptRule:
             "thresholds rise, and there is one percentage more than there are thresholds",
             errors=[{"pointer": "/thresholds", "detail": "does not fit percentages"}],
         )
-    return ExcerptRule(max_words=1_000_000, percentages=percentages, limits=limits)
+    return ExcerptRule(max_words=max_words, percentages=percentages, limits=limits)
 
 
 def _limits(given: dict[str, int] | None) -> tuple[int, int]:

@@ -101,14 +101,14 @@ def router(cache: Cache, clock: Clock, moderation: ModerationService) -> APIRout
         return found
 
     @routes.get("/entries")
-    async def list_entries(_: Viewer, pattern: Pattern = "*", limit: Limit = 100) -> EntryList:
+    async def list_entries(_: Operator, pattern: Pattern = "*", limit: Limit = 100) -> EntryList:
         """Preview what a pattern names, before clearing it."""
         found = await cache.scan(pattern, limit)
         items = [EntryView(**msgspec.to_builtins(item)) for item in found]
         return EntryList(pattern=pattern, items=items)
 
     @routes.get("/entries/{key:path}", responses=responses(NotFound))
-    async def get_entry(key: str, who: Viewer) -> EntryValue:
+    async def get_entry(key: str, who: Operator) -> EntryValue:
         """One entry; its value for administrators only."""
         hit = await entry(cache, key)
         shown = who.role == "admin"

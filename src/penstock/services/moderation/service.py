@@ -17,6 +17,7 @@ import msgspec
 from penstock.cache.keys import fingerprint
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound, ProviderError, StorageError
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens, Trace, Usage
 from penstock.providers.provider import CATEGORIES, Finding, Provider, Scores
@@ -32,10 +33,14 @@ from penstock.services.moderation.schemas import (
 )
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
 
+_log = get_logger(__name__)
+
 NAMESPACE = "moderation"
 FOREIGN = 0.5  # from this probability on a text counts as not English
-CONCURRENT_TEXTS = 32  # texts of one request that are computed at once
+PROVIDER_TEXTS = 32  # texts of one request that wait for a provider at once
+LOCAL_TEXTS = 2  # the same without a provider: they share the loop with everyone else
 INLINE_CHARACTERS = 8_000  # up to here the prescreen takes about a millisecond
+PURGE_EVERY = 3600.0  # seconds
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
 
 
@@ -144,7 +149,7 @@ class ModerationService:
             check_text(text, pointer=f"/input/{index}")
         if len(texts) == 1:
             return [await self.moderate(texts[0], owner=owner, user_id=user_id)]
-        gate = asyncio.Semaphore(CONCURRENT_TEXTS)
+        gate = self._gate()
 
         async def one(text: str) -> Verdict:
             async with gate:
@@ -156,7 +161,7 @@ class ModerationService:
         """Judge texts ahead of time, without a verdict on record."""
         for index, text in enumerate(texts):
             check_text(text, pointer=f"/texts/{index}")
-        gate = asyncio.Semaphore(CONCURRENT_TEXTS)
+        gate = self._gate()
         rule = self._excerpt_rule
 
         async def one(text: str) -> str:
@@ -176,6 +181,21 @@ class ModerationService:
         if found is None:
             raise NotFound(f"there is no verdict {verdict_id[:80]!r}")
         return found
+
+    async def keep_for(self, seconds: float) -> None:
+        """Forget verdicts that are older, every hour; the owner cancels it."""
+        while True:
+            before = int((self._clock.now() - seconds) * 1000)
+            try:
+                purged = await self._store.purge(before)
+            except StorageError as error:
+                _log.warning("moderation.purge_failed", detail=error.detail)
+            else:
+                self._metrics.count("penstock_verdicts_purged_total", purged)
+            await self._clock.sleep(PURGE_EVERY)
+
+    def _gate(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(PROVIDER_TEXTS if self._provider else LOCAL_TEXTS)
 
     def _key(self, text: str, images: tuple[str, ...], rule: ExcerptRule) -> str:
         sent = rule.key if self._provider else ""

@@ -149,7 +149,8 @@ class VerdictStore:
             while deleted := await self._database.write((sql, (what, DELETED_AT_ONCE))):
                 total += deleted
         finally:
-            self._forget()  # also after a failure: some may be gone
+            if total:
+                self._forget()  # also after a failure: some are gone
         return total
 
     def _remember(self, id: str) -> None:
