@@ -148,9 +148,11 @@ class VerdictStore:
         try:
             while deleted := await self._database.write((sql, (what, DELETED_AT_ONCE))):
                 total += deleted
-        finally:
-            if total:
-                self._forget()  # also after a failure: some are gone
+        except BaseException:
+            self._forget()  # some may be gone
+            raise
+        if total:
+            self._forget()
         return total
 
     def _remember(self, id: str) -> None:
