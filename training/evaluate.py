@@ -95,7 +95,8 @@ def _sets(rows: Sequence[Row], scores: Floats) -> Iterator[str]:
     people = {
         n: rows[n].known["hate"][0]
         for n in own
-        if rows[n].source in ("own/hate", "own/negatives_people") and "hate" in rows[n].known
+        if rows[n].source in ("own/hate", "own/negatives_people", "own/pairs_people")
+        and "hate" in rows[n].known
     }
     tweets = {n: r.facts["offensive"] for n, r in enumerate(rows) if r.source == "davidson"}
     posts = {n: r.facts["sexist"] for n, r in enumerate(rows) if r.source == "edos"}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -25,6 +25,7 @@ from penstock.errors import UnencodableValue, UnreadableValue
 VERSION = 0x10
 PLAIN = 0x01
 COMPRESSED = 0x02
+LARGEST = 64 << 20  # bytes of a compressed value: a few kB in a file could say they are gigabytes
 
 _ARRAY = 1
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
@@ -51,10 +52,13 @@ def encode(value: object, *, type: Any = Any, compress_from: int | None = None) 
 def decode(data: bytes, type: Any = Any) -> Any:
     """Give the value of sealed bytes.
 
-    `type` must be the type it was written with, unless the value was plain.
+    `type` must be the type it was written with, unless the value was plain; no plain value is read
+    as a Struct.
     Raises UnreadableValue when the bytes are damaged, of another version or of another type.
     """
     body, plain = unseal(data)
+    if plain and _is_struct(type):
+        _refuse_plain(body)
     return (_UNTYPED if plain or type is Any else Codec(type)).unpack(body)
 
 
@@ -73,12 +77,15 @@ class Codec:
         )
         # Bound methods, because the hot path of a cache hit calls one of them and nothing else.
         self.thaw = self._decoder.decode
-        self.thaw_plain = _UNTYPED_DECODER.decode
+        self._struct = _is_struct(type)
+        self.thaw_plain = _refuse_plain if self._struct else _UNTYPED_DECODER.decode
 
     def pack(self, value: object) -> Packed:
         """Give the body of `value`; raises UnencodableValue when it would not read back."""
         try:
             plain = is_plain(value)
+            if plain and self._struct:
+                raise UnencodableValue(f"a {_name(value)} is not the {self.type!r} it should be")
             if not plain and self.type is Any:
                 raise UnencodableValue(
                     f"a {_name(value)} reads back the same only with its type: annotate what the "
@@ -106,7 +113,7 @@ class Codec:
 def seal(body: bytes, *, plain: bool, compress_from: int | None = None) -> bytes:
     """Put the header before a body, compressing it when it is that large and becomes smaller."""
     flags = VERSION | (PLAIN if plain else 0)
-    if compress_from is not None and len(body) >= compress_from:
+    if compress_from is not None and compress_from <= len(body) <= LARGEST:
         import zstandard  # 4 ms that only large values need
 
         smaller = zstandard.ZstdCompressor(level=3).compress(body)
@@ -128,7 +135,12 @@ def unseal(data: bytes, at: int = 0) -> tuple[bytes, bool]:
         import zstandard
 
         try:
-            body = zstandard.ZstdDecompressor().decompress(body)
+            # With a size in its header, as all of ours have, the frame expands to that and no
+            # further; `max_output_size` is heeded only where there is none.
+            size = zstandard.frame_content_size(body)
+            if not 0 <= size <= LARGEST:
+                raise UnreadableValue(f"stored bytes would decompress to {size} bytes")
+            body = zstandard.ZstdDecompressor().decompress(body, max_output_size=LARGEST)
         except zstandard.ZstdError as error:
             raise UnreadableValue(f"stored bytes do not decompress: {error}") from error
     return body, flags & PLAIN == PLAIN
@@ -186,6 +198,15 @@ def _fields(value: object) -> tuple[str, ...] | None:
     if dataclasses.is_dataclass(value):
         return tuple(field.name for field in dataclasses.fields(value))
     return None
+
+
+def _is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _refuse_plain(body: bytes) -> NoReturn:
+    """Read a plain value as a Struct, which none is."""
+    raise UnreadableValue("a plain value is stored where a Struct is asked for")
 
 
 def _name(value: object) -> str:

@@ -47,17 +47,18 @@ SHARED = pytest.mark.asyncio(loop_scope="module")
 Start = Callable[..., AbstractAsyncContextManager[App]]
 
 
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[App]:
+    """A server in this process."""
+    server = Server(settings)
+    async with server.running() as runtime, connect(server, ADMIN) as client:
+        yield App(server, runtime, client)
+
+
 @pytest.fixture
 def start(settings: Settings) -> Start:
     """`async with start(store_text=True) as app:` serves with these settings, on the same home."""
-
-    @asynccontextmanager
-    async def running(**changes: Any) -> AsyncIterator[App]:
-        server = Server(settings.model_copy(update=changes))
-        async with server.running() as runtime, connect(server, ADMIN) as client:
-            yield App(server, runtime, client)
-
-    return running
+    return lambda **changes: opened(settings.model_copy(update=changes))
 
 
 @pytest.fixture
@@ -74,9 +75,8 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]
     Opening one costs 0.3 s: tables of small cases share it.
     """
     home = tmp_path_factory.mktemp("shared") / "home"
-    server = Server(Settings(home=home, admin_key=SecretStr(ADMIN), log_level="error"))
-    async with server.running() as runtime, connect(server, ADMIN) as client:
-        yield App(server, runtime, client)
+    async with opened(Settings(home=home, admin_key=SecretStr(ADMIN), log_level="error")) as app:
+        yield app
 
 
 @pytest_asyncio.fixture(loop_scope="module")

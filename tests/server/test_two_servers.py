@@ -9,22 +9,29 @@ from contextlib import closing
 import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
+from penstock.settings import Settings
 from tests.conftest import ADMIN, Live
 from tests.server.asking import MODERATIONS, assert_problem, moderate, source_of
-from tests.server.conftest import SHARED, App, Start
+from tests.server.conftest import SHARED, App, opened
 
 pytestmark = [pytest.mark.slow, SHARED]
 
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def here(shared_server: Live, start: Start) -> AsyncIterator[App]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def here(shared_server: Live) -> AsyncIterator[App]:
     """A server in this process on the folder of the one in the other."""
-    async with start(home=shared_server.home) as app:
-        await app.runtime.cache.clear()
+    settings = Settings(home=shared_server.home, admin_key=SecretStr(ADMIN), log_level="error")
+    async with opened(settings) as app:
         yield app
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def empty(here: App) -> None:
+    await here.runtime.cache.clear()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -71,7 +71,8 @@ class Database:
         self.path = path
         with translated():
             if writable:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)  # SQLite gives its log files the same rights
             self._connection = sqlite3.connect(
                 path.absolute().as_uri() + ("" if writable else "?mode=rw"),
                 uri=True,

@@ -2,6 +2,9 @@ r"""Patterns over keys.
 
 `*` is any characters, `?` one, `[a-z]` one of a set, `[!a]` one outside it, and `\` quotes. The
 language is that of Redis' SCAN, so that one pattern means the same on every tier.
+
+Matching never goes back: what stands between two `*` has one length, so the first place where it
+fits is as good as any other. The time is at most that of pattern times key.
 """
 
 from __future__ import annotations
@@ -9,8 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from penstock.errors import InvalidInput
+
+MAX_PATTERN = 10_000  # characters; SQLite takes 50,000 bytes, of which one may need four
+
 _SPECIAL = re.compile(r"([*?\[\]\\])")
 _TOKEN = re.compile(r"\\(.)|\[([!^]?)((?:\\.|[^\]\\])+)\]|(.)", re.DOTALL)
+_MEMBER = re.compile(r"(\\.|.)(?:-(\\.|.))?", re.DOTALL)
 
 
 def escape(text: str) -> str:
@@ -18,9 +26,28 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", text)
 
 
+def check(pattern: str) -> None:
+    """Refuse, before any tier is asked, what a tier could not read.
+
+    Raises InvalidInput, which says what is wrong with the pattern.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidInput(f"a pattern has at most {MAX_PATTERN} characters, not {len(pattern)}")
+    try:
+        pattern.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("the pattern is not Unicode text: it holds half a character") from error
+    matcher(pattern)
+
+
 def matcher(pattern: str) -> Callable[[str], object]:
-    """A test that is true for keys that match the whole pattern."""
-    return re.compile("".join(_as_regex(pattern)), re.DOTALL).fullmatch
+    """A test that is true for keys that match the whole pattern; raises InvalidInput."""
+    regex, *rest = _parts(pattern)
+    if rest:
+        *middle, last = rest
+        # Atomic groups: a part that was found is not looked for again further on.
+        regex += "".join(f"(?>.*?{part})" for part in middle if part) + f".*{last}"
+    return re.compile(regex, re.DOTALL).fullmatch
 
 
 def as_glob(pattern: str) -> str:
@@ -28,14 +55,17 @@ def as_glob(pattern: str) -> str:
     return "".join(_as_glob(pattern))
 
 
-def _as_regex(pattern: str) -> Iterator[str]:
+def _parts(pattern: str) -> list[str]:
+    """What stands between the `*`, as regexes that match one length each."""
+    parts = [""]
     for quoted, negated, members, plain in _TOKEN.findall(pattern):
-        if quoted:
-            yield re.escape(quoted)
+        if plain == "*":
+            parts.append("")
         elif members:
-            yield f"[{'^' if negated else ''}{_members(members)}]"
+            parts[-1] += f"[{'^' if negated else ''}{_members(members)}]"
         else:
-            yield {"*": ".*", "?": "."}.get(plain) or re.escape(plain)
+            parts[-1] += "." if plain == "?" else re.escape(quoted or plain)
+    return parts
 
 
 def _as_glob(pattern: str) -> Iterator[str]:
@@ -51,7 +81,15 @@ def _as_glob(pattern: str) -> Iterator[str]:
 
 def _members(members: str) -> str:
     """A set's members for a regex: ranges stay, everything else is literal."""
-    return re.sub(r"\\(.)|([\[\]^&~|])", lambda m: "\\" + (m[1] or m[2]), members, flags=re.DOTALL)
+    regex = ""
+    for first, last in _MEMBER.findall(members):
+        low, high = first[-1], last[-1:]  # without the quoting backslash
+        if high and high < low:
+            raise InvalidInput(
+                f"the range {low}-{high} in the pattern runs backwards: write {high}-{low}"
+            )
+        regex += re.escape(low) + (f"-{re.escape(high)}" if high else "")
+    return regex
 
 
 def _glob_members(members: str) -> str:

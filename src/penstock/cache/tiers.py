@@ -30,7 +30,7 @@ from penstock.cache.entry import (
 from penstock.cache.flight import Flights
 from penstock.cache.keys import as_text
 from penstock.cache.memory import touch
-from penstock.cache.patterns import escape
+from penstock.cache.patterns import check, escape
 from penstock.cache.plan import Codecs, Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
 from penstock.cache.shapes import Decorate, DecorateBatch
 from penstock.cache.store import Store
@@ -277,11 +277,14 @@ class Cache:
         """Forget everything, or what fulfils all that is given; returns how many entries.
 
         A tag or a namespace alone is invalid everywhere at once; room is made afterwards. The count
-        is that of the tier that held most.
+        is that of the tier that held most. Raises InvalidInput for a pattern that says nothing.
         """
         if namespace is not None and pattern is not None:
             raise ConfigurationError("clear takes a pattern or a namespace, not both")
         bumped = older_than is None and pattern is None and (tag is None or namespace is None)
+        if namespace is not None:
+            pattern = f"{escape(namespace)}:*"
+        check(pattern or "*")
         coherence = self.cascade.coherence
         if bumped and tag is not None:
             coherence.bump_tag(tag)
@@ -289,8 +292,6 @@ class Cache:
             coherence.bump_namespace(namespace)
         elif bumped:
             coherence.bump_all()
-        if namespace is not None:
-            pattern = f"{escape(namespace)}:*"
         selection = Selection(
             pattern=escape(self.prefix) + (pattern or "*"),
             tag=tag,
@@ -304,7 +305,8 @@ class Cache:
         return removed
 
     async def scan(self, pattern: str = "*", limit: int = 100) -> list[EntryInfo]:
-        """What `clear(pattern=...)` would remove, at most `limit` of it."""
+        """What `clear(pattern=...)` would remove, at most `limit` of it; raises InvalidInput."""
+        check(pattern)
         found: dict[str, EntryInfo] = {}
         for tier in self.cascade.tiers:
             for info in await tier.scan(escape(self.prefix) + pattern, limit):

@@ -7,6 +7,8 @@ It acts on the data folder (PENSTOCK_HOME) and the URLs of the settings, not ove
 
 from __future__ import annotations
 
+import os
+
 import click
 
 import penstock
@@ -45,4 +47,5 @@ def root(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
+    os.umask(0o077)  # what is made in the data folder is its owner's alone
     root(prog_name="penstock")

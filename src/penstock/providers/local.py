@@ -6,6 +6,7 @@ It is triage. It judges eight of the categories; the others are absent from its 
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -42,7 +43,7 @@ class LocalProvider:
         self._clock = clock
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
-        if len(text) <= SLICE_CHARACTERS:
+        if len(text) <= SLICE_CHARACTERS and len(_as_read(text)) <= SLICE_CHARACTERS:
             heads: Mapping[str, float] = self._model.scores(text)
         else:
             heads = await self._highest(text, deadline)
@@ -74,8 +75,20 @@ class LocalProvider:
 def slices(text: str) -> Iterator[str]:
     """Cut a long text into overlapping parts that begin and end between words.
 
-    Scripts without spaces are cut anywhere: the overlap holds what a cut would tear.
+    Scripts without spaces are cut anywhere: the overlap holds what a cut would tear. Parts are in
+    the form that the model reads, and as long as that; the whole text is never brought into it at
+    once, because the time for a run of accents grows with its square.
     """
+    for part in _cut(text):
+        yield from _cut(_as_read(part))
+
+
+def _as_read(text: str) -> str:
+    """The form of `features.normalise`, in which one character may become 18."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def _cut(text: str) -> Iterator[str]:
     start = 0
     while start + SLICE_CHARACTERS < len(text):
         end = _between_words(text, start + SLICE_CHARACTERS)

@@ -1,8 +1,8 @@
 """Any endpoint that speaks OpenAI's protocol, through the official SDK.
 
 Two ways of asking: its moderation endpoint (`ModerationsProvider`), or a chat model that is given
-a prompt and answers in strict JSON (`ChatProvider`). A call is repeated, once, only where an answer
-came but cannot be read. Retries after failures, breaker and fallback are `resilience.py`.
+a prompt and answers in strict JSON (`ChatProvider`). A call is repeated, once, only where a whole
+answer came but cannot be read. Retries after failures, breaker and fallback are `resilience.py`.
 
 The SDK costs most of a second to import: `factory.py` imports this module on the first call, in a
 thread. Answers are decoded here and not by the SDK, which hands on whatever shape arrives.
@@ -84,6 +84,7 @@ class ChatProvider:
         choice = answer.choices[0]
         if choice.message.refusal or choice.finish_reason == "content_filter":
             raise ProviderRefused(f"the model at {self.name} declines to judge the text")
+        spent.cut = choice.finish_reason == "length"
         scores = self._prompt.read(choice.message.content or "", text=text)
         models = {answer.model or self._model: self._prompt.version}
         return msgspec.structs.replace(scores, models=models)
@@ -154,7 +155,7 @@ class Endpoint:
         read: Callable[[bytes, _Spent], Scores],
         deadline: float | None,
     ) -> Scores:
-        """Ask and read the answer; once more if it cannot be read. Seconds, as everywhere."""
+        """Ask and read the answer; once more if it is whole and cannot be read. Seconds."""
         within = self._total if deadline is None else min(deadline, self._total)
         spent = _Spent()
         try:
@@ -162,6 +163,8 @@ class Endpoint:
                 try:
                     scores = read(await self._answer(ask), spent)
                 except ProviderGarbage:
+                    if spent.cut:
+                        raise  # a text that makes the model ramble would do so again
                     scores = read(await self._answer(ask), spent)
         except TimeoutError as error:
             raise ProviderTimeout(f"{self.name} did not answer within {within:.3g} s") from error
@@ -241,6 +244,7 @@ class _Spent:
 
     tokens_in: int = 0
     tokens_out: int = 0
+    cut: bool = False  # the last one ended for want of tokens
 
     def add(self, usage: _Usage | None) -> None:
         if usage is not None:

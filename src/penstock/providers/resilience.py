@@ -160,7 +160,7 @@ class _Lane:
 
     def _wait_before_retry(self, error: ProviderError, attempt: int) -> float | None:
         """Seconds with full jitter, at least what the provider asked for; None: do not retry."""
-        # An unreadable answer was paid for and asked for twice already.
+        # An unreadable answer was paid for, and asked for twice where that could help.
         again = error.retryable and not isinstance(error, ProviderGarbage)
         if not again or attempt >= self._limits.retries:
             return None
@@ -255,8 +255,10 @@ class _Lane:
             case ProviderTimeout():
                 self._limit.shrink(of=round_)
                 self.breaker.failed()
-            case ProviderUnavailable() | ProviderGarbage():
+            case ProviderUnavailable():
                 self.breaker.failed()
+            case ProviderGarbage():
+                self.breaker.left()  # a text can bring it about: it tells nothing of the provider
             case _:
                 self.breaker.succeeded()  # it refused this request, as one that is up does
 
