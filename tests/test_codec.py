@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import msgspec
 import numpy
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from penstock.codec import Codec, decode, encode, identical
+from penstock.codec import COMPRESSED, LARGEST, PLAIN, VERSION, Codec, decode, encode, identical
 from penstock.errors import UnencodableValue, UnreadableValue
 
 scalars = (
@@ -169,6 +170,42 @@ def test_bytes_of_another_type_are_unreadable():
 
     with pytest.raises(UnreadableValue):
         decode(data, Point)
+
+
+@pytest.mark.parametrize("value", [None, 1, "a", [1], {"label": "a", "spans": []}])
+def test_a_plain_value_is_neither_read_nor_written_as_a_struct(value):
+    with pytest.raises(UnreadableValue):
+        decode(encode(value), Verdict)
+    with pytest.raises(UnreadableValue):
+        Codec(Verdict).thaw_plain(encode(value)[1:])
+    with pytest.raises(UnencodableValue):
+        encode(value, type=Verdict)
+
+
+@pytest.mark.parametrize("kind", [Verdict | None, list[Verdict], dict[str, Verdict], list])
+def test_a_plain_value_is_read_where_its_type_allows_for_it(kind):
+    value = None if kind == Verdict | None else kind()
+
+    assert identical(decode(encode(value, type=kind), kind), value)
+
+
+@pytest.mark.parametrize("size_known", [True, False])
+def test_a_few_bytes_that_would_become_too_many_are_unreadable(size_known):
+    squeezer = zstandard.ZstdCompressor(write_content_size=size_known)
+    bomb = bytes((VERSION | PLAIN | COMPRESSED,)) + squeezer.compress(bytes(LARGEST + 1))
+
+    with pytest.raises(UnreadableValue, match="would decompress"):
+        decode(bomb)
+
+
+def test_what_is_too_large_to_decompress_is_not_compressed(monkeypatch):
+    monkeypatch.setattr("penstock.codec.LARGEST", 1000)
+    small, large = "a" * 900, "a" * 1100
+
+    data = [encode(text, compress_from=100) for text in (small, large)]
+
+    assert len(data[0]) < 100 < 1100 < len(data[1])
+    assert [decode(each) for each in data] == [small, large]
 
 
 def test_a_value_inside_itself_is_refused():

@@ -347,3 +347,24 @@ async def test_no_pickle_is_anywhere():
 
     for path in Path(penstock.cache.__file__).parent.glob("*.py"):
         assert "import pickle" not in path.read_text()
+
+
+async def test_only_its_owner_can_read_the_file_and_its_logs(tmp_path, clock):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o755)
+    stores = [DiskStore(tmp_path / name / "cache.db", clock=clock) for name in ("own", "shared")]
+
+    for store in stores:
+        store.write([entry("k")])
+        store.flush()
+
+    files = [file for store in stores for file in store.path.parent.iterdir()]
+    assert {file.name for file in files} == {"cache.db", "cache.db-wal", "cache.db-shm"}
+    assert {_rights(file) for file in files} == {0o600}
+    assert [_rights(store.path.parent) for store in stores] == [0o700, 0o755]
+    for store in stores:
+        await store.aclose()
+
+
+def _rights(path: Path) -> int:
+    return path.stat().st_mode & 0o777

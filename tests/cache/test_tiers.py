@@ -10,7 +10,7 @@ import pytest
 from penstock.cache import Cache, MemoryStore
 from penstock.cache.plan import seconds
 from penstock.clock import ManualClock
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, InvalidInput
 from penstock.observe.metrics import Metrics
 
 
@@ -477,3 +477,43 @@ def test_durations_are_seconds_or_words(words, expected):
 async def test_pattern_and_namespace_together_are_refused(cache: Cache):
     with pytest.raises(ConfigurationError):
         await cache.clear(pattern="*", namespace="a")
+
+
+@pytest.mark.parametrize("pattern", ["[z-a]", "\ud800", "*" * 100_000])
+async def test_a_pattern_that_cannot_be_read_is_its_askers_fault_and_no_tiers(tiered, pattern):
+    """Five of them took the memory tier out of use."""
+    cache = tiered()
+    await cache.set("k", 1)
+
+    for _ in range(10):
+        with pytest.raises(InvalidInput):
+            await cache.scan(pattern)
+        with pytest.raises(InvalidInput):
+            await cache.clear(pattern=pattern)
+
+    tiers = (await cache.stats()).tiers.values()
+    assert [(tier.state, tier.errors) for tier in tiers] == [("up", 0), ("up", 0)]
+    assert await cache.get("k") == 1
+
+
+@pytest.mark.parametrize("stored", [{"scores": {}}, "text", None, 7, [1]])
+async def test_a_plain_value_in_the_place_of_a_struct_is_a_miss(tiered, stored):
+    writer = tiered()
+    await writer.set("k", stored)
+    await writer.aclose()
+    cache = tiered()
+
+    hits = [await cache.fetch("k", returning(Record({})), type=Record) for _ in range(2)]
+
+    assert [hit.source for hit in hits] == ["computed", "memory"]
+    assert [hit.value for hit in hits] == [Record({}), Record({})]
+
+
+async def test_a_function_that_breaks_its_word_is_remembered_in_memory_alone(tiered, told):
+    cache = tiered()
+
+    hits = [await cache.fetch("k", returning({"a": [1]}), type=Record) for _ in range(2)]
+
+    assert [hit.source for hit in hits] == ["computed", "memory"]
+    assert hits[1].value == {"a": [1]}
+    assert told()[0].startswith("cache.memory_only")

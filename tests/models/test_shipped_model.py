@@ -36,7 +36,7 @@ def test_the_shipped_file_folds_the_classes_of_this_checkout(model: LinearModel)
     [
         ("threat", "I will kill you if you come here again.", "Thank you, that was very kind."),
         ("threat", "I know where you live, watch your back tonight", "I know where the shop is"),
-        ("abuse", "You are a stupid worthless idiot.", "You are a wonderful friend."),
+        ("abuse", "You are a stupid worthless idiot.", "You are a wonderful person."),
         ("abuse", "shut up, nobody likes you, loser", "close the door, nobody is home"),
         ("hate", "Immigrants are vermin.", "Immigrants opened a bakery here."),
         ("hate", "I hate gay people", "My brother is gay and we are proud of him."),

@@ -41,6 +41,16 @@ def test_an_unknown_label_is_refused(tmp_path: Path) -> None:
         list(own(write_sentences(tmp_path, "abuse", "abusive\tYou there.")))
 
 
+def test_a_contrast_group_stays_on_one_side_of_the_split(tmp_path: Path) -> None:
+    words = [*"abcdefghijklmnopqrstuvwxyz"]
+    groups = [f"none\tone {word}\nviolence\ttwo {word}\nnone\tthree {word}\n" for word in words]
+    rows = list(own(write_sentences(tmp_path, "pairs_body", *groups)))
+
+    sides = [{row.dev for row in rows[n : n + 3]} for n in range(0, len(rows), 3)]
+    assert all(len(side) == 1 for side in sides)
+    assert set.union(*sides) == {True, False}
+
+
 def test_copies_of_a_text_fall_on_the_same_side_of_the_split() -> None:
     assert slice_of("You, there!") == slice_of("you ,  THERE !")
 

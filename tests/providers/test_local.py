@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.clock import ManualClock
 from penstock.errors import ProviderTimeout
+from penstock.models.features import normalise
 from penstock.providers.local import OVERLAP_CHARACTERS, SLICE_CHARACTERS, LocalProvider, slices
 
 HEADS = ("abuse", "hate", "threat", "sexual", "violence", "self_harm", "profanity")
@@ -116,3 +120,28 @@ def test_slices_end_between_words() -> None:
     text = "some words " * 2000
 
     assert all(part.endswith(" ") and part[0] in "sw" for part in slices(text))
+
+
+@pytest.mark.parametrize("count", [100, SLICE_CHARACTERS, 5000])
+async def test_characters_that_the_model_reads_as_many_are_sliced_as_many(count: int) -> None:
+    """U+FDFA becomes 18 characters: a slice of them held the loop up for 50 ms."""
+    model = WordModel()
+    provider = LocalProvider(model, clock=ManualClock())
+
+    await provider.moderate("\ufdfa" * count)
+
+    assert all(len(unicodedata.normalize("NFKC", part)) <= SLICE_CHARACTERS for part in model.read)
+    assert sum(map(len, model.read)) >= 18 * count
+
+
+async def test_a_word_behind_characters_that_grow_is_found() -> None:
+    scores = await moderate("\ufdfa " * 1000 + "threat" + " \ufdfa" * 1000)
+
+    assert scores["harassment/threatening"] == 0.9
+
+
+@given(st.text(st.sampled_from("ab \ufdfa\u2460\u0301\uff41"), max_size=40))
+def test_slices_of_a_short_text_are_what_the_model_reads_of_it(text: str) -> None:
+    (part,) = slices(text)
+
+    assert normalise(part) == normalise(text)

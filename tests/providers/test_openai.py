@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 import traceback
 from typing import NoReturn
@@ -39,6 +40,13 @@ from tests.providers.scripted import KEY, Open
 APIS = pytest.mark.parametrize("api", ["chat", "moderations"])
 
 
+def cut_answer(text: str) -> str:
+    """A chat completion that ended because the tokens were used up."""
+    choice = {"finish_reason": "length", "message": {"content": text}}
+    usage = {"prompt_tokens": 10, "completion_tokens": 700}
+    return json.dumps({"choices": [choice], "usage": usage})
+
+
 @APIS
 async def test_the_scores_of_the_upstream_arrive(api: str, remote: Open) -> None:
     scores = await remote(api).moderate("a bad text")
@@ -76,6 +84,27 @@ async def test_an_unreadable_answer_is_asked_for_once_more_and_then_an_error(
         await remote(api).moderate("text")
 
     assert upstream.calls == 2
+
+
+async def test_an_answer_that_was_cut_is_not_asked_for_again(
+    remote: Open, upstream: Upstream, metrics: Metrics
+) -> None:
+    """A text that makes the model ramble would do so again, at the same price."""
+    upstream.always(sending(cut_answer('{"scores": {"harassment"')))
+
+    with pytest.raises(ProviderGarbage):
+        await remote("chat").moderate("text")
+
+    assert upstream.calls == 1
+    assert metrics.total("penstock_provider_tokens_total", direction="out") == 700
+
+
+async def test_an_answer_that_was_cut_behind_its_end_counts(
+    remote: Open, upstream: Upstream
+) -> None:
+    upstream.always(sending(cut_answer('{"scores": {"harassment": 0.5}}' + " " * 100)))
+
+    assert (await remote("chat").moderate("text")).scores == {"harassment": 0.5}
 
 
 @pytest.mark.parametrize(

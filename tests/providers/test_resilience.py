@@ -229,6 +229,34 @@ async def test_a_provider_that_answers_no_is_not_down(
     assert resilient.states == {"scripted": "closed"}
 
 
+async def test_answers_that_cannot_be_read_do_not_open_the_breaker(
+    wrap: Wrap, scripted: ScriptedProvider, metrics: Metrics
+) -> None:
+    """A crafted text can bring them about; that must not take the provider from everybody."""
+    scripted.always = ProviderGarbage
+    resilient = wrap(scripted, breaker_failures=2)
+
+    for _ in range(5):
+        with pytest.raises(ProviderGarbage):
+            await resilient.moderate("text")
+
+    assert resilient.states == {"scripted": "closed"}
+    assert metrics.total("penstock_provider_calls_total", outcome="garbage") == 5
+
+
+async def test_an_answer_that_cannot_be_read_does_not_vouch_for_a_provider_that_fails(
+    wrap: Wrap, scripted: ScriptedProvider
+) -> None:
+    scripted.failures = [ProviderUnavailable(), ProviderGarbage(), ProviderUnavailable()]
+    resilient = wrap(scripted, retries=0, breaker_failures=2)
+
+    for _ in range(3):
+        with pytest.raises(ProviderError):
+            await resilient.moderate("text")
+
+    assert resilient.states == {"scripted": "open"}
+
+
 async def test_impatient_callers_do_not_open_the_breaker(
     wrap: Wrap, scripted: ScriptedProvider
 ) -> None:

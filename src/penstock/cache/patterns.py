@@ -17,7 +17,7 @@ from penstock.errors import InvalidInput
 MAX_PATTERN = 10_000  # characters; SQLite takes 50,000 bytes, of which one may need four
 
 _SPECIAL = re.compile(r"([*?\[\]\\])")
-_TOKEN = re.compile(r"\\(.)|\[([!^]?)((?:\\.|[^\]\\])+)\]|(.)", re.DOTALL)
+_TOKEN = re.compile(r"\\(.)|\[([!^]?)((?:\\.|(?>[^\]\\]+))+)\]|(.)", re.DOTALL)
 _MEMBER = re.compile(r"(\\.|.)(?:-(\\.|.))?", re.DOTALL)
 
 
@@ -36,7 +36,7 @@ def check(pattern: str) -> None:
     try:
         pattern.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput("the pattern is not Unicode text: it holds half a character") from error
+        raise InvalidInput("the pattern is no Unicode text: it holds a lone surrogate") from error
     matcher(pattern)
 
 
