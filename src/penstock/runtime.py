@@ -28,6 +28,7 @@ from penstock.services.moderation.lexicon import load_lexicon
 from penstock.services.moderation.policy import Judge, load_policy
 from penstock.services.moderation.prescreen import Prescreen
 from penstock.services.moderation.prompts import moderation_prompt
+from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
 from penstock.settings import Settings
@@ -75,9 +76,12 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
         local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
         moderation = ModerationService(
             pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
-            prescreen=Prescreen(load_lexicon()),
-            local=local,
-            provider=provider,
+            reader=Reader(
+                prescreen=Prescreen(load_lexicon()),
+                local=local,
+                provider=provider,
+                metrics=metrics,
+            ),
             judge=Judge(load_policy(settings.policy)),
             store=VerdictStore(database, hub=hub),
             metrics=metrics,

@@ -19,6 +19,7 @@ from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.lexicon import Lexicon, Term
 from penstock.services.moderation.policy import Judge, Policy, Threshold
 from penstock.services.moderation.prescreen import Prescreen
+from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
 from tests.fakes import FakeProvider
@@ -52,9 +53,12 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         ) -> ModerationService:
             return ModerationService(
                 pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
-                prescreen=Prescreen(Lexicon.from_terms(TERMS)),
-                local=local or FakeProvider(CLEAN),
-                provider=provider,
+                reader=Reader(
+                    prescreen=Prescreen(Lexicon.from_terms(TERMS)),
+                    local=local or FakeProvider(CLEAN),
+                    provider=provider,
+                    metrics=metrics,
+                ),
                 judge=Judge(policy or Policy()),
                 store=VerdictStore(database, hub=hub),
                 metrics=metrics,

@@ -16,16 +16,14 @@ import msgspec
 
 from penstock.cache.keys import fingerprint
 from penstock.clock import Clock
-from penstock.errors import InvalidInput, NotFound, ProviderError, StorageError
+from penstock.errors import InvalidInput, NotFound, StorageError
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens, Trace, Usage
-from penstock.providers.provider import CATEGORIES, Finding, Provider, Scores
-from penstock.services.moderation.excerpt import ExcerptRule, choose, count_words, join, windows
+from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens
+from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.policy import Judge, Ruling, leave_to_human
-from penstock.services.moderation.prescreen import Prescreen, Screening
+from penstock.services.moderation.reading import ProviderFailed, Reader
 from penstock.services.moderation.schemas import (
-    MAX_FINDINGS,
     Degradation,
     Judgement,
     PolicyRef,
@@ -39,27 +37,8 @@ NAMESPACE = "moderation"
 FOREIGN = 0.5  # from this probability on a text counts as not English
 PROVIDER_TEXTS = 32  # texts of one request that wait for a provider at once
 LOCAL_TEXTS = 2  # the same without a provider: they share the loop with everyone else
-INLINE_CHARACTERS = 8_000  # up to here the prescreen takes about a millisecond
 PURGE_EVERY = 3600.0  # seconds
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
-
-
-class ProviderFailed(Exception):
-    """Carries what the local stages found past the cache, which must not keep it."""
-
-    def __init__(self, judgement: Judgement, trace: Trace, cause: ProviderError) -> None:
-        super().__init__(str(cause))
-        self.judgement = judgement
-        self.trace = trace
-        self.cause = cause
-
-
-class Sent(NamedTuple):
-    """What of a text goes to the provider, and what the local model says of the rest."""
-
-    text: str
-    share: float = 1.0
-    unread: dict[str, float] | None = None  # None: nothing is left out
 
 
 class Warmth(NamedTuple):
@@ -77,9 +56,7 @@ class ModerationService:
         self,
         *,
         pipeline: Pipeline,
-        prescreen: Prescreen,
-        local: Provider,
-        provider: Provider | None,
+        reader: Reader,
         judge: Judge,
         store: VerdictStore,
         metrics: Metrics,
@@ -88,18 +65,14 @@ class ModerationService:
         store_text: bool = False,
     ) -> None:
         self._pipeline = pipeline
-        self._prescreen = prescreen
-        self._local = local
-        self._provider = provider
+        self._reader = reader
         self._judge = judge
         self._store = store
         self._metrics = metrics
         self._clock = clock
         self._excerpt_rule = excerpt_rule
         self._store_text = store_text
-        self._long_texts = asyncio.Semaphore(1)
-        self.models = self._versions()
-        self._readers = fingerprint(sorted(self.models.items()))
+        self.models = reader.models
         self._policy = PolicyRef(judge.policy.id, judge.version)
 
     async def moderate(
@@ -195,18 +168,17 @@ class ModerationService:
             await self._clock.sleep(PURGE_EVERY)
 
     def _gate(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(PROVIDER_TEXTS if self._provider else LOCAL_TEXTS)
+        return asyncio.Semaphore(PROVIDER_TEXTS if self._reader.asks_provider else LOCAL_TEXTS)
 
     def _key(self, text: str, images: tuple[str, ...], rule: ExcerptRule) -> str:
-        sent = rule.key if self._provider else ""
-        return f"{NAMESPACE}:{fingerprint(self._readers, sent, text, *images)}"
+        return f"{NAMESPACE}:{self._reader.key(text, images, rule)}"
 
     async def _answer(
         self, key: str, text: str, rule: ExcerptRule, tags: tuple[str, ...]
     ) -> Answer[Judgement]:
         return await self._pipeline.answer(
             key,
-            lambda trace: self._read(text, rule, trace),
+            lambda trace: self._reader.read(text, rule, trace),
             type=Judgement,
             max_age=self._lifetime,
             tags=tags,
@@ -219,49 +191,6 @@ class ModerationService:
     def _rule(self, judgement: Judgement) -> Ruling:
         foreign = judgement.other_language >= FOREIGN and judgement.source != "provider"
         return self._judge.rule(judgement.scores, foreign=foreign)
-
-    async def _read(self, text: str, rule: ExcerptRule, trace: Trace) -> Judgement:
-        """Prescreen, local model and, unless they are certain, the provider."""
-        with trace.stage("prescreen"):
-            screening = await self._screen(text)
-        if screening.certain:
-            return _merge(screening, Scores({}), self.models)
-        with trace.stage("local"):
-            local = await self._local.moderate(text)
-        self._metrics.count("penstock_model_calls_total", model=self._local.name)
-        judgement = _merge(screening, local, self.models)
-        if self._provider is None or not text:
-            return judgement
-        try:
-            with trace.stage("provider"):
-                sent = await self._excerpt(text, rule)
-                remote = await self._provider.moderate(sent.text)
-        except ProviderError as error:
-            raise ProviderFailed(judgement, trace, error) from error
-        self._metrics.count("penstock_model_calls_total", model=self._provider.name)
-        return _add_provider(judgement, remote, sent)
-
-    async def _screen(self, text: str) -> Screening:
-        if len(text) <= INLINE_CHARACTERS:
-            return self._prescreen.screen(text)
-        # A megabyte made to be slow takes seconds: one at a time, beside the loop.
-        async with self._long_texts:
-            return await asyncio.to_thread(self._prescreen.screen, text)
-
-    async def _excerpt(self, text: str, rule: ExcerptRule) -> Sent:
-        words = count_words(text)
-        share = min(rule.share(words), rule.max_words / max(words, 1))
-        if share >= 1.0:
-            return Sent(text)
-        parts = windows(text)
-        read = [(await self._local.moderate(part)).scores for part in parts]
-        chosen = choose([max(scores.values()) for scores in read], share)
-        unread: dict[str, float] = {}
-        for at in set(range(len(parts))).difference(chosen):
-            for category, score in read[at].items():
-                unread[category] = max(score, unread.get(category, 0.0))
-        sent = join(parts, chosen)
-        return Sent(sent, min(1.0, count_words(sent) / max(words, 1)), unread)
 
     async def _conclude(
         self,
@@ -324,10 +253,6 @@ class ModerationService:
             return False
         return True
 
-    def _versions(self) -> dict[str, str]:
-        provider = dict(self._provider.models) if self._provider else {}
-        return {"prescreen": self._prescreen.version, **self._local.models, **provider}
-
 
 def check_text(text: str, *, pointer: str = "/input") -> None:
     """Refuse what cannot be judged: nothing to read, or characters that no text has."""
@@ -345,61 +270,6 @@ def check_text(text: str, *, pointer: str = "/input") -> None:
 
 def _wrong(pointer: str, detail: str) -> dict[str, str]:
     return {"pointer": pointer, "detail": detail}
-
-
-def _merge(screening: Screening, local: Scores, versions: dict[str, str]) -> Judgement:
-    """The higher of two scores stands; what neither judged stays unknown."""
-    scores: dict[str, float] = dict(local.scores)
-    for finding in screening.findings:
-        scores[finding.category] = max(scores.get(finding.category, 0.0), finding.score)
-    contributed = {"prescreen": versions["prescreen"], **local.models}
-    ordered = _ordered(scores)
-    return Judgement(
-        digest=fingerprint(*ordered),
-        scores=ordered,
-        findings=_strongest((*screening.findings, *local.findings)),
-        other_language=max(local.other_language, screening.foreign_share),
-        source="prescreen" if screening.certain else "local",
-        versions=tuple(contributed.items()),
-    )
-
-
-def _add_provider(judgement: Judgement, remote: Scores, sent: Sent) -> Judgement:
-    """The provider's word replaces the local model's, not what rules found for certain.
-
-    On what it was not sent it has no word: there the rules and the local model stand.
-    """
-    scores = dict(zip(CATEGORIES, judgement.scores, strict=True))
-    sure = 1.0 if sent.unread is None else 0.0
-    unread = sent.unread or {}
-    for category, score in remote.scores.items():
-        found = (f for f in judgement.findings if f.category == category and f.score >= sure)
-        scores[category] = max([score, unread.get(category, 0.0), *(f.score for f in found)])
-    ordered = _ordered(scores)
-    return Judgement(
-        digest=fingerprint(*ordered),
-        scores=ordered,
-        findings=_strongest((*judgement.findings, *remote.findings)),
-        other_language=judgement.other_language,
-        source="provider",
-        versions=(*judgement.versions, *remote.models.items()),
-        usage=Usage(remote.tokens_in, remote.tokens_out, remote.cost_micros, remote.currency),
-        rationale=remote.rationale[:200],
-        excerpt_share=sent.share,
-    )
-
-
-def _ordered(scores: dict[str, float] | dict[str, float | None]) -> tuple[float | None, ...]:
-    """Scores in the order of CATEGORIES; six digits say more than any model knows."""
-    known = (scores.get(category) for category in CATEGORIES)
-    return tuple(None if score is None else round(score, 6) for score in known)
-
-
-def _strongest(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    if len(findings) <= MAX_FINDINGS:
-        return tuple(findings)
-    kept = sorted(findings, key=lambda found: (-found.score, found.start))[:MAX_FINDINGS]
-    return tuple(sorted(kept, key=lambda found: found.start))
 
 
 def _receipt(failure: ProviderFailed) -> Receipt:
