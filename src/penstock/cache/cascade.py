@@ -13,6 +13,7 @@ from penstock.cache.entry import KEPT, PACKED, Entry, Hit, is_immutable, weigh
 from penstock.cache.memory import MemoryStore
 from penstock.cache.plan import Plan, age_limit
 from penstock.cache.store import Store
+from penstock.cache.telling import Telling
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
 from penstock.hub.hub import Hub
@@ -49,15 +50,19 @@ class Cascade:
             hub,
             prefix=prefix,
             drop_keys=self._drop_keys,
-            drop_matching=supersede,
+            drop_matching=self._drop_matching,
             drop_all=self._drop_all,
         )
+        self.telling = Telling(self.local, self.coherence.tell_keys)
+        for tier in self.local:
+            tier.watch(self.catch_up)
 
     # --- reading -----------------------------------------------------------------------------
 
     def find(self, key: str, plan: Plan) -> Hit | None:
         """The first usable answer of a local tier."""
         self.catch_up()
+        position = self.coherence.position
         passed: list[Tier] = []
         for tier in self.local:
             if plan.tiers is not None and not plan.allows(tier.name):
@@ -66,7 +71,7 @@ class Cascade:
             hit = None if entry is None else self._worth(entry, tier, plan)
             if entry is not None and hit is not None:
                 if passed:
-                    self._promote(entry, hit, passed)
+                    self._promote(entry, hit, passed, position)
                 return hit
             tier.misses.value += 1
             passed.append(tier)
@@ -82,13 +87,14 @@ class Cascade:
 
     async def find_remote(self, key: str, plan: Plan) -> Hit | None:
         """The first usable answer of a remote tier."""
+        position = self.coherence.position
         for tier in self.remote:
             if not plan.allows(tier.name):
                 continue
             entry = (await tier.get_many((key,))).get(key)
             hit = None if entry is None else self._worth(entry, tier, plan)
             if entry is not None and hit is not None:
-                self._promote(entry, hit, self.local)
+                self._promote(entry, hit, self.local, position)
                 return hit
             tier.misses.value += 1
         return None
@@ -96,6 +102,7 @@ class Cascade:
     async def find_many(self, keys: Iterable[str], plan: Plan) -> dict[str, Hit]:
         """The usable answers for many keys, one question to each tier."""
         self.catch_up()
+        position = self.coherence.position
         found: dict[str, Hit] = {}
         missing = list(dict.fromkeys(keys))
         passed: list[Tier] = []
@@ -107,20 +114,28 @@ class Cascade:
                 hit = self._worth(entry, tier, plan)
                 if hit is not None:
                     found[key] = hit
-                    self._promote(entry, hit, passed)
+                    self._promote(entry, hit, passed, position)
             missing = [key for key in missing if key not in found]
             tier.misses.value += len(missing)
             passed.append(tier)
         return found
 
+    def knows(self, key: str) -> bool:
+        """Whether a local tier has anything under this key."""
+        return any(tier.get(key) is not None for tier in self.local)
+
     def last_resort(self, key: str, plan: Plan) -> Hit | None:
         """Whatever is still there of this key, however old, as long as it is valid."""
         for tier in self.local:
             entry = tier.get(key) if plan.allows(tier.name) else None
-            if entry is not None and self._is_current(entry):
-                if entry.thaw is None and entry.kind == PACKED:
-                    _give_type(entry, plan)
+            if entry is None or not self._is_current(entry):
+                continue
+            if entry.thaw is None and entry.kind == PACKED:
+                _give_type(entry, plan)
+            try:
                 return Hit(entry.give(), tier.source, self._age(entry), stale=True)
+            except Exception as error:  # the caller shall see what computing raised, not this
+                self._unreadable(entry, error, tier, plan)
         return None
 
     # --- writing -----------------------------------------------------------------------------
@@ -173,15 +188,18 @@ class Cascade:
         try:
             value = entry.value if entry.thaw is None else entry.thaw(entry.value)
         except Exception as error:  # damaged bytes, or a type that has changed since
-            log.warning("cache.unreadable", tier=tier.name, type=str(plan.codec.type))
-            tier.failed(error)
-            tier.remove((entry.key,))
+            self._unreadable(entry, error, tier, plan)
             return None
         age = max(0.0, now - entry.created)
         if plan.max_age is not None and age > age_limit(plan.max_age, value):
             return None
         tier.hits.value += 1
         return Hit(value, tier.source, age, stale)
+
+    def _unreadable(self, entry: Entry, error: Exception, tier: Tier, plan: Plan) -> None:
+        log.warning("cache.unreadable", tier=tier.name, type=str(plan.codec.type))
+        tier.failed(error)
+        tier.remove((entry.key,))
 
     def _vouch(self, entries: Sequence[Entry]) -> None:
         """Spare entries that nothing was bumped since their first check."""
@@ -198,9 +216,15 @@ class Cascade:
             entry.epoch = epoch
         return True
 
-    def _promote(self, entry: Entry, hit: Hit, passed: Sequence[Tier]) -> None:
-        """Write an entry into the tiers above the one that had it."""
-        if not passed or not (entry.plain or (entry.codec and entry.codec.typed)):
+    def _promote(self, entry: Entry, hit: Hit, passed: Sequence[Tier], position: int) -> None:
+        """Write an entry into the tiers above the one that had it.
+
+        Not what is pending: another process may have changed it since, and this one knows already.
+        Not for long what was read before a change that was told since `position`.
+        """
+        if not passed or not entry.stored:
+            return
+        if not (entry.plain or (entry.codec and entry.codec.typed)):
             return  # read without its type: others, who know the type, must not get it from memory
         for tier in passed:
             copy = entry.duplicate()
@@ -209,17 +233,24 @@ class Cascade:
                 copy.value, copy.thaw, copy.kind = hit.value, None, KEPT
                 copy.size = weigh(hit.value)
             tier.write((copy,))
+            if self._hub.heads[0] != position:  # last: what is told after this drops it again
+                tier.remove((entry.key,))
 
     def _age(self, entry: Entry) -> float:
         return max(0.0, self._now() - entry.created)
 
     def _drop_keys(self, keys: list[str]) -> None:
-        self._supersede(frozenset(keys).__contains__)
+        self._drop_matching(frozenset(keys).__contains__)
         if self._memory_tier is not None:
             self._memory_tier.remove(keys)
 
+    def _drop_matching(self, meant: Callable[[str], object]) -> None:
+        self._supersede(meant)
+        for tier in self.local:
+            tier.withdraw(meant)
+
     def _drop_all(self) -> None:
-        self._supersede(lambda _: True)
+        self._drop_matching(lambda _: True)
         if self.memory is not None:
             self.memory.forget_all()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,13 +150,19 @@ class Database:
 
     # --- changes ---------------------------------------------------------------------------------
 
-    def apply(self, rows: Sequence[Row], removed: Sequence[str]) -> None:
-        """Put and remove in one transaction."""
+    def apply(
+        self, rows: Sequence[Row], removed: Sequence[str], spare: Callable[[], Container[str]]
+    ) -> None:
+        """Put and remove in one transaction.
+
+        `spare` is asked once nobody else can write, for the keys not to put after all.
+        """
         with translated():
             run = self._connection.execute
             run("BEGIN IMMEDIATE")
             try:
-                self._put(rows)
+                spared = spare()
+                self._put([row for row in rows if row[0] not in spared] if spared else rows)
                 for key in removed:
                     run("DELETE FROM entries WHERE key = ?", (key,))
                 run("COMMIT")

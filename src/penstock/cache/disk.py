@@ -1,7 +1,8 @@
 """The disk tier: survives a restart, shared by every process that opens the same file.
 
 Reads are made at once, by the caller: 8 us against 57 to 156 us through an executor. Writes go to
-the writing thread (`writer.py`) and are visible to this process' reads before they are on disk.
+the writing thread (`writer.py`) and are visible to this process' reads before they are on disk;
+`settled` says when others see them too.
 What a crash of the machine takes are the last moments of writes, never the file.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from penstock.cache.database import Damaged, Database, set_aside
@@ -79,16 +81,25 @@ class DiskStore:
         return entry
 
     def write(self, entries: Iterable[Entry]) -> None:
-        self._writer.add(entries)
+        self._writer.add(entries, yields=True)
 
     def remove(self, keys: Iterable[str]) -> int:
         present = [key for key in keys if self.get(key) is not None]
         self._writer.discard(keys)
         return len(present)
 
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        self._writer.withdraw(meant)
+
+    def settled(self) -> Future[None]:
+        return self._writer.submit(lambda _: None)
+
+    def watch(self, catch_up: Callable[[], None]) -> None:
+        self._writer.before_commit = catch_up
+
     def flush(self) -> None:
         """Return when everything written so far is on disk; raises CacheUnavailable."""
-        self._writer.submit(lambda _: None).result()
+        self.settled().result()
 
     # --- the Store -----------------------------------------------------------------------------
 

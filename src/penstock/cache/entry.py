@@ -50,6 +50,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     main: bool = False
     slot: int = -1
     alias: tuple[int, Hashable] | None = None
+    stored: bool = False  # read from where other processes read too, not from what is pending
 
     def give(self) -> Any:
         """A value that its user may change."""

@@ -115,6 +115,15 @@ class MemoryStore:
                 self._remove(entry)
                 self._counts.expired += expired
 
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        pass  # no other process sees any of it
+
+    def settled(self) -> None:
+        return None
+
+    def watch(self, catch_up: Callable[[], None]) -> None:
+        pass
+
     # --- shortcuts from arguments to entries ----------------------------------------------------
 
     def new_aliases(self) -> tuple[int, Aliases]:

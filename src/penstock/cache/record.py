@@ -68,4 +68,5 @@ def as_entry(key: str, record: bytes) -> Entry:
         sequence,
         tuple(tags),
         plain,
+        stored=True,
     )

@@ -7,8 +7,9 @@ itself raises CacheUnavailable, which the cache survives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, runtime_checkable
 
 from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
 
@@ -54,7 +55,20 @@ class LocalStore(Protocol):
         """As `get_many`."""
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """As `set_many`."""
+        """As `set_many`, for what can be computed again: may be lost, and may be withdrawn."""
 
     def remove(self, keys: Iterable[str]) -> int:
         """As `delete`; may be asynchronous behind the scenes, but is visible to reads at once."""
+
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        """Forget those keys that `write` gave it and other processes cannot see yet.
+
+        Somebody else has changed them since.
+        """
+
+    def settled(self) -> Future[Any] | None:
+        """Done when other processes can see all that was changed so far; None: there is nothing to
+        wait for."""
+
+    def watch(self, catch_up: Callable[[], None]) -> None:
+        """Call this before anything is shown to other processes; it may `withdraw` some of it."""

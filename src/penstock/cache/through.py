@@ -74,11 +74,16 @@ class ReadThrough:
         return self._landed(frozen, leads)
 
     async def refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> Hit:
-        """Compute anew, whatever is there; joins a computation that is already on its way."""
+        """Compute anew, whatever is there; joins a computation that is already on its way.
+
+        Other processes are told if the key was known: they may have the old value in memory.
+        """
         self._cascade.catch_up()
+        known = self._cascade.knows(key)
         flight, leads = self._flights.join(key, asyncio.get_running_loop())
         if leads:
-            self._flights.launch([flight], self._compute(flight, compute, plan, look=False))
+            run = self._compute(flight, compute, plan, look=False, tell=known)
+            self._flights.launch([flight], run)
         return self._landed(await self._flights.wait(flight), leads)
 
     def _refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> None:
@@ -96,6 +101,7 @@ class ReadThrough:
         plan: Plan,
         *,
         look: bool = True,
+        tell: bool = False,
     ) -> None:
         """The body of the task that the flight stands for; ends the flight whatever happens."""
         try:
@@ -107,6 +113,8 @@ class ReadThrough:
                 sequence = self._hub.sequence()
                 frozen = freeze(await compute(), plan.codec)
                 await self._keep([(flight, frozen)], plan, sequence)
+                if tell:
+                    await self._cascade.telling.tell((flight.key,))
         except BaseException as error:
             self._crash([flight], error, plan)
             if not isinstance(error, Exception):
@@ -136,10 +144,17 @@ class ReadThrough:
     def refresh_blocking(self, key: str, compute: Callable[[], Any], plan: Plan) -> Hit:
         """As `refresh`, in the caller's thread."""
         self._cascade.catch_up()
-        return self._compute_blocking(key, compute, plan, look=False)
+        known = self._cascade.knows(key)
+        return self._compute_blocking(key, compute, plan, look=False, tell=known)
 
     def _compute_blocking(
-        self, key: str, compute: Callable[[], Any], plan: Plan, *, look: bool
+        self,
+        key: str,
+        compute: Callable[[], Any],
+        plan: Plan,
+        *,
+        look: bool,
+        tell: bool = False,
     ) -> Hit:
         flight, leads = self._flights.join(key)
         if not leads:
@@ -157,6 +172,8 @@ class ReadThrough:
                     value = compute()
                 frozen = freeze(value, plan.codec)
                 self._keep_local([(flight, frozen)], plan, sequence)
+                if tell:
+                    self._cascade.telling.tell_blocking((key,))
         except BaseException as error:
             self._crash([flight], error, plan)
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from penstock.cache.breaker import Breaker
 from penstock.cache.entry import Entry, EntryInfo, Selection, Source, TierStats
@@ -51,6 +52,15 @@ class Tier:
 
     def remove(self, keys: Sequence[str]) -> int:
         return self._guard(lambda store: store.remove(keys), 0)
+
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        self._guard(lambda store: store.withdraw(meant), None)
+
+    def watch(self, catch_up: Callable[[], None]) -> None:
+        self._guard(lambda store: store.watch(catch_up), None)
+
+    def settled(self) -> Future[Any] | None:
+        return self._guard(lambda store: store.settled(), None)
 
     # The same of any store, and the rare things.
 

@@ -2,7 +2,8 @@
 
     get, lookup        memory ─► disk ─► (remote)         what a lower tier has moves up
     fetch              the same, then one computation for all who wait; never caches an error
-    set, delete        every tier; other processes drop the key from memory on their next call
+    set, delete        every tier; once it is on disk, other processes are told, and drop the key
+                       from memory on their next call
     clear              by pattern (preview with `scan`), or at once by tag and namespace
 
 Keys are `namespace:rest`. Every method may be called from any thread and any event loop.
@@ -246,24 +247,34 @@ class Cache:
         if not entries:
             return 0
         keys = [entry.key for entry in entries]
-        self.flights.supersede(frozenset(keys).__contains__)
+        self._announce(keys)
         await self.cascade.keep_all(entries, plan)
-        self.cascade.coherence.tell_keys(keys)
+        await self.cascade.telling.tell(keys)
         return len(entries)
+
+    def _announce(self, full_keys: Sequence[str]) -> None:
+        """Before a change: what was computed until now must not be kept over it, here or elsewhere.
+
+        Other processes look for this before they commit what they computed.
+        """
+        self.flights.supersede(frozenset(full_keys).__contains__)
+        self.cascade.coherence.tell_keys(full_keys)
 
     async def delete(self, *keys: str) -> int:
         """Forget keys in every tier and process; returns how many were there."""
         full = [self.full_key(key) for key in keys]
-        removed = self.forget(full)
+        self._announce(full)
+        removed = self.cascade.remove(full)
         for tier in self.cascade.remote:
             removed = max(removed, await tier.delete(full))
+        await self.cascade.telling.tell(full)
         return removed
 
     def forget(self, full_keys: Sequence[str]) -> int:
-        """Forget full keys in the local tiers and in other processes' memory."""
-        self.flights.supersede(frozenset(full_keys).__contains__)
+        """Forget full keys in the local tiers and in other processes' memory; waits for the disk."""
+        self._announce(full_keys)
         removed = self.cascade.remove(full_keys)
-        self.cascade.coherence.tell_keys(full_keys)
+        self.cascade.telling.tell_blocking(full_keys)
         return removed
 
     async def clear(

@@ -4,13 +4,16 @@ No timer: while one batch is committed the next one gathers. Pending entries can
 The queue has a bound in bytes; who does not wait for room loses the write, and it is counted. When
 the disk fails, the outage is logged once, writes are dropped, and one attempt after each pause
 finds out whether it is over.
+
+What was computed yields to what other processes set or deleted since: it is withdrawn up to the
+moment when this process alone may write, see `before_commit`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,6 +59,10 @@ class Writer:
         self._condition = threading.Condition()
         self._pending: dict[str, Entry | None] = {}  # None: to be removed
         self._writing: dict[str, Entry | None] = {}
+        self._yielding: set[str] = set()  # pending keys that may be withdrawn
+        self._writing_yields: set[str] = set()  # the same of what is being written
+        self._withdrawn: set[str] = set()  # what was withdrawn of it
+        self.before_commit: Callable[[], None] | None = None
         self._pending_bytes = 0
         self._errands: list[tuple[Callable[[Database], Any], Future[Any]]] = []
         self._thread: threading.Thread | None = None
@@ -68,6 +75,8 @@ class Writer:
         """Whether the key is pending, and its entry; None when it is about to be removed."""
         for part in (self._pending, self._writing):
             if part and key in part:
+                if part is self._writing and key in self._withdrawn:
+                    return False, None
                 return True, part.get(key)
         return False, None
 
@@ -76,8 +85,13 @@ class Writer:
         with self._condition:
             return {**self._writing, **self._pending}
 
-    def add(self, entries: Iterable[Entry], *, wait: bool = False) -> None:
-        """Queue entries; without `wait`, what finds no room is dropped."""
+    def add(
+        self, entries: Iterable[Entry], *, wait: bool = False, yields: bool = False
+    ) -> None:
+        """Queue entries; without `wait`, what finds no room is dropped.
+
+        What `yields` is withdrawn when another process changes it before it is on disk.
+        """
         with self._condition:
             for entry in entries:
                 if self._closing or (self.breaker.is_open and not self.breaker.is_due()):
@@ -87,6 +101,7 @@ class Writer:
                     self.dropped += 1
                     continue
                 self._pending[entry.key] = entry
+                (self._yielding.add if yields else self._yielding.discard)(entry.key)
                 self._pending_bytes += entry.size + 200
             self._wake()
 
@@ -100,8 +115,19 @@ class Writer:
         with self._condition:
             for key in keys:
                 self._pending[key] = None
+                self._yielding.discard(key)
                 self._pending_bytes += 100
             self._wake()
+
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        """Take back what yields and is not on disk yet."""
+        if not self._yielding and not self._writing_yields:
+            return
+        with self._condition:
+            for key in list(filter(meant, self._yielding)):
+                self._yielding.discard(key)
+                self._pending.pop(key, None)
+            self._withdrawn.update(filter(meant, self._writing_yields))
 
     def submit(self, errand: Callable[[Database], T]) -> Future[T]:
         """Run `errand` in the writing thread, after everything that is pending now."""
@@ -161,6 +187,7 @@ class Writer:
             # In this order, because readers look without the lock, at pending first.
             self._writing = batch = self._pending
             self._pending = {}
+            self._writing_yields, self._yielding = self._yielding, set()
             errands, self._errands = self._errands, []
             self._pending_bytes = 0
             self._condition.notify_all()
@@ -171,7 +198,9 @@ class Writer:
             self._attempt(Database.fold_in)
         for part in _parts(batch, BATCH):
             self._write(part)
-        self._writing = {}
+        with self._condition:
+            self._writing = {}
+            self._writing_yields, self._withdrawn = set(), set()
         for errand, future in errands:
             self._do(errand, future)
         return True
@@ -181,12 +210,18 @@ class Writer:
         if self.breaker.is_open and not self.breaker.allows():
             self.dropped += len(rows)
             return
-        if self._attempt(lambda database: database.apply(rows, removed)):
+        if self._attempt(lambda database: database.apply(rows, removed, self._spare)):
             self.writes += len(rows)
             self._unfolded = True
             self._attempt(self._make_space)
         else:
             self.dropped += len(rows)
+
+    def _spare(self) -> Container[str]:
+        """Within the transaction: what others changed before it began."""
+        if self._writing_yields and self.before_commit is not None:
+            self.before_commit()
+        return self._withdrawn
 
     def _rows(self, batch: dict[str, Entry | None]) -> tuple[list[Row], list[str]]:
         rows, removed = [], []
