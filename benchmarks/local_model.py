@@ -107,4 +107,4 @@ def _load() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(), indent=2))
+    print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else 7), indent=2))

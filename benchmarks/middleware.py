@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from benchmarks.report import Report, ratio
+
 CLAIM = "The whole middleware stack adds at most a quarter of what the instrumentator adds"
 VARIANTS = ("fastapi", "penstock", "instrumentator", "base_http")
 CALLS = 250
@@ -46,7 +48,7 @@ TARGETS = {"penstock_per_instrumentator": 0.25, "penstock_per_base_http": 0.08}
 App = Callable[..., Awaitable[None]]
 
 
-def run(rounds: int = 7, *, routes: int = 1) -> dict[str, Any]:
+def run(rounds: int = 7, *, routes: int = 1) -> Report:
     """Measure; microseconds of CPU per request and the ratios of what is added."""
     apps = {variant: _application(variant, routes) for variant in VARIANTS}
     total = asyncio.run(_rounds(apps, rounds))
@@ -64,22 +66,10 @@ def run(rounds: int = 7, *, routes: int = 1) -> dict[str, Any]:
         for variant in VARIANTS
     ]
     ratios = {
-        name: _ratio(added["penstock"], added[name.removeprefix("penstock_per_")], target)
+        name: ratio(added["penstock"], added[name.removeprefix("penstock_per_")], most=target)
         for name, target in TARGETS.items()
     }
     return {"claim": CLAIM, "rows": rows, "ratios": ratios}
-
-
-def _ratio(ours: list[float], theirs: list[float], target: float) -> dict[str, Any]:
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    median = statistics.median(ratios)
-    return {
-        "median": round(median, 3),
-        "min": round(min(ratios), 3),
-        "max": round(max(ratios), 3),
-        "target": target,
-        "ok": median <= target,
-    }
 
 
 def _application(variant: str, routes: int) -> App:

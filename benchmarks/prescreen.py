@@ -121,4 +121,4 @@ def _texts() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    json.dump(run(), sys.stdout, indent=1)
+    print(json.dumps(run(int(sys.argv[1]) if sys.argv[1:] else 7), indent=2))
