@@ -60,13 +60,13 @@ train: $(DEV) ## Train the local model from DATA=folder
 wheel: $(DEV) ## Build the wheel, install it into an empty environment and serve from it
 	$(BIN)/python tests/project/wheel.py
 
-check: lint test docs-check ## What CI runs
+check: lint docs-check test ## What CI runs
 
 lock: $(DEV) ## Recompile the hash locks
 	requirements/lock.sh $(BIN)/uv
 
 clean: ## Remove what make made, except data in .penstock
-	rm -rf .venv dist tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist tests/node/node_modules .import_linter_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Penstock needs Python 3.11 or later; found: $$($(PYTHON) --version 2>&1)"; exit 1; }

@@ -144,7 +144,7 @@ class Pipeline:
         start = self._clock.monotonic()
         trace = Trace(self._clock)
         hit = await self._cache.fetch(
-            key, lambda: compute(trace), type=type, ttl=max_age, max_age=max_age, tags=tags
+            key, lambda: compute(trace), type=type, max_age=max_age, tags=tags
         )
         waited = self._clock.monotonic() - start
         if hit.source == "computed":

@@ -18,7 +18,6 @@ from penstock.clock import Clock, SystemClock
 from penstock.db.engine import Database, open_database
 from penstock.errors import ConfigurationError
 from penstock.hub import Hub, LocalHub
-from penstock.models.cache import ModelCache
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.factory import open_provider
@@ -46,7 +45,6 @@ class Runtime:
     hub: Hub
     database: Database
     cache: Cache
-    models: ModelCache
     moderation: ModerationService
 
 
@@ -72,7 +70,6 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
         cache = _open_cache(settings, hub=hub, clock=clock, metrics=metrics)
         stack.push_async_callback(cache.aclose)
         _own(stack, cache.upkeep())
-        models = ModelCache(clock=clock, metrics=metrics)
         local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
         moderation = ModerationService(
             pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
@@ -91,7 +88,7 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
         )
         if settings.retention_days:
             _own(stack, moderation.keep_for(settings.retention_days * 86_400.0))
-        yield Runtime(settings, clock, metrics, hub, database, cache, models, moderation)
+        yield Runtime(settings, clock, metrics, hub, database, cache, moderation)
 
 
 def _own(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -26,6 +26,9 @@ def _split(value: object) -> object:
     return value
 
 
+# What the source systems know and Penstock will: said, so that nobody relies on it in silence.
+LATER = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Systems = Annotated[tuple[Literal["fist", "halilit", "pixel"], ...], BeforeValidator(_split)]
 
@@ -271,9 +274,16 @@ def _read_env_file(path: Path | None) -> dict[str, str]:
 
 
 def _unknown(environ: Mapping[str, str], file: Mapping[str, str]) -> list[str]:
+    absent = [
+        f"{name} is set, and this version has no use for it yet"
+        for name in LATER
+        if environ.get(name) or file.get(name)
+    ]
     known = {name for field in Settings.model_fields.values() for name in names_of(field)}
     strangers = {n for n in (*environ, *file) if n.startswith("PENSTOCK_")} - known
-    return [f"{name} is not a setting; see: penstock config show" for name in sorted(strangers)]
+    return absent + [
+        f"{name} is not a setting; see: penstock config show" for name in sorted(strangers)
+    ]
 
 
 def _explain(error: ValidationError, origins: Mapping[str, Origin]) -> str:

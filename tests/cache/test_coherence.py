@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from penstock.cache import Cache, MemoryStore, open_store
+from penstock.cache.database import Database
+from penstock.clock import SystemClock
 from penstock.hub import LocalHub
 
 
@@ -230,3 +234,246 @@ async def test_what_is_cleared_by_age_or_tag_and_pattern_leaves_the_rest_on_disk
     await one.clear(pattern="user:*", tag="red")
 
     assert set(await other.get_many(["user:1", "user:2"])) == {"user:2"}
+
+
+TURNS = 60
+
+
+async def changed_by_one(one: Cache, verb: str, key: str) -> str | None:
+    """Change a key in one of three ways; what everybody has to read then."""
+    match verb:
+        case "set":
+            await one.set(key, "new")
+            return "new"
+        case "delete":
+            await one.delete(key)
+        case _:
+            await one.cached(namespace=key)(nothing).invalidate()
+    return None
+
+
+async def nothing() -> str:
+    return "old"
+
+
+def key_of(cache: Cache, verb: str, turn: int) -> str:
+    if verb != "invalidate":
+        return f"user:{turn}"
+    return cache.cached(namespace=f"user:{turn}")(nothing).key()
+
+
+@pytest.mark.parametrize("forth", [True, False], ids=["one tells", "other tells"])
+@pytest.mark.parametrize("verb", ["set", "delete", "invalidate"])
+async def test_nobody_keeps_the_value_from_before_a_change(pair, verb, forth):
+    one, other = pair if forth else reversed(pair)
+    wrong = []
+    for turn in range(TURNS):
+        key = key_of(one, verb, turn)
+        await one.set(key, "old")
+        assert await other.get(key) == "old"
+
+        right = await changed_by_one(one, verb, f"user:{turn}" if verb == "invalidate" else key)
+        seen = [await other.get(key)]
+        await flushed(one)
+        seen += [await other.get(key), await one.get(key)]
+
+        wrong += [] if seen == [right] * 3 else [(turn, seen)]
+
+    assert wrong == []
+
+
+async def test_a_function_without_a_loop_tells_when_it_is_true_as_well(pair):
+    one, other = pair
+    texts = iter(f"{number}" for number in range(2 * TURNS))
+
+    def read(name: str) -> str:
+        return next(texts)
+
+    here, there = one.cached()(read), other.cached()(read)
+    for turn in range(TURNS):
+        before = here(str(turn))
+        await flushed(one)
+        assert there(str(turn)) == before
+
+        assert here.invalidate(str(turn)) is True
+
+        assert there(str(turn)) != before
+
+
+async def test_a_refreshed_key_is_told_to_those_who_know_it(pair):
+    one, other = pair
+    numbers = iter(range(10))
+
+    def count(text: str) -> int:
+        return next(numbers)
+
+    async def count_later(text: str) -> int:
+        return next(numbers)
+
+    for function in (count, count_later):
+        here, there = one.cached()(function), other.cached()(function)
+        first = here("a") if function is count else await here("a")
+        await flushed(one)
+        assert first == (there("a") if function is count else await there("a"))
+
+        renewed = here.refresh("a") if function is count else await here.refresh("a")
+
+        assert renewed == first + 1
+        assert (there("a") if function is count else await there("a")) == renewed
+
+
+@pytest.mark.parametrize("verb", ["set", "delete"])
+async def test_what_was_computed_before_a_change_is_not_written_over_it(pair, verb):
+    one, other = pair
+    for turn in range(TURNS):
+        key = f"user:{turn}"
+        await other.fetch(key, nothing)  # still to be written
+
+        right = await changed_by_one(one, verb, key)
+        await flushed(other)
+        await flushed(one)
+
+        assert (await other.get(key), await one.get(key)) == (right, right)
+
+
+async def test_what_is_useless_is_not_cleared_away_over_a_change(pair, clock):
+    one, other = pair
+    for turn in range(TURNS):
+        key = f"user:{turn}"
+        await one.set(key, "old", ttl=1)
+        clock.advance(2)
+        assert await other.get(key) is None  # the expired row is still to be removed
+
+        await one.set(key, "new")
+        await flushed(other)
+
+        assert await other.get(key) == "new"
+
+
+async def test_who_is_cancelled_while_the_disk_commits_has_told_all_the_same(pair):
+    one, other = pair
+    for turn in range(TURNS):
+        key = f"user:{turn}"
+        await one.set(key, "old")
+        assert await other.get(key) == "old"
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(one.set(key, "new"))
+            await asyncio.sleep(0)
+            task.cancel()
+        await flushed(one)
+
+        assert await other.get(key) == "new"
+
+
+async def test_a_disk_that_hangs_holds_nobody_up_and_is_told_again(
+    pair, tmp_path, monkeypatch, told
+):
+    monkeypatch.setattr("penstock.cache.telling.PATIENCE", 0.01)
+    one, other = pair
+    await one.set("k", "old")
+    assert await other.get("k") == "old"
+
+    with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        await one.set("k", "new")
+        await one.delete("l")
+        await asyncio.to_thread(one.forget, [one.full_key("m")])
+        errors = one.cascade.local[1].errors.value
+        assert (await one.get("k"), await other.get("k")) == ("new", "old")
+        holder.execute("ROLLBACK")
+    await flushed(one)
+
+    assert await other.get("k") == "new"
+    assert errors == 3
+    assert [line.split()[0] for line in told()] == ["cache.tier_slow"]
+
+
+async def test_a_dead_disk_holds_nobody_up(make_cache, tmp_path, clock):
+    (tmp_path / "folder").write_text("in the way")
+    disk = open_store(f"disk://{tmp_path}/folder/cache.db", clock=clock)
+    cache = make_cache(MemoryStore(clock=clock), disk)
+
+    await cache.set("k", 1)
+
+    assert await cache.get("k") == 1
+    assert await cache.delete("k") == 1
+    assert cache.forget([cache.full_key("k")]) == 0
+
+
+async def test_many_keys_are_committed_by_the_hundred(pair, monkeypatch):
+    one, other = pair
+    commits = []
+    apply = Database.apply
+    monkeypatch.setattr(
+        Database, "apply", lambda *args: (commits.append(len(args[1])), apply(*args))
+    )
+
+    await one.warm({f"k{number}": number for number in range(1000)})
+
+    assert commits == [100] * 10
+    assert len(await other.get_many([f"k{number}" for number in range(1000)])) == 1000
+
+
+OTHER = """
+import asyncio, sys
+from pathlib import Path
+from penstock.cache import Cache, MemoryStore, open_store
+from penstock.hub import LocalHub
+
+async def main(folder):
+    hub = LocalHub(Path(folder))
+    cache = Cache([MemoryStore(), open_store(f"disk://{folder}/cache.db")], hub=hub)
+    for line in sys.stdin:
+        verb, key, *value = line.split()
+        if verb == "set":
+            await cache.set(key, value[0])
+        elif verb == "delete":
+            await cache.delete(key)
+        print(await cache.get(key), flush=True)
+    await cache.aclose()
+    hub.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_no_process_keeps_the_value_from_before_a_change(tmp_path, make_cache):
+    hub = LocalHub(tmp_path)
+    here = make_cache(
+        MemoryStore(), open_store(f"disk://{tmp_path}/cache.db"), hub=hub, clock=SystemClock()
+    )
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", OTHER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(line: str) -> str:
+        there.stdin.write(line + "\n")
+        there.stdin.flush()
+        return there.stdout.readline().strip()
+
+    wrong = []
+    with start() as there:
+        for turn in range(TURNS):
+            for verb, right in (("set", "new"), ("delete", "None")):
+                key = f"{verb}:{turn}"
+                await here.set(key, "old")
+                first = ask(f"get {key}")
+                await (here.set(key, "new") if verb == "set" else here.delete(key))
+                seen = [first, ask(f"get {key}"), ask(f"get {key}")]
+                wrong += [] if seen == ["old", right, right] else [seen]
+                ask(f"set {key} back")
+                back = await here.get(key)
+                ask(f"{verb} {key} new")
+                seen = [back, str(await here.get(key)), str(await here.get(key))]
+                wrong += [] if seen == ["back", right, right] else [seen]
+        there.stdin.close()
+
+    assert wrong == []
+    await here.aclose()
+    hub.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import inspect
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -276,6 +277,30 @@ async def test_the_last_known_result_answers_when_computing_fails(cache, clock):
     assert (await price("a"), price_sync("a")) == (7, 1)
     with pytest.raises(RuntimeError):
         await price("never asked")
+
+
+async def test_a_last_known_result_that_cannot_be_read_does_not_hide_the_error(
+    tiered, clock, tmp_path
+):
+    cache = tiered()
+
+    @cache.cached(ttl=60, on_error="stale", tiers=["disk"])
+    async def parts(item: str) -> list[str]:
+        if item in seen:
+            raise RuntimeError("upstream")
+        seen.append(item)
+        return [item]
+
+    seen: list[str] = []
+    await parts("a")
+    await cache.stats()
+    with sqlite3.connect(tmp_path / "cache.db") as connection:
+        connection.execute("UPDATE entries SET record = CAST(substr(record, 1, 43) AS BLOB)")
+    connection.close()
+    clock.advance(3600)
+
+    with pytest.raises(RuntimeError, match="upstream"):
+        await parts("a")
 
 
 async def test_none_has_a_time_of_its_own(cache, clock, calls):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.clock import ManualClock
 from penstock.db import Database, open_database
 from penstock.db.faults import fault
 from penstock.errors import StorageFull, StorageUnavailable
@@ -70,6 +71,37 @@ async def test_a_full_disk_refuses_what_does_not_fit_and_recovers_alone(
     assert "free space on the volume" in outcomes[3].detail
     assert await database.write((ADD, ("x" * (1 << 20),))) == 1
     assert (await database.health(check=True))["integrity"] == "ok"
+
+
+async def test_a_record_that_found_no_space_is_remembered_until_one_does_or_for_a_minute(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    database = open_database(folder=tmp_path, clock=clock)
+    await database.write("CREATE TABLE notes (text)")
+    (pages,) = database.get("PRAGMA page_count") or (0,)
+    await database.write(f"PRAGMA max_page_count = {pages + 4}")
+    details = []
+
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            await database.write((ADD, ("x" * (1 << 20),)))
+        details += [(await database.health())["detail"] for _ in range(2)]
+        await database.write("DELETE FROM notes WHERE text = 'not there'")
+        details.append((await database.health())["detail"])
+        await database.write((ADD, ("small",)))
+        details.append((await database.health())["detail"])
+    with pytest.raises(StorageFull):
+        await database.write((ADD, ("x" * (1 << 20),)))
+    clock.advance(59)
+    details.append((await database.health())["detail"])
+    clock.advance(1)
+    details.append((await database.health())["detail"])
+    await database.aclose()
+
+    full = ["no space" in detail for detail in details]
+    assert full == [True, True, True, False, True, True, True, False, True, False]
+    assert [detail for detail in details if "no space" not in detail] == ["", "", ""]
 
 
 async def test_a_file_that_is_no_database_is_named_with_the_fix(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
 
     migrate.upgrade(location.url)
 
-    assert location.path.stat().st_mode & 0o077 == 0
+    assert {file.name for file in location.path.parent.iterdir()} >= {"new.db", "new.db.lock"}
+    assert all(file.stat().st_mode & 0o077 == 0 for file in location.path.parent.iterdir())
     assert location.path.parent.stat().st_mode & 0o077 == 0
 
 

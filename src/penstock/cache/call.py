@@ -27,7 +27,7 @@ _ALIASES = frozenset({str, int, bool, bytes, type(None)})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decorator is given; see `decorator.cached`."""
+    """What a decorator is given; see `decorator.decorate`."""
 
     ttl: Ttl | None = None
     stale: Seconds = 0.0

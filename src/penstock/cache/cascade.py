@@ -70,7 +70,7 @@ class Cascade:
             entry = tier.get(key)
             hit = None if entry is None else self._worth(entry, tier, plan)
             if entry is not None and hit is not None:
-                if passed:
+                if passed and entry.stored:  # what is pending, another process may have replaced
                     self._promote(entry, hit, passed, position)
                 return hit
             tier.misses.value += 1
@@ -114,7 +114,8 @@ class Cascade:
                 hit = self._worth(entry, tier, plan)
                 if hit is not None:
                     found[key] = hit
-                    self._promote(entry, hit, passed, position)
+                    if entry.stored or not tier.local:
+                        self._promote(entry, hit, passed, position)
             missing = [key for key in missing if key not in found]
             tier.misses.value += len(missing)
             passed.append(tier)
@@ -177,7 +178,7 @@ class Cascade:
     def _worth(self, entry: Entry, tier: Tier, plan: Plan) -> Hit | None:
         """A hit, if the entry is valid, readable, and young enough; counts it."""
         if entry.epoch != self.coherence.epoch and not self._is_current(entry):
-            tier.remove((entry.key,))
+            tier.remove((entry.key,), yields=True)
             return None
         if entry.thaw is None and entry.kind == PACKED:
             _give_type(entry, plan)
@@ -199,7 +200,7 @@ class Cascade:
     def _unreadable(self, entry: Entry, error: Exception, tier: Tier, plan: Plan) -> None:
         log.warning("cache.unreadable", tier=tier.name, type=str(plan.codec.type))
         tier.failed(error)
-        tier.remove((entry.key,))
+        tier.remove((entry.key,), yields=True)
 
     def _vouch(self, entries: Sequence[Entry]) -> None:
         """Spare entries that nothing was bumped since their first check."""
@@ -219,12 +220,9 @@ class Cascade:
     def _promote(self, entry: Entry, hit: Hit, passed: Sequence[Tier], position: int) -> None:
         """Write an entry into the tiers above the one that had it.
 
-        Not what is pending: another process may have changed it since, and this one knows already.
         Not for long what was read before a change that was told since `position`.
         """
-        if not passed or not entry.stored:
-            return
-        if not (entry.plain or (entry.codec and entry.codec.typed)):
+        if not passed or not (entry.plain or (entry.codec and entry.codec.typed)):
             return  # read without its type: others, who know the type, must not get it from memory
         for tier in passed:
             copy = entry.duplicate()
@@ -234,7 +232,7 @@ class Cascade:
                 copy.size = weigh(hit.value)
             tier.write((copy,))
             if self._hub.heads[0] != position:  # last: what is told after this drops it again
-                tier.remove((entry.key,))
+                tier.remove((entry.key,), yields=True)
 
     def _age(self, entry: Entry) -> float:
         return max(0.0, self._now() - entry.created)

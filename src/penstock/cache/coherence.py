@@ -2,8 +2,10 @@
 
 Two mechanisms. Explicit changes (set, delete, clear by pattern) are published on the topic "cache";
 other processes drop those keys from memory when they next notice that the hub's head has moved,
-which every hit checks. Tags, namespaces and the whole cache are generations on the hub's logical
-clock: an entry is valid if none of its names was bumped after its computation started.
+which every hit checks. They are told twice: before the change, so that what others computed and
+have yet to write is not written over it, and after it, when what they read instead is true. Tags,
+namespaces and the whole cache are generations on the hub's logical clock: an entry is valid if none
+of its names was bumped after its computation started.
 
 `position` and `epoch` are what a hit compares: the head up to which messages were read, and the
 logical clock at that moment. While both stand still nothing else needs to be looked at.

@@ -155,15 +155,17 @@ class Database:
     ) -> None:
         """Put and remove in one transaction.
 
-        `spare` is asked once nobody else can write, for the keys not to put after all.
+        `spare` is asked once nobody else can write, for the keys to leave alone after all.
         """
         with translated():
             run = self._connection.execute
             run("BEGIN IMMEDIATE")
             try:
                 spared = spare()
-                self._put([row for row in rows if row[0] not in spared] if spared else rows)
+                self._put([row for row in rows if row[0] not in spared])
                 for key in removed:
+                    if key in spared:
+                        continue
                     run("DELETE FROM entries WHERE key = ?", (key,))
                 run("COMMIT")
             except BaseException:

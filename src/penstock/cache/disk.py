@@ -76,16 +76,16 @@ class DiskStore:
         if entry is None:
             return None
         if self._now() >= entry.expires:
-            self._writer.discard((key,))
+            self._writer.discard((key,), yields=True)
             return None
         return entry
 
     def write(self, entries: Iterable[Entry]) -> None:
         self._writer.add(entries, yields=True)
 
-    def remove(self, keys: Iterable[str]) -> int:
+    def remove(self, keys: Iterable[str], *, yields: bool = False) -> int:
         present = [key for key in keys if self.get(key) is not None]
-        self._writer.discard(keys)
+        self._writer.discard(keys, yields=yields)
         return len(present)
 
     def withdraw(self, meant: Callable[[str], object]) -> None:
@@ -186,7 +186,7 @@ class DiskStore:
             return as_entry(key, record)
         except UnreadableValue:
             self._unreadable += 1
-            self._writer.discard((key,))
+            self._writer.discard((key,), yields=True)
             return None
 
     def _give_up(self, error: Damaged) -> None:

@@ -98,7 +98,7 @@ class MemoryStore:
             self._inspect()
             self._make_room()
 
-    def remove(self, keys: Iterable[str]) -> int:
+    def remove(self, keys: Iterable[str], *, yields: bool = False) -> int:
         removed = 0
         with self._lock:
             for key in keys:

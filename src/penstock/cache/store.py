@@ -57,18 +57,17 @@ class LocalStore(Protocol):
     def write(self, entries: Iterable[Entry]) -> None:
         """As `set_many`, for what can be computed again: may be lost, and may be withdrawn."""
 
-    def remove(self, keys: Iterable[str]) -> int:
-        """As `delete`; may be asynchronous behind the scenes, but is visible to reads at once."""
+    def remove(self, keys: Iterable[str], *, yields: bool = False) -> int:
+        """As `delete`; may be asynchronous behind the scenes, but is visible to reads at once.
 
-    def withdraw(self, meant: Callable[[str], object]) -> None:
-        """Forget those keys that `write` gave it and other processes cannot see yet.
-
-        Somebody else has changed them since.
+        What `yields` clears away the useless, and may be withdrawn.
         """
 
+    def withdraw(self, meant: Callable[[str], object]) -> None:
+        """Undo what yields and other processes cannot see yet: they have changed these keys."""
+
     def settled(self) -> Future[Any] | None:
-        """Done when other processes can see all that was changed so far; None: there is nothing to
-        wait for."""
+        """Done when other processes can see what was changed so far; None when nobody waits."""
 
     def watch(self, catch_up: Callable[[], None]) -> None:
-        """Call this before anything is shown to other processes; it may `withdraw` some of it."""
+        """Call this before other processes are shown what yields; it may `withdraw` some of it."""

@@ -50,8 +50,8 @@ class Tier:
     def write(self, entries: Sequence[Entry]) -> None:
         self._guard(lambda store: store.write(entries), None)
 
-    def remove(self, keys: Sequence[str]) -> int:
-        return self._guard(lambda store: store.remove(keys), 0)
+    def remove(self, keys: Sequence[str], *, yields: bool = False) -> int:
+        return self._guard(lambda store: store.remove(keys, yields=yields), 0)
 
     def withdraw(self, meant: Callable[[str], object]) -> None:
         self._guard(lambda store: store.withdraw(meant), None)

@@ -253,10 +253,7 @@ class Cache:
         return len(entries)
 
     def _announce(self, full_keys: Sequence[str]) -> None:
-        """Before a change: what was computed until now must not be kept over it, here or elsewhere.
-
-        Other processes look for this before they commit what they computed.
-        """
+        """Before a change: what was computed until now is not to be kept over it, by anybody."""
         self.flights.supersede(frozenset(full_keys).__contains__)
         self.cascade.coherence.tell_keys(full_keys)
 
@@ -271,7 +268,7 @@ class Cache:
         return removed
 
     def forget(self, full_keys: Sequence[str]) -> int:
-        """Forget full keys in the local tiers and in other processes' memory; waits for the disk."""
+        """Forget full keys in local tiers and other processes' memory; waits for the disk."""
         self._announce(full_keys)
         removed = self.cascade.remove(full_keys)
         self.cascade.telling.tell_blocking(full_keys)
@@ -310,6 +307,7 @@ class Cache:
         )
         if not bumped:
             self.flights.supersede(selection.may_mean)
+            coherence.tell_clear(selection)  # before and after, as with keys: see `_announce`
         removed = max([await tier.clear(selection) for tier in self.cascade.tiers], default=0)
         if not bumped:
             coherence.tell_clear(selection)

@@ -73,11 +73,11 @@ class Writer:
 
     def find(self, key: str) -> tuple[bool, Entry | None]:
         """Whether the key is pending, and its entry; None when it is about to be removed."""
-        for part in (self._pending, self._writing):
-            if part and key in part:
-                if part is self._writing and key in self._withdrawn:
-                    return False, None
-                return True, part.get(key)
+        pending, writing = self._pending, self._writing
+        if pending and key in pending:
+            return True, pending.get(key)
+        if writing and key in writing and key not in self._withdrawn:
+            return True, writing.get(key)
         return False, None
 
     def pending_keys(self) -> dict[str, Entry | None]:
@@ -85,9 +85,7 @@ class Writer:
         with self._condition:
             return {**self._writing, **self._pending}
 
-    def add(
-        self, entries: Iterable[Entry], *, wait: bool = False, yields: bool = False
-    ) -> None:
+    def add(self, entries: Iterable[Entry], *, wait: bool = False, yields: bool = False) -> None:
         """Queue entries; without `wait`, what finds no room is dropped.
 
         What `yields` is withdrawn when another process changes it before it is on disk.
@@ -110,12 +108,12 @@ class Writer:
         coming = sum(entry.size + 200 for entry in entries)
         return self._pending_bytes + coming <= self._max_pending
 
-    def discard(self, keys: Iterable[str]) -> None:
-        """Queue removals; they are never dropped."""
+    def discard(self, keys: Iterable[str], *, yields: bool = False) -> None:
+        """Queue removals; they are never dropped, only withdrawn where they yield."""
         with self._condition:
             for key in keys:
                 self._pending[key] = None
-                self._yielding.discard(key)
+                (self._yielding.add if yields else self._yielding.discard)(key)
                 self._pending_bytes += 100
             self._wake()
 
@@ -220,7 +218,10 @@ class Writer:
     def _spare(self) -> Container[str]:
         """Within the transaction: what others changed before it began."""
         if self._writing_yields and self.before_commit is not None:
-            self.before_commit()
+            try:
+                self.before_commit()
+            except Exception as error:  # the hub may fail, the thread lives on
+                log.warning("cache.cannot_catch_up", error=str(error))
         return self._withdrawn
 
     def _rows(self, batch: dict[str, Entry | None]) -> tuple[list[Row], list[str]]:

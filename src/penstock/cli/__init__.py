@@ -42,6 +42,7 @@ def root(debug: bool) -> None:
     if debug:
         from penstock.observe import logging
 
+        os.environ["PENSTOCK_LOG_LEVEL"] = "debug"  # for the server and its processes too
         logging.configure("debug", format="auto")
 
 

@@ -17,10 +17,18 @@ T = TypeVar("T")
 
 
 def settings() -> Settings:
-    """The settings of the environment and `.env`. Raises ConfigurationError."""
+    """The settings of the environment and `.env`; what looks like a mistake is said.
+
+    Raises ConfigurationError.
+    """
+    import click
+
     from penstock.settings import load_settings
 
-    return load_settings().settings
+    loaded = load_settings()
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return loaded.settings
 
 
 def with_runtime(work: Callable[[Runtime], Awaitable[T]]) -> T:

@@ -54,7 +54,7 @@ def serve(
     token = asyncio.run(prepare(settings))
     # uvicorn ends its work and then raises the signal again; that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    click.echo(greeting(base_url(settings.host, chosen), token))
+    click.echo(greeting(base_url(settings.host, chosen), token, called(settings.home)))
     run(settings, port=chosen, reload=reload)
 
 
@@ -106,7 +106,15 @@ def base_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def greeting(url: str, token: str | None) -> str:
+def called(home: Path) -> str:
+    """How this program is called from here, on the same data folder from anywhere."""
+    program = sys.argv[0] if "/" in sys.argv[0] else "penstock"
+    if program.endswith("__main__.py"):
+        program = f"{sys.executable} -m penstock"
+    return f"PENSTOCK_HOME={shlex.quote(str(home.absolute()))} {program}"
+
+
+def greeting(url: str, token: str | None, command: str = "penstock") -> str:
     """What is printed at the start; with a key, how to use it."""
     import penstock
 
@@ -121,7 +129,7 @@ def greeting(url: str, token: str | None) -> str:
     ]
     return (
         f"{line}\n\nAdmin key, shown this once: {token}\n\nTry it:\n  {shlex.join(curl)}\n\n"
-        "Make keys for others with: penstock token create --name NAME --role operator\n"
+        f"Make keys for others with: {command} token create --name NAME --role operator\n"
     )
 
 

@@ -16,11 +16,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
+from penstock.clock import Clock, SystemClock
 from penstock.db import migrate
 from penstock.db.execution import Execution
 from penstock.db.faults import damaged, fault, full, gone
 from penstock.db.location import Location, locate
-from penstock.db.writer import Call, Outcome, Params, Writer
+from penstock.db.writer import Call, Job, Outcome, Params, Writer
 from penstock.errors import StorageError
 from penstock.observe.metrics import Metrics
 
@@ -37,6 +38,7 @@ READ_PATIENCE = (
     0.1  # the same for reads, which block their caller's loop; in WAL they hardly ever wait
 )
 CLOSE_PATIENCE = 30.0
+REMEMBER_FAILURE = 60.0  # seconds, unless a write succeeds before
 LEAST_FREE = 1 << 20  # bytes on the volume, below which nothing can be relied on
 
 
@@ -59,6 +61,7 @@ def open_database(
     durability: Durability = "normal",
     patience: float = WRITE_PATIENCE,
     metrics: Metrics | None = None,
+    clock: Clock | None = None,
 ) -> Database:
     """Open the database at `url` (default: `penstock.db` in `folder`), its tables up to date.
 
@@ -69,7 +72,9 @@ def open_database(
     location = locate(url, folder=folder)
     if not location.read_only:
         migrate.upgrade(location.url)
-    return Database(location, durability=durability, patience=patience, metrics=metrics)
+    return Database(
+        location, durability=durability, patience=patience, metrics=metrics, clock=clock
+    )
 
 
 class Database:
@@ -82,12 +87,14 @@ class Database:
         durability: Durability = "normal",
         patience: float = WRITE_PATIENCE,
         metrics: Metrics | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.path = location.path
         self._location = location
         self._patience = patience
         self._metrics = metrics
-        self._unwritable = ""
+        self._clock = clock or SystemClock()
+        self._failure: tuple[str, float] | None = None  # what it said and when it was
         self._lock = threading.Lock()
         with ExitStack() as opened:
             try:
@@ -153,12 +160,17 @@ class Database:
         return await asyncio.to_thread(self._scan, sql, params)
 
     async def health(self, *, check: bool = False) -> DatabaseHealth:
-        """Whether records can be written now; `check` reads the whole file for damage as well."""
+        """Whether records can be written now; `check` reads the whole file for damage as well.
+
+        A record that could not be written counts until another one could, or for a minute: the
+        little that is written here may fit where a record does not.
+        """
         integrity = await self._check() if check else None
         try:
             # The smallest real write: BEGIN alone would succeed on a full disk.
-            await self.write(f"PRAGMA application_id = {migrate.APPLICATION_ID}")
-            detail = self._unwritable
+            probe = f"PRAGMA application_id = {migrate.APPLICATION_ID}"
+            await self._writer.submit([_call(probe)], probes=True)
+            detail = self._last_failure()
         except StorageError as error:
             detail = error.detail
         if not detail and _inode(self.path) != self._file:
@@ -212,10 +224,22 @@ class Database:
     def _fault(self, error: BaseException) -> Exception:
         return fault(error, self.path)
 
-    def _note(self, outcomes: Sequence[Outcome]) -> None:
-        """Remember, on the writer's thread, whether the last writes could be kept."""
+    def _last_failure(self) -> str:
+        failure = self._failure
+        if failure is None or self._clock.monotonic() - failure[1] >= REMEMBER_FAILURE:
+            return ""
+        return failure[0]
+
+    def _note(self, group: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+        """Remember, on the writer's thread, whether the last records could be kept."""
+        for job, outcome in zip(group, outcomes, strict=True):
+            if job.probes:
+                continue
+            if isinstance(outcome, StorageError):
+                self._failure = outcome.detail, self._clock.monotonic()
+            elif isinstance(outcome, int) and outcome > 0:  # one that changes nothing says nothing
+                self._failure = None
         failed = [outcome for outcome in outcomes if isinstance(outcome, StorageError)]
-        self._unwritable = failed[-1].detail if failed else ""
         if self._metrics is None:
             return
         self._metrics.count("penstock_db_commits_total")

@@ -39,7 +39,7 @@ def upgrade(url: str) -> bool:
         if revision(location) == HEAD:
             return False
         location.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(f"{location.path}.lock", timeout=PATIENCE):
+        with FileLock(f"{location.path}.lock", timeout=PATIENCE, mode=0o600):
             found = revision(location)
             if found == HEAD:
                 return False

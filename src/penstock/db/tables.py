@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -63,9 +64,10 @@ moderation_verdicts = Table(
     Column("policy_version", Text, nullable=False),
     Column("decision", Text, nullable=False),
     Column("flagged", Boolean, nullable=False),
-    Column("probability", Integer, nullable=False),  # percent
+    Column("reason", Text, nullable=False),
+    Column("risk", Float, nullable=False),  # 0..1
     Column("record", LargeBinary, nullable=False),  # msgpack: scores and findings, never the text
-    Column("excerpt_percent", Integer, nullable=False),
+    Column("excerpt_share", Float, nullable=False),  # 0..1
     Column("word_count", Integer, nullable=False),
     Column("content", Text),  # only where a setting asks for it
     Column("user_id", Text),

@@ -42,6 +42,7 @@ class Job(NamedTuple):
     calls: Sequence[Call]
     loop: Loop | None = None
     future: asyncio.Future[int] | None = None
+    probes: bool = False  # written only to see whether it can be
 
 
 class Writer:
@@ -52,7 +53,7 @@ class Writer:
         execution: Execution,
         *,
         fault: Callable[[BaseException], Exception],
-        on_outcome: Callable[[Sequence[Outcome]], None],
+        on_outcome: Callable[[Sequence[Job], Sequence[Outcome]], None],
         max_waiting: int = 10_000,
     ) -> None:
         self._execution = execution
@@ -65,14 +66,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="penstock-db-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, calls: Sequence[Call]) -> asyncio.Future[int]:
+    def submit(self, calls: Sequence[Call], *, probes: bool = False) -> asyncio.Future[int]:
         """A future of the running loop, done after COMMIT with the number of changed rows.
 
         Raises StorageUnavailable when too many writes wait already.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(Job(calls, loop, future))
+        self._put(Job(calls, loop, future, probes))
         return future
 
     def submit_later(self, calls: Sequence[Call]) -> None:
@@ -106,7 +107,7 @@ class Writer:
                     _log.exception("db.writer_failed")
                     self._abandon()
                     outcomes = [self._fault(error)] * len(group)
-                self._on_outcome(outcomes)
+                self._on_outcome(group, outcomes)
                 _deliver(group, outcomes)
             if last:
                 return

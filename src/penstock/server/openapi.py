@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from penstock.web.errors import PROBLEM
 from penstock.web.hot import HotRoute, describe
 
 ABOUT = (
@@ -15,28 +16,6 @@ ABOUT = (
     "under `/api` are those of the systems that Penstock takes over. Every error is a problem "
     "document (RFC 9457)."
 )
-
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "title": "Problem",
-    "description": "What went wrong, where, and what to do (RFC 9457).",
-    "required": ["type", "title", "status", "detail", "request_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string"},
-        "request_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}
 
 
 def describe_app(api: FastAPI, hot: Sequence[HotRoute[Any, Any]]) -> None:

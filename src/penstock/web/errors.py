@@ -30,8 +30,10 @@ _BY_STATUS: Final[dict[int, type[PenstockError]]] = {
     )
 }
 
-_PROBLEM_SCHEMA: Final = {
+PROBLEM: Final[dict[str, Any]] = {
     "type": "object",
+    "title": "Problem",
+    "description": "What went wrong, where, and what to do (RFC 9457).",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference"},
@@ -76,7 +78,7 @@ def responses(*kinds: type[PenstockError]) -> dict[int | str, dict[str, Any]]:
     return {
         kind.status: {
             "description": kind.title,
-            "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}},
+            "content": {"application/problem+json": {"schema": PROBLEM}},
         }
         for kind in (*usual, *kinds)
     }

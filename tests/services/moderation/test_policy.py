@@ -97,10 +97,16 @@ def test_a_failing_provider_has_the_consequence_that_the_policy_names(
     assert acting.rule_failure(acting.rule(scores(hate=0.9))).decision == rejected
 
 
+def test_review_thresholds_above_the_reject_threshold_are_refused():
+    with pytest.raises(ConfigurationError, match=r"hate is rejected from 0\.3 on"):
+        judge(hate=Threshold(review=0.9, reject=0.3))
+
+
 @given(probabilities, probabilities, probabilities, probabilities)
 def test_risk_agrees_with_the_decision_and_never_falls_as_a_score_rises(
     low: float, high: float, review: float, reject: float
 ):
+    review, reject = sorted((review, reject))
     judged = judge(hate=Threshold(review=review, reject=reject))
     low, high = sorted((low, high))
 
@@ -133,7 +139,8 @@ def test_a_policy_file_is_read(tmp_path: Path):
     ("content", "told"),
     [
         ("thresholds = 3", r"\$\.thresholds"),
-        ("[thresholds.hate]\nreview = 2", r"\$\.thresholds"),
+        ("[thresholds.hate]\nreview = 2", r"thresholds\.hate: .*review"),
+        ("[thresholds.hate]\nreviw = 0.1", r"thresholds\.hate: .*reviw"),
         ("colour = 'red'", "colour"),
         ("not toml", "policy"),
     ],

@@ -30,9 +30,10 @@ def verdict(id: str = "mod_1", **changes: Any) -> StoredVerdict:
         policy_version="1",
         decision="approved",
         flagged=False,
-        probability=3,
+        reason="no category beyond its threshold",
+        risk=0.03,
         record=b"\x80",
-        excerpt_percent=100,
+        excerpt_share=1.0,
         word_count=2,
         content=None,
         user_id=None,
@@ -79,14 +80,14 @@ async def test_a_verdict_is_found_by_its_owner_alone(store: VerdictStore) -> Non
 
 
 async def test_a_verdict_is_written_once(store: VerdictStore, database: Database) -> None:
-    await store.save(verdict(probability=3))
+    await store.save(verdict(risk=0.03))
 
     fresh = VerdictStore(database)
-    assert await fresh.save(verdict(probability=99)) is False
+    assert await fresh.save(verdict(risk=0.99)) is False
 
     found = await store.find("mod_1")
     assert found is not None
-    assert found.probability == 3
+    assert found.risk == 0.03
 
 
 async def test_a_repetition_neither_writes_nor_reads(
@@ -215,7 +216,7 @@ def _columns(path: Path) -> tuple[str, ...]:
 
 @given(flagged=st.booleans(), number=st.integers(0, 100), text=st.none() | st.text())
 def test_a_row_reads_back_as_the_verdict(flagged: bool, number: int, text: str | None) -> None:
-    kept = verdict(flagged=flagged, probability=number, content=text)
+    kept = verdict(flagged=flagged, word_count=number, content=text)
     row = tuple(
         int(value) if isinstance(value, bool) else value for value in msgspec.structs.astuple(kept)
     )

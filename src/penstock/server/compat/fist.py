@@ -250,14 +250,14 @@ def _stored(verdict: StoredVerdict) -> dict[str, Any]:
         "moderation_id": verdict.id,
         "content_hash": verdict.content_hash,
         "ai_result": {
-            "inappropriate_probability": verdict.probability,
-            "reason": f"policy {verdict.policy_version}",
+            "inappropriate_probability": _percent(verdict.risk),
+            "reason": verdict.reason,
         },
         "final_decision": letters[verdict.decision],
-        "reason": f"decided by policy {verdict.policy_version}",
+        "reason": verdict.reason,
         "created_at": _instant(verdict.created_at / 1000),
         "word_count": verdict.word_count,
-        "percentage_used": verdict.excerpt_percent / 100,
+        "percentage_used": round(verdict.excerpt_share, 4),
     }
     return {"moderation_id": verdict.id, "status": "completed", "result": result}
 

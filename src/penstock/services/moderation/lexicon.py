@@ -37,7 +37,7 @@ from penstock.errors import ConfigurationError
 from penstock.providers.provider import CATEGORIES
 
 CONTEXTS = ("@allow", "@minor", "@protective", "@report", "@negation")
-"""Rows that are no findings but change those near them; `prescreen` says how."""
+"""Rows that are no findings but change those near them; `contexts` says how."""
 
 _FLAGS = frozenset("rxs")
 _COLUMNS = 5

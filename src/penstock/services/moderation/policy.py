@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from functools import lru_cache
+from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -43,11 +44,14 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Lifetimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Seconds for which scores are remembered, by what they led to."""
+    """Seconds after which scores are asked for anew, by what they lead to.
 
-    clean: Seconds = 86_400.0
-    review: Seconds = 86_400.0
-    rejected: Seconds = 3_600.0
+    None: as long as the cache keeps them.
+    """
+
+    approved: Seconds | None = None
+    review: Seconds | None = None
+    rejected: Seconds | None = None
 
 
 _DEFAULTS: dict[str, Threshold] = {
@@ -88,9 +92,17 @@ class Judge:
                 f"policy {policy.id!r}: no category is called {sorted(unknown)[0]!r}; "
                 f"known: {', '.join(CATEGORIES)}"
             )
+        for name, threshold in policy.thresholds.items():
+            review, reject = threshold.review, threshold.reject
+            if review is not None and reject is not None and review > reject:
+                raise ConfigurationError(
+                    f"policy {policy.id!r}: {name} is rejected from {reject:g} on, "
+                    f"below its review threshold {review:g}; let review be the lower one"
+                )
         self.policy = policy
         self.version = _version(policy)
         self._scales = tuple(_Scale(_threshold(policy, name)) for name in CATEGORIES)
+        self._lifetimes = msgspec.structs.asdict(policy.lifetimes)
         # A cached verdict asks twice for the ruling on scores that were ruled on before.
         self._remembered = lru_cache(maxsize=REMEMBERED)(self._rule)
 
@@ -110,15 +122,9 @@ class Judge:
                 return leave_to_human(ruling, "provider failed")
 
     def lifetime(self, scores: tuple[float | None, ...], *, foreign: bool = False) -> float:
-        """Seconds for which these scores may be remembered."""
-        lifetimes = self.policy.lifetimes
-        match self.rule(scores, foreign=foreign).decision:
-            case "approved":
-                return lifetimes.clean
-            case "review":
-                return lifetimes.review
-            case "rejected":
-                return lifetimes.rejected
+        """The oldest that these scores may be, in seconds."""
+        seconds = self._lifetimes[self.rule(scores, foreign=foreign).decision]
+        return inf if seconds is None else seconds
 
     def _rule(self, scores: tuple[float | None, ...], foreign: bool) -> Ruling:
         risk, top, flags = 0.0, -1, []
@@ -155,11 +161,22 @@ def load_policy(path: Path | None) -> Policy:
         return Policy()
     try:
         document = tomllib.loads(path.read_text("utf-8"))
-        return msgspec.convert({"id": path.stem, **document}, Policy)
+        return _policy({"id": path.stem, **document})
     except OSError as error:
         raise ConfigurationError(f"policy {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"policy {path}: {error}") from error
+
+
+def _policy(document: dict[str, Any]) -> Policy:
+    tables = document.get("thresholds")
+    if isinstance(tables, dict):
+        for name, table in tables.items():
+            try:
+                msgspec.convert(table, Threshold)
+            except msgspec.ValidationError as error:
+                raise msgspec.ValidationError(f"thresholds.{name}: {error}") from None
+    return msgspec.convert(document, Policy)
 
 
 class _Scale:

@@ -31,9 +31,10 @@ class StoredVerdict(msgspec.Struct, frozen=True):
     policy_version: str
     decision: str
     flagged: bool
-    probability: int  # percent
+    reason: str
+    risk: float  # 0..1
     record: bytes  # scores and findings as msgpack
-    excerpt_percent: int
+    excerpt_share: float  # 0..1, of the text, that a provider read
     word_count: int
     content: str | None  # only where a setting asks for it
     user_id: str | None
