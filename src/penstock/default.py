@@ -11,11 +11,17 @@ import atexit
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from penstock.cache.batch import decorate_batch
 from penstock.cache.decorator import decorate
-from penstock.cache.shapes import Decorate, DecorateBatch
+from penstock.cache.shapes import (
+    CachedBatchOptions,
+    CachedOptions,
+    Decorate,
+    DecorateBatch,
+    options_of,
+)
 from penstock.models import cache as models
 from penstock.models.cache import Loader, Size
 
@@ -128,7 +134,8 @@ def using(*, cache: Cache | None = None, models: ModelCache | None = None) -> It
         slot.restore(before)
 
 
-def cached(**options: Any) -> Decorate:
+@options_of(decorate, example='ttl="1h"')
+def cached(**options: Unpack[CachedOptions]) -> Decorate:
     """Remember what a function returns, sync or async; computed once for all who ask meanwhile.
 
     `@cached(ttl="1h", stale="10m", tags=("user:{user}",))`; every option is described at
@@ -137,7 +144,8 @@ def cached(**options: Any) -> Decorate:
     return decorate(slot.cache, **options)
 
 
-def cached_batch(**options: Any) -> DecorateBatch:
+@options_of(decorate_batch, example='over="texts"')
+def cached_batch(**options: Unpack[CachedBatchOptions]) -> DecorateBatch:
     """Remember, item by item, what a function over a list returns; only misses are computed.
 
     `@cached_batch(over="texts", ttl="1d")`

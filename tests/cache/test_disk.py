@@ -58,6 +58,29 @@ async def test_pending_writes_are_read_before_they_are_on_disk(tmp_path, clock):
     await store.aclose()
 
 
+async def test_what_yields_is_withdrawn_up_to_its_commit_and_nothing_else_is(store):
+    store.write([entry("late", b"old")])
+    store.flush()
+    store.watch(lambda: store.withdraw(lambda key: key != "other"))
+
+    await store.set_many([entry("set", b"1")])
+    store.write([entry("written", b"1"), entry("other", b"1")])
+    store.remove(["late"], yields=True)
+    store.flush()
+
+    assert set(store.read(["late", "set", "written", "other"])) == {"late", "set", "other"}
+
+
+async def test_a_hub_that_fails_costs_no_write(store, told):
+    store.watch(lambda: 1 // 0)
+
+    store.write([entry("k", b"1")])
+    store.flush()
+
+    assert store.read(["k"])
+    assert [line.split()[0] for line in told()] == ["cache.cannot_catch_up"]
+
+
 async def test_large_values_are_compressed(store, tmp_path):
     """P-09."""
     store.write([entry("k", b"again and again " * 1000)])

@@ -193,6 +193,16 @@ async def test_it_can_be_used_without_a_loop(store, clock):
     assert store.read(["a"]) == {}
 
 
+async def test_what_was_set_or_deleted_is_never_withdrawn(store, clock):
+    await store.set_many([entry("set", "x", clock), entry("deleted", "x", clock)])
+    store.remove(["deleted"])
+    store.withdraw(lambda _: True)
+    if (settled := store.settled()) is not None:
+        settled.result()
+
+    assert set(store.read(["set", "deleted"])) == {"set"}
+
+
 async def test_closing_twice_does_no_harm(store):
     await store.aclose()
     await store.aclose()

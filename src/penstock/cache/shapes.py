@@ -1,15 +1,85 @@
-"""The types of decorated functions, for those who read and check code."""
+"""The types of decorators and decorated functions, for those who read and check code."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, Required, TypedDict, TypeVar, cast, overload
 
 from penstock.cache.entry import Hit
+from penstock.cache.plan import OnError, Seconds, Ttl
 
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CachedOptions(TypedDict, total=False):
+    """What `cached` may be given; described at `penstock.cache.decorator.decorate`."""
+
+    ttl: Ttl | None
+    max_age: Ttl | None
+    stale: Seconds
+    jitter: float | None
+    negative_ttl: Seconds | None
+    namespace: str | Callable[..., str] | None
+    version: str | int
+    tags: Sequence[str]
+    tiers: Sequence[str] | None
+    type: Any
+    cache_if: Callable[[Any], object] | None
+    on_error: OnError
+    ignore: Sequence[str]
+
+
+class CachedBatchOptions(TypedDict, total=False):
+    """What `cached_batch` may be given; described at `penstock.cache.batch.decorate_batch`."""
+
+    over: Required[str]
+    ttl: Ttl | None
+    stale: Seconds
+    jitter: float | None
+    negative_ttl: Seconds | None
+    namespace: str | None
+    version: str | int
+    tags: Sequence[str]
+    type: Any
+    cache_if: Callable[[Any], object] | None
+    ignore: Sequence[str]
+
+
+def options_of(decorate: Callable[..., Any], *, example: str) -> Callable[[F], F]:
+    """Let a function of `**options` show those of `decorate`, and refuse what is none of them.
+
+    Type checkers read the options from `Unpack`; `help` and `inspect` would show its name alone.
+    """
+    options = [
+        parameter
+        for parameter in inspect.signature(decorate).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    known = [option.name for option in options]
+
+    def apply(function: F) -> F:
+        name, own = function.__name__, inspect.signature(function)
+        places = [p for p in own.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            if len(args) > len(places):  # most often the function, under a bare `@cached`
+                raise TypeError(
+                    f"{name} takes options, by name: write @{name}(...), as in @{name}({example})"
+                )
+            if strangers := [option for option in given if option not in known]:
+                raise TypeError(f"{name} has no option {strangers[0]!r}; known: {', '.join(known)}")
+            return function(*args, **given)
+
+        vars(call)["__signature__"] = own.replace(parameters=[*places, *options])
+        return cast(F, call)
+
+    return apply
 
 
 class AsyncCached(Protocol[P, R]):

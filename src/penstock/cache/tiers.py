@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec.structs import replace
 
+from penstock.cache import shapes
 from penstock.cache.batch import decorate_batch
 from penstock.cache.cascade import Cascade
 from penstock.cache.decorator import decorate
@@ -33,7 +34,6 @@ from penstock.cache.keys import as_text
 from penstock.cache.memory import touch
 from penstock.cache.patterns import check, escape
 from penstock.cache.plan import Codecs, Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
-from penstock.cache.shapes import Decorate, DecorateBatch
 from penstock.cache.store import Store
 from penstock.cache.through import ComputeMany, ReadThrough
 from penstock.clock import Clock, SystemClock
@@ -364,11 +364,13 @@ class Cache:
         for tier in self.cascade.tiers:
             await tier.aclose()
 
-    def cached(self, **options: Any) -> Decorate:
+    @shapes.options_of(decorate, example='ttl="1h"')
+    def cached(self, **options: Unpack[shapes.CachedOptions]) -> shapes.Decorate:
         """A decorator that remembers what a function returns; see `decorator.decorate`."""
         return decorate(lambda: self, **options)
 
-    def cached_batch(self, **options: Any) -> DecorateBatch:
+    @shapes.options_of(decorate_batch, example='over="texts"')
+    def cached_batch(self, **options: Unpack[shapes.CachedBatchOptions]) -> shapes.DecorateBatch:
         """A decorator for functions over lists; see `batch.decorate_batch`."""
         return decorate_batch(lambda: self, **options)
 
