@@ -3,14 +3,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from inspect import getclosurevars
 
 import pytest
 
-from benchmarks.rigs.upstream import Upstream, failing
+from benchmarks.rigs.upstream import Upstream, failing, hang
 from penstock.clock import ManualClock
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, ProviderTimeout
 from penstock.providers.factory import open_provider
 from penstock.providers.local import LocalProvider
+from penstock.providers.terms import Timeouts
 from tests.providers.scripted import KEY, PlainPrompt, SkippingClock
 
 
@@ -27,10 +29,17 @@ def open_(urls: str | list[str], **options: object) -> object:
         ("https:///v1", "known"),
         ("local://model", "local:// takes nothing"),
         ("https://host/v1?api=images", "api in a provider URL is"),
-        ("https://host/v1?key=abc", "parameters api and model"),
-        ("https://host/v1#abc", "parameters api and model"),
+        ("https://host/v1?key=abc", "parameters api, model, timeout,"),
+        ("https://host/v1#abc", "parameters api, model, timeout,"),
+        ("https://host/v1?timeout=abc", "^timeout in a provider URL is a number of seconds"),
+        ("https://host/v1?timeout=", "number of seconds above 0"),
+        ("https://host/v1?timeout=0", "number of seconds above 0"),
+        ("https://host/v1?timeout=inf", "number of seconds above 0"),
+        ("https://host/v1?read_timeout=-3", "^read_timeout in a provider URL is"),
+        ("https://host/v1?connect_timeout=nan", "^connect_timeout in a provider URL is"),
         ("https://user:abc@host/v1", "no user or password"),
-        ("https://host/v1", "no model is named for the chat provider at host"),
+        ("https://host/v1", "no model is named for the chat provider at host: set PENSTOCK_MODEL"),
+        ("https://host/v1?api=chat", "end its URL with .api=chat&model=name"),
         ("https://host:x/v1", "unreadable host or port"),
         ("https://[host/v1", "unreadable host or port"),
     ],
@@ -67,6 +76,39 @@ async def test_each_host_gets_its_own_key_and_model(upstream: Upstream) -> None:
         for rig, key, model in ((upstream, "one", "large"), (other, "two", "m")):
             assert rig.seen[0].headers["authorization"] == f"Bearer {key}"
             assert rig.seen[0].body["model"] == model
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [("timeout=0.05", r"within 0\.05 s"), ("read_timeout=0.05", "kept silent for too long")],
+)
+async def test_a_url_has_time_outs_of_its_own(own: str, reason: str, upstream: Upstream) -> None:
+    upstream.always(hang())
+    provider = open_provider(
+        f"{upstream.url}?api=moderations&{own}", clock=SkippingClock(), retries=0
+    )
+
+    with pytest.raises(ProviderTimeout, match=reason):
+        await provider.moderate("text")
+    await provider.aclose()
+
+
+def test_a_time_out_of_a_url_is_for_that_url_alone() -> None:
+    urls = ["https://one/v1?timeout=5&connect_timeout=1&read_timeout=3", "https://two/v1"]
+
+    provider = open_(urls, model="stub", prompt=PlainPrompt(), read_timeout=4.0)
+
+    opens = [lane.provider._open for lane in provider._lanes]  # type: ignore[attr-defined]
+    first, second = (getclosurevars(each).nonlocals["settings"].timeouts for each in opens)
+    assert first == Timeouts(connect=1.0, read=3.0, total=5.0)
+    assert second == Timeouts(connect=2.0, read=4.0, total=20.0)
+
+
+@pytest.mark.parametrize(("own", "deadline"), [("timeout=60", 60.0), ("timeout=5", 20.0)])
+def test_a_time_out_beyond_that_of_the_whole_answer_extends_it(own: str, deadline: float) -> None:
+    provider = open_(["local://", f"https://host/v1?api=moderations&{own}"])
+
+    assert provider._limits.deadline == deadline  # type: ignore[attr-defined]
 
 
 async def test_the_local_model_answers_when_the_upstream_cannot(upstream: Upstream) -> None:

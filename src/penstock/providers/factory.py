@@ -4,7 +4,8 @@
     https://host/v1                   a chat model behind OpenAI's protocol (`?api=chat`)
     https://host/v1?api=moderations   the moderation endpoint behind it
 
-`&model=name` in a URL wins over the model handed in. Providers over HTTP come wrapped in
+`&model=name` in a URL wins over the model handed in, and so do `&timeout=5`, `&connect_timeout=1`
+and `&read_timeout=3` over the time-outs, in seconds. Providers over HTTP come wrapped in
 `Resilient`; several URLs are a list of fallbacks.
 """
 
@@ -20,7 +21,7 @@ from penstock.errors import ConfigurationError
 from penstock.observe.metrics import Metrics
 from penstock.providers.provider import Prompt, Provider, Scores
 from penstock.providers.resilience import Limits, Resilient
-from penstock.providers.terms import Prices, Timeouts
+from penstock.providers.terms import Prices, Timeouts, take_timeouts
 
 _KNOWN = "local://, https://host/v1, https://host/v1?api=moderations"
 _MODERATIONS_MODEL = "omni-moderation-latest"
@@ -64,13 +65,15 @@ def open_provider(
             key=next(keys),
             model=_model(place, model),
             prompt=_prompt(place, prompt),
-            timeouts=timeouts,
+            timeouts=timeouts.override(place.timeouts),
             prices=prices,
         )
         providers.append(_OnFirstCall(settings, clock=clock, metrics=metrics))
     if places == [None]:
         return providers[0]  # nothing on the way to it can fail
-    limits = Limits(deadline=deadline, retries=retries, concurrency=concurrency)
+    # A URL that allows one call longer than all was to take means it.
+    longest = max([deadline, *(place.timeouts.get("total", 0.0) for place in places if place)])
+    limits = Limits(deadline=longest, retries=retries, concurrency=concurrency)
     return Resilient(*providers, clock=clock, limits=limits, metrics=metrics)
 
 
@@ -82,6 +85,7 @@ class _Place:
     host: str
     api: str
     model: str | None
+    timeouts: Mapping[str, float]  # the fields of `Timeouts` that are its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +173,16 @@ def _parse(url: str) -> _Place | None:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     api = query.pop("api", "chat")
     model = query.pop("model", None)
+    timeouts = take_timeouts(query)
     if query or parts.fragment:
-        raise ConfigurationError("a provider URL knows the parameters api and model, and no others")
+        raise ConfigurationError(
+            "a provider URL knows the parameters api, model, timeout, connect_timeout and "
+            "read_timeout, and no others"
+        )
     if api not in ("chat", "moderations"):
         raise ConfigurationError("api in a provider URL is chat or moderations")
     bare = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-    return _Place(url=bare, host=parts.netloc, api=api, model=model)
+    return _Place(url=bare, host=parts.netloc, api=api, model=model, timeouts=timeouts)
 
 
 def _keys(key: str | None, places: list[_Place]) -> list[str | None]:
@@ -195,7 +203,10 @@ def _model(place: _Place, model: str | None) -> str:
         return place.model or model or ""
     if place.api == "moderations":
         return model or _MODERATIONS_MODEL
-    raise ConfigurationError(f"no model is named for the chat provider at {place.host}")
+    raise ConfigurationError(
+        f"no model is named for the chat provider at {place.host}: "
+        "set PENSTOCK_MODEL, or end its URL with ?api=chat&model=name"
+    )
 
 
 def _prompt(place: _Place, prompt: Prompt | None) -> Prompt | None:
