@@ -54,10 +54,7 @@ def run(rounds: int = 9) -> Report:
             row("idle resident memory", resident, "MB"),
         ],
         "ratios": {
-            **{
-                f"{name} over bare Python, ms": ratio(spent, most=60)
-                for name, spent in added.items()
-            },
+            "import penstock over bare Python, ms": ratio(added["import penstock"], most=60),
             "start until ready, s": ratio(started, most=2),
             "idle resident memory, MB": ratio(resident, most=150),
         },

@@ -1,6 +1,8 @@
-"""Write-behind: one thread that puts what is pending on disk, in batches as they have become.
+"""Write-behind: one thread that puts what is pending on disk, in batches.
 
-No timer: while one batch is committed the next one gathers. Pending entries can be read meanwhile.
+What comes within a moment is one commit, unless someone waits for it: a commit per result would
+take turns with the loop that computes them. Pending entries can be read meanwhile.
+
 The queue has a bound in bytes; who does not wait for room loses the write, and it is counted. When
 the disk fails, the outage is logged once, writes are dropped, and one attempt after each pause
 finds out whether it is over.
@@ -29,6 +31,7 @@ from penstock.observe.logging import get_logger
 T = TypeVar("T")
 BATCH = 2048  # entries in one transaction
 EXPIRE_EVERY = 60.0  # seconds between looks for expired rows
+GATHER = 0.05  # seconds that results may wait for others; what a crash can lose of a cache
 IDLE = 1.0  # seconds without a write after which the log is folded in: reads are quicker then
 RECENT = 50_000  # keys remembered as read lately
 
@@ -67,6 +70,7 @@ class Writer:
         self._errands: list[tuple[Callable[[Database], Any], Future[Any]]] = []
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._gathering = False  # the thread waits for more, and need not be told of it
         self._unfolded = False  # something lies in the write-ahead log
 
     # --- for any thread ----------------------------------------------------------------------
@@ -79,11 +83,6 @@ class Writer:
         if writing and key in writing and key not in self._withdrawn:
             return True, writing.get(key)
         return False, None
-
-    def pending_keys(self) -> dict[str, Entry | None]:
-        """A copy of all that is not on disk yet."""
-        with self._condition:
-            return {**self._writing, **self._pending}
 
     def add(self, entries: Iterable[Entry], *, wait: bool = False, yields: bool = False) -> None:
         """Queue entries; without `wait`, what finds no room is dropped.
@@ -101,7 +100,8 @@ class Writer:
                 self._pending[entry.key] = entry
                 (self._yielding.add if yields else self._yielding.discard)(entry.key)
                 self._pending_bytes += entry.size + 200
-            self._wake()
+            if not self._gathering or self._is_urgent():
+                self._wake()
 
     def has_room(self, entries: Sequence[Entry]) -> bool:
         """Whether these would fit the queue now."""
@@ -156,6 +156,11 @@ class Writer:
             self._thread.start()
         self._condition.notify_all()
 
+    def _is_urgent(self) -> bool:
+        """Within the lock: whether what is pending should be written now."""
+        crowded = self._pending_bytes > self._max_pending // 2
+        return bool(self._errands) or self._closing or crowded
+
     def _make_room(self) -> bool:
         self._wake()
         return self._condition.wait_for(
@@ -182,6 +187,10 @@ class Writer:
                 lambda: self._pending or self._errands or self._closing,
                 timeout=IDLE if self._unfolded else EXPIRE_EVERY,
             )
+            if self._pending and not self._is_urgent():
+                self._gathering = True
+                self._condition.wait_for(self._is_urgent, timeout=GATHER)
+                self._gathering = False
             # In this order, because readers look without the lock, at pending first.
             self._writing = batch = self._pending
             self._pending = {}
