@@ -379,7 +379,7 @@ def quality_table() -> str:
     for title in ("### Each head", "### Decisions"):
         _, _, rest = text.partition(title)
         _, _, rest = rest.partition("\n")
-        tables.append(rest.strip().partition("\n\n")[0])
+        tables.append(rest.partition("\n#")[0].strip())
     return "\n\n".join(tables).strip() or "Not evaluated yet: run `make eval DATA=folder`."
 
 
