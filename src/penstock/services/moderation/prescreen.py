@@ -8,8 +8,8 @@
 
 What stands near a hit (`contexts`) may lower its score or make a pair with it.
 
-Measured on 1 kB against 10,000 terms (benchmarks/prescreen.py): 28 us clean ASCII, 50 us with a
-disguise, 130 us with every kind of it at once; 1 MB takes seconds only when it is made to.
+Measured on 1 kB against 10,000 terms (benchmarks/prescreen.py): 17 us clean ASCII, 43 us with a
+disguise, 94 us with every kind of it at once; 1 MB takes seconds only when it is made to.
 
 Pure and deterministic. It finds listed words and nothing else: what is said without them is for
 models. It knows neither thresholds nor decisions; `certain` only says that a rule of severity 1.0
@@ -103,7 +103,7 @@ class Prescreen:
         scores: dict[str, float] = {}
         for score, category, _, _ in scored:
             scores[category] = max(score, scores.get(category, 0.0))
-        certain = any(score >= CERTAIN for score, _, _, _ in scored)
+        certain = max(scores.values(), default=0.0) >= CERTAIN
         kept = scored
         if len(kept) > _MOST_FINDINGS:
             kept = sorted(scored, key=lambda each: (-each[0], each[2].start))[:_MOST_FINDINGS]
@@ -121,7 +121,7 @@ class Prescreen:
         hits: list[Hit] = []
         entries, repeated = self._entries, False
         found = self._plain.find_matches_as_indexes(reading.plain, True)
-        origin = places_of(reading, len(found))
+        origin = places_of(reading, len(found)) if found else ()
         for index, start, end in found:
             if index >= len(entries):
                 repeated = True
@@ -202,7 +202,8 @@ class Prescreen:
         """Find long words anywhere in a run: `y o u i d i o t`. Short ones are in too many."""
         count = len(piece.letters)
         gap = (piece.end - 1 - piece.start) // max(1, count - 1)
-        for length in _INSIDE_LENGTHS if count > _INSIDE_LENGTHS[0] else ():
+        shortest, longest = _INSIDE_LENGTHS[0], _INSIDE_LENGTHS[-1]
+        for length in range(shortest, min(count, longest) + 1) if count > shortest else ():
             for first in range(count - length + 1):
                 for entry in self._exact.get(piece.letters[first : first + length], ()):
                     start = piece.start + first * gap
@@ -241,7 +242,10 @@ def _entries(terms: Iterable[Term], alphabet: Alphabet) -> Iterator[Entry]:
 
 def _fits(masked: bytes, term: bytes) -> bool:
     """Compare letter by letter; a star stands for any."""
-    return all(a in (b, 42) for a, b in zip(masked, term, strict=True))
+    for shown, wanted in zip(masked, term, strict=True):  # a third of the time of all()
+        if shown != wanted and shown != 42:
+            return False
+    return True
 
 
 def _same(seen: bytes, entry: Entry) -> bool:
