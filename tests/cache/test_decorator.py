@@ -623,3 +623,17 @@ def test_sixteen_threads_get_right_answers_while_entries_come_and_go(tiered):
 
     assert wrong == []
     assert not cache.flights._flights
+
+
+async def test_texts_of_one_normal_form_share_a_result_only_when_asked(cache):
+    calls = []
+
+    async def count(text: str) -> int:
+        calls.append(text)
+        return len(calls)
+
+    exact, normal = cache.cached(version=1)(count), cache.cached(version=2, normal_form=True)(count)
+
+    assert await normal("caf\u00e9\n") == await normal(" cafe\u0301\r\n") == 1
+    assert await exact("caf\u00e9") != await exact("cafe\u0301")
+    assert await normal("Cafe") != await normal("cafe")

@@ -35,6 +35,7 @@ def decorate_batch(
     type: Any = Any,
     cache_if: Callable[[Any], object] | None = None,
     ignore: Sequence[str] = (),
+    normal_form: bool = False,
 ) -> DecorateBatch:
     """A decorator for coroutine functions that take a list and return one result for each item.
 
@@ -53,6 +54,7 @@ def decorate_batch(
         type=type,
         cache_if=cache_if,
         ignore=ignore,
+        normal_form=normal_form,
     )
 
     def apply(function: Callable[..., Any]) -> CachedBatch:

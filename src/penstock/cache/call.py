@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from penstock.cache.entry import weigh
-from penstock.cache.keys import fingerprint, quote
+from penstock.cache.keys import fingerprint, normal_form, quote
 from penstock.cache.plan import OnError, Plan, Seconds, Ttl, seconds
 from penstock.codec import Codec
 from penstock.errors import ConfigurationError
@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache_if: Callable[[Any], object] | None = None
     on_error: OnError = "raise"
     ignore: Sequence[str] = ()
+    normal_form: bool = False
 
 
 class CachedCall:
@@ -150,6 +151,8 @@ class CachedCall:
         return {k: v for k, v in arguments.items() if k not in self.options.ignore}
 
     def _fingerprint(self, arguments: Mapping[str, Any]) -> str:
+        if self.options.normal_form:
+            arguments = {name: normal_form(value) for name, value in arguments.items()}
         return fingerprint(self._identity, self.options.version, arguments)
 
     # --- at decoration ---------------------------------------------------------------------------

@@ -43,6 +43,7 @@ def decorate(
     cache_if: Callable[[Any], object] | None = None,
     on_error: OnError = "raise",
     ignore: Sequence[str] = (),
+    normal_form: bool = False,
 ) -> Decorate:
     """A decorator for functions whose results the cache of `source()` is to remember.
 
@@ -52,7 +53,8 @@ def decorate(
     `namespace` is a text or a function of the arguments. `version` changes with the meaning of the
     results. `tags` may name arguments: "policy:{policy}". `type` is read back from disk; by default
     what the function is annotated to return. `on_error="stale"` serves the last known result when
-    computing fails. Arguments named in `ignore` are not part of the key.
+    computing fails. Arguments named in `ignore` are not part of the key. With `normal_form`,
+    texts that differ in Unicode composition, line ends or outer blanks alone share a result.
     """
     if ttl is not None and max_age is not None:
         raise ConfigurationError("ttl and max_age mean the same: give one of them")
@@ -69,6 +71,7 @@ def decorate(
         cache_if=cache_if,
         on_error=on_error,
         ignore=ignore,
+        normal_form=normal_form,
     )
 
     def apply(function: Callable[..., Any]) -> Any:

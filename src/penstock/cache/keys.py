@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -45,6 +46,17 @@ def canonical(parts: tuple[object, ...]) -> bytes:
         except (OverflowError, UnicodeEncodeError):
             pass  # an integer over 64 bits or a lone surrogate takes the longer way
     return _encode([_canonical(part) for part in parts])
+
+
+def normal_form(value: object) -> object:
+    """A text as it is read: Unicode NFC, one kind of line end, no outer blanks.
+
+    Nothing beyond that: whatever else is alike may mean something else.
+    """
+    if type(value) is not str:
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n").strip()
+    return unicodedata.normalize("NFC", text)
 
 
 def quote(part: str) -> str:

@@ -32,6 +32,7 @@ class CachedOptions(TypedDict, total=False):
     cache_if: Callable[[Any], object] | None
     on_error: OnError
     ignore: Sequence[str]
+    normal_form: bool
 
 
 class CachedBatchOptions(TypedDict, total=False):
@@ -48,6 +49,7 @@ class CachedBatchOptions(TypedDict, total=False):
     type: Any
     cache_if: Callable[[Any], object] | None
     ignore: Sequence[str]
+    normal_form: bool
 
 
 def options_of(decorate: Callable[..., Any], *, example: str) -> Callable[[F], F]:
