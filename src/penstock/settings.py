@@ -190,6 +190,11 @@ class Settings(BaseModel):
     )
 
     @property
+    def admin_token(self) -> str | None:
+        """The admin key in the clear, for the key ring alone."""
+        return self.admin_key.get_secret_value() if self.admin_key else None
+
+    @property
     def logs(self) -> Path:
         """Where log files are."""
         return self.log_dir or self.home / "logs"

@@ -82,10 +82,4 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
         stack.callback(hub.close)
         database = open_database(settings.database, folder=settings.home)
         stack.push_async_callback(database.aclose)
-        admin = settings.admin_key
-        yield KeyRing(
-            database,
-            hub=hub,
-            clock=SystemClock(),
-            admin_key=admin.get_secret_value() if admin else None,
-        )
+        yield KeyRing(database, hub, SystemClock(), admin_key=settings.admin_token)

@@ -90,8 +90,8 @@ async def prepare(settings: Settings) -> str | None:
     async with open_runtime(settings) as runtime:
         if settings.auth == "off":
             return None
-        admin = settings.admin_key.get_secret_value() if settings.admin_key else None
-        ring = KeyRing(runtime.database, runtime.hub, runtime.clock, admin_key=admin)
+        token = settings.admin_token
+        ring = KeyRing(runtime.database, runtime.hub, runtime.clock, admin_key=token)
         return await ring.ensure_admin()
 
 

@@ -130,13 +130,8 @@ def build_api(runtime: Runtime, ring: KeyRing, hot: Sequence[HotRoute[Any, Any]]
 
 def key_ring(runtime: Runtime) -> KeyRing:
     """The keys of an installation."""
-    admin = runtime.settings.admin_key
-    return KeyRing(
-        runtime.database,
-        hub=runtime.hub,
-        clock=runtime.clock,
-        admin_key=admin.get_secret_value() if admin else None,
-    )
+    token = runtime.settings.admin_token
+    return KeyRing(runtime.database, runtime.hub, runtime.clock, admin_key=token)
 
 
 def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
