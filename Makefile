@@ -4,16 +4,19 @@ BIN     := .venv/bin
 RUN     := .venv/.run
 DEV     := .venv/.dev
 NODE    := tests/node/node_modules/.installed
+JS      := clients/javascript
+JSDIST  := $(JS)/dist/index.mjs
 UV_FLAGS := --quiet --python $(BIN)/python --require-hashes
 XDIST   ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve dev test test-quick lint format docs docs-check bench drill eval train wheel check lock clean
+.PHONY: help install serve dev worker test test-quick lint format clients docs docs-check bench drill eval train wheel \
+	check lock clean chromium redis
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(DEV) $(NODE) ## Set everything up without starting anything
+install: $(DEV) $(NODE) $(JSDIST) ## Set everything up without starting anything
 	@$(BIN)/penstock --version
 
 serve: $(RUN) ## Set up and serve on http://127.0.0.1:8000
@@ -22,7 +25,10 @@ serve: $(RUN) ## Set up and serve on http://127.0.0.1:8000
 dev: $(DEV) ## Serve with reload
 	@$(BIN)/penstock serve --reload
 
-test: $(DEV) $(NODE) ## Set up and run every test
+worker: $(RUN) ## Set up and run jobs without a web
+	@$(BIN)/penstock worker
+
+test: $(DEV) $(NODE) $(JSDIST) chromium ## Set up and run every test
 	$(BIN)/python -m pytest -n $(XDIST)
 
 test-quick: $(DEV) ## The tests that need neither node nor a second process
@@ -31,11 +37,15 @@ test-quick: $(DEV) ## The tests that need neither node nor a second process
 lint: $(DEV) ## ruff, mypy --strict, import contracts, spelling
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd clients/python && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
 format: $(DEV) ## Format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only .
+
+clients: $(JSDIST) ## Build the JavaScript client and check its package
+	@cd $(JS) && npm run --silent check
 
 docs: $(DEV) ## Regenerate openapi.json, the reference pages and the README table
 	$(BIN)/python docs/generate.py
@@ -43,7 +53,7 @@ docs: $(DEV) ## Regenerate openapi.json, the reference pages and the README tabl
 docs-check: $(DEV) ## Fail when a generated page differs from its source
 	$(BIN)/python docs/generate.py --check
 
-bench: $(DEV) ## Measure every claim; writes benchmarks/results
+bench: $(DEV) redis ## Measure every claim; writes benchmarks/results
 	$(BIN)/uv pip install $(UV_FLAGS) -r requirements/bench.lock
 	$(BIN)/python -m benchmarks
 
@@ -66,7 +76,7 @@ lock: $(DEV) ## Recompile the hash locks
 	requirements/lock.sh $(BIN)/uv
 
 clean: ## Remove what make made, except data in .penstock
-	rm -rf .venv dist tests/node/node_modules .import_linter_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist tests/node/node_modules $(JS)/node_modules $(JS)/dist .import_linter_cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Penstock needs Python 3.11 or later; found: $$($(PYTHON) --version 2>&1)"; exit 1; }
@@ -78,10 +88,31 @@ $(RUN): requirements.txt pyproject.toml | $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-$(DEV): requirements/dev.lock pyproject.toml | $(RUN)
+$(DEV): requirements/dev.lock pyproject.toml clients/python/pyproject.toml | $(RUN)
 	@$(BIN)/uv pip install $(UV_FLAGS) -r requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e clients/python
 	@touch $@
 
 $(NODE): tests/node/package-lock.json
 	@cd tests/node && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+$(JS)/node_modules/.installed: $(JS)/package-lock.json
+	@cd $(JS) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(JSDIST): $(JS)/node_modules/.installed $(wildcard $(JS)/src/*.ts) $(wildcard $(JS)/*.json) $(JS)/tsdown.config.ts
+	@cd $(JS) && npm run --silent build
+	@touch $@
+
+# What a test or a benchmark needs beside Python and node: used where it is, else installed on Debian by root, else named.
+chromium: ## Have a Chromium for the browser tests
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| $(call debian,chromium)
+
+redis: ## Have a redis-server for the benchmarks
+	@command -v redis-server >/dev/null || $(call debian,redis-server)
+
+debian = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	&& apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } \
+	|| { echo "$(1) is needed; run as root: apt-get install -y --no-install-recommends $(1)"; exit 1; }

@@ -7,8 +7,16 @@ deadlines.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Protocol
+
+from penstock.errors import ConfigurationError
+
+Seconds = float | str  # a number, or words like "90s", "10m", "1h30m"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Clock(Protocol):
@@ -60,3 +68,20 @@ class ManualClock:
         self._sleepers = [(at, event) for at, event in self._sleepers if at > self._elapsed]
         for event in due:
             event.set()
+
+
+def seconds(duration: Seconds) -> float:
+    """Read a number of seconds, or words like "90s", "10m", "1h30m", "7d".
+
+    >>> seconds("1h30m")
+    5400.0
+    """
+    if not isinstance(duration, str):
+        return float(duration)
+    text = duration.replace(" ", "").lower()
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigurationError(
+            f"{duration!r} is not a duration; write seconds as a number, or '90s', '10m', '1h30m'"
+        )
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

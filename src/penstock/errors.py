@@ -22,6 +22,11 @@
     ├── StorageError                     503
     │   ├── StorageUnavailable           503   locked, read-only, unreachable
     │   └── StorageFull                  507
+    ├── TaskError                        500   a task or one of its jobs
+    │   ├── UnknownTask                        no task of that name is declared here
+    │   ├── JobFailed                          the job whose result was asked for has failed
+    │   ├── JobCancelled                       it was cancelled, or its time ran out before it began
+    │   └── QueueStopped                 503   the queue takes no more jobs: the process ends
     └── ProviderError                    502   an upstream model
         ├── ProviderTimeout              504
         ├── ProviderUnavailable          503   no connection, 5xx, or the breaker is open
@@ -35,7 +40,11 @@ The docstring of a class is its default detail. `http/problems.py` alone turns a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from penstock.tasks.job import JobError
 
 
 class PenstockError(Exception):
@@ -231,6 +240,51 @@ class StorageFull(StorageError):
     status = 507
     slug = "storage-full"
     title = "Storage full"
+
+
+class TaskError(PenstockError):
+    """A task or one of its jobs went wrong."""
+
+    slug = "task"
+    title = "Task error"
+
+
+class UnknownTask(TaskError):
+    """No task of that name is declared in this process."""
+
+    slug = "unknown-task"
+    title = "Unknown task"
+
+
+class JobFailed(TaskError):
+    """The job has failed.
+
+    `errors` are its last ones, the newest last.
+    """
+
+    slug = "job-failed"
+    title = "Job failed"
+
+    def __init__(
+        self, detail: str | None = None, *, errors: Sequence[JobError] = (), **fields: object
+    ) -> None:
+        self.errors = tuple(errors)
+        super().__init__(detail, **fields)
+
+
+class JobCancelled(TaskError):
+    """The job was cancelled, or expired before it could start."""
+
+    slug = "job-cancelled"
+    title = "Job cancelled"
+
+
+class QueueStopped(TaskError):
+    """The queue takes no more jobs: its process is about to end."""
+
+    status = 503
+    slug = "queue-stopped"
+    title = "Queue stopped"
 
 
 class ProviderError(PenstockError):

@@ -6,21 +6,30 @@ The server, the command line and the tests all open a runtime; nothing else know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.batch import Batches
 from penstock.cache import Cache, Store, open_store
+from penstock.checks import add_checks
 from penstock.clock import Clock, SystemClock
 from penstock.db.engine import Database, open_database
 from penstock.errors import ConfigurationError
 from penstock.hub import Hub, LocalHub
+from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
-from penstock.providers.factory import open_provider
+from penstock.providers.factory import LOCAL, open_provider
 from penstock.providers.provider import Provider
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.lexicon import load_lexicon
@@ -30,9 +39,13 @@ from penstock.services.moderation.prompts import moderation_prompt
 from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
+from penstock.services.moderation.tasks import operations
 from penstock.settings import Settings
+from penstock.tasks import TaskQueue, find_tasks, open_queue
+from penstock.tasks.bulk import bulk_task
+from penstock.upkeep import Retention, Rule, upkeep_tasks
 
-LOCAL = "local://"
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +59,25 @@ class Runtime:
     database: Database
     cache: Cache
     moderation: ModerationService
+    jobs: TaskQueue
+    batches: Batches
+    retention: Retention
+    checks: HealthChecks
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    workers: int | Mapping[str, int] | None = None,
+    around: Callable[[Runtime], AbstractContextManager[object]] = nullcontext,
+) -> AsyncIterator[Runtime]:
     """Open all parts; closing writes what waits.
 
-    Raises ConfigurationError or StorageError with what to do, before anything is served.
+    `workers` is how many jobs of each queue run at once here, by default what the settings say; 0
+    for who only enqueues and looks. `around` is entered before the first job runs. Raises
+    ConfigurationError or StorageError with what to do, before anything is served.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -71,6 +96,7 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
         stack.push_async_callback(cache.aclose)
         _own(stack, cache.upkeep())
         local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
+        verdicts = VerdictStore(database, hub=hub)
         moderation = ModerationService(
             pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
             reader=Reader(
@@ -80,15 +106,76 @@ async def open_runtime(settings: Settings, *, clock: Clock | None = None) -> Asy
                 metrics=metrics,
             ),
             judge=Judge(load_policy(settings.policy)),
-            store=VerdictStore(database, hub=hub),
+            store=verdicts,
             metrics=metrics,
             clock=clock,
             excerpt_rule=ExcerptRule(max_words=settings.provider_excerpt_words),
             store_text=settings.store_text,
         )
-        if settings.retention_days:
-            _own(stack, moderation.keep_for(settings.retention_days * 86_400.0))
-        yield Runtime(settings, clock, metrics, hub, database, cache, moderation)
+        jobs = _open_queue(settings, stack, hub=hub, clock=clock, metrics=metrics, workers=workers)
+        jobs.register([bulk_task(jobs.engine, jobs.store)])
+        batches = Batches(
+            database=database,
+            queue=jobs,
+            operations=operations(moderation, clock=clock, max_inputs=settings.max_inputs),
+            clock=clock,
+            metrics=metrics,
+            concurrency=settings.batch_concurrency,
+            max_items=settings.batch_max_items,
+            keep=settings.batch_retention_days * 86_400.0,
+        )
+        jobs.register(batches.tasks())
+        rules = _rules(settings, jobs=jobs, cache=cache, batches=batches, verdicts=verdicts)
+        retention = Retention(rules, clock=clock, metrics=metrics)
+        checks = HealthChecks(clock)
+        jobs.register(upkeep_tasks(retention=retention, report=checks.run, metrics=metrics))
+        runtime = Runtime(
+            settings=settings,
+            clock=clock,
+            metrics=metrics,
+            hub=hub,
+            database=database,
+            cache=cache,
+            moderation=moderation,
+            jobs=jobs,
+            batches=batches,
+            retention=retention,
+            checks=checks,
+        )
+        add_checks(checks, runtime)
+        stack.enter_context(around(runtime))
+        # The last to start and the first to stop: jobs use all the rest.
+        stack.push_async_callback(jobs.stop)
+        await jobs.start()
+        if workers != 0:
+            _own(stack, batches.keep_house())
+        yield runtime
+
+
+def _rules(
+    settings: Settings,
+    *,
+    jobs: TaskQueue,
+    cache: Cache,
+    batches: Batches,
+    verdicts: VerdictStore,
+) -> list[Rule]:
+    """What is kept for how long; 0 days: as long as it says itself."""
+
+    async def ended_jobs(before: int) -> int:
+        count = await jobs.prune()
+        if settings.job_retention_days:
+            count += await jobs.prune(before=before)
+        return count
+
+    rules = [
+        Rule("jobs", ended_jobs, settings.job_retention_days * _DAY),
+        Rule("cache", lambda _: cache.sweep()),
+        Rule("batches", batches.purge, settings.batch_retention_days * _DAY),
+    ]
+    if settings.retention_days:
+        rules.append(Rule("verdicts", verdicts.purge, settings.retention_days * _DAY))
+    return rules
 
 
 def _own(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
@@ -122,6 +209,18 @@ def open_layer_cache(settings: Settings, *, metrics: Metrics) -> tuple[Cache, Ca
     return cache, close
 
 
+@asynccontextmanager
+async def open_layer_queue(settings: Settings, *, metrics: Metrics) -> AsyncIterator[TaskQueue]:
+    """The task queue alone, for the library without a server; closing leaves its jobs queued."""
+    prepare_home(settings.home)
+    async with AsyncExitStack() as stack:
+        hub = LocalHub(settings.home)
+        stack.callback(hub.close)
+        queue = _open_queue(settings, stack, hub=hub, clock=SystemClock(), metrics=metrics)
+        await queue.start()
+        yield queue
+
+
 def prepare_home(home: Path) -> None:
     """Make the data folder, readable by its owner only."""
     try:
@@ -152,6 +251,29 @@ def _open_cache(settings: Settings, *, hub: Hub, clock: Clock, metrics: Metrics)
         metrics=metrics,
         enabled=settings.enable_cache,
     )
+
+
+def _open_queue(
+    settings: Settings,
+    stack: AsyncExitStack,
+    *,
+    hub: Hub,
+    clock: Clock,
+    metrics: Metrics,
+    workers: int | Mapping[str, int] | None = None,
+) -> TaskQueue:
+    included = find_tasks(settings.include)
+    queue = open_queue(
+        settings.task_engine,
+        clock=clock,
+        metrics=metrics,
+        hub=hub,
+        workers=settings.task_workers if workers is None else workers,
+        durability=settings.durability,
+    )
+    stack.push_async_callback(queue.stop)
+    queue.register(included)
+    return queue
 
 
 def _store_url(tier: str, settings: Settings) -> str:

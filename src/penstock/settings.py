@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,6 +32,15 @@ LATER = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Systems = Annotated[tuple[Literal["fist", "halilit", "pixel"], ...], BeforeValidator(_split)]
+
+
+def _known_engine(value: object) -> object:
+    if isinstance(value, str) and value.startswith("celery"):
+        raise ValueError("celery is not in this version yet; known: embedded, inline")
+    return value
+
+
+TaskEngine = Annotated[Literal["embedded", "inline"], BeforeValidator(_known_engine)]
 
 
 def _setting(default: Any, *names: str, about: str, **rules: Any) -> Any:
@@ -176,6 +186,64 @@ class Settings(BaseModel):
         90, "PENSTOCK_RETENTION_DAYS", about="Days that verdicts stay on record; 0: for ever.", ge=0
     )
 
+    tasks: TaskEngine = _setting(
+        "embedded",
+        "PENSTOCK_TASKS",
+        about="What runs jobs: embedded, a file in the home folder; inline, for tests.",
+    )
+    include: Words = _setting(
+        (), "PENSTOCK_INCLUDE", about="Modules whose tasks are run here, as in an import."
+    )
+    task_workers: int = _setting(
+        4,
+        "PENSTOCK_TASK_WORKERS",
+        "TASK_QUEUE_WORKERS",
+        about="Jobs of each queue that run at once in this process; 0: none run here.",
+        ge=0,
+        le=1024,
+    )
+    job_retention_days: int = _setting(
+        30,
+        "PENSTOCK_JOB_RETENTION_DAYS",
+        about="Days that ended jobs stay on record at most; 0: as long as their tasks say.",
+        ge=0,
+    )
+
+    max_batch_size: int = _setting(
+        100,
+        "PENSTOCK_MAX_BATCH_SIZE",
+        "MAX_BATCH_SIZE",
+        about="Most contents of one FIST batch.",
+        ge=1,
+        le=10_000,
+    )
+    batch_timeout: float = _setting(
+        300,
+        "PENSTOCK_BATCH_TIMEOUT",
+        "BATCH_TIMEOUT",
+        about="Seconds after which a FIST batch ends; what is finished stays.",
+        gt=0,
+    )
+    batch_concurrency: int = _setting(
+        16,
+        "PENSTOCK_BATCH_CONCURRENCY",
+        about="Items of a batch that wait for a provider at once; shrinks on 429.",
+        ge=1,
+        le=256,
+    )
+    batch_max_items: int = _setting(
+        50_000, "PENSTOCK_BATCH_MAX_ITEMS", about="Most requests of one batch on /v1/batches.", ge=1
+    )
+    batch_retention_days: int = _setting(
+        30, "PENSTOCK_BATCH_RETENTION_DAYS", about="Days that batches and files are kept.", ge=1
+    )
+    max_file_bytes: int = _setting(
+        100 << 20,
+        "PENSTOCK_MAX_FILE_BYTES",
+        about="Largest body on /v1/files and /v1/batches, bytes.",
+        ge=1024,
+    )
+
     enable_metrics: bool = _setting(
         True, "PENSTOCK_ENABLE_METRICS", "ENABLE_METRICS", about="Whether requests are measured."
     )
@@ -203,6 +271,12 @@ class Settings(BaseModel):
     def database(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{(self.home / 'penstock.db').absolute()}"
+
+    @property
+    def task_engine(self) -> str:
+        """The URL of the engine that runs jobs."""
+        path = quote(str((self.home / "tasks.db").absolute()))
+        return "inline://" if self.tasks == "inline" else f"embedded://{path}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from penstock.cache import Cache, MemoryStore
-from penstock.cache.plan import seconds
-from penstock.clock import ManualClock
+from penstock.clock import ManualClock, seconds
 from penstock.errors import ConfigurationError, InvalidInput
 from penstock.observe.metrics import Metrics
 

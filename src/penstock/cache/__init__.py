@@ -15,10 +15,10 @@ from penstock.cache.factory import open_store
 from penstock.cache.keys import CacheKeyBuilder, fingerprint
 from penstock.cache.memory import MemoryStore
 from penstock.cache.patterns import escape
-from penstock.cache.plan import seconds
 from penstock.cache.shapes import AsyncCached, CachedBatch, SyncCached
 from penstock.cache.store import LocalStore, Store
 from penstock.cache.tiers import Cache
+from penstock.clock import seconds
 
 __all__ = [
     "AsyncCached",

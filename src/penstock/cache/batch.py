@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from penstock.cache.call import CachedCall, Options
 from penstock.cache.entry import Hit
-from penstock.cache.plan import Seconds, Ttl
+from penstock.cache.plan import Ttl
 from penstock.cache.shapes import CachedBatch, DecorateBatch
+from penstock.clock import Seconds
 from penstock.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import msgspec
 
 from penstock.cache.entry import weigh
 from penstock.cache.keys import fingerprint, normal_form, quote
-from penstock.cache.plan import OnError, Plan, Seconds, Ttl, seconds
+from penstock.cache.plan import OnError, Plan, Ttl
+from penstock.clock import Seconds, seconds
 from penstock.codec import Codec
 from penstock.errors import ConfigurationError
 

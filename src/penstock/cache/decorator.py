@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.cache.call import CachedCall, Options
 from penstock.cache.entry import Entry, Hit
 from penstock.cache.memory import MAX_CREDIT
-from penstock.cache.plan import OnError, Seconds, Ttl
+from penstock.cache.plan import OnError, Ttl
 from penstock.cache.shapes import Decorate
-from penstock.clock import SystemClock
+from penstock.clock import Seconds, SystemClock
 from penstock.errors import ConfigurationError
 
 if TYPE_CHECKING:

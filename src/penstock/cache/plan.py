@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from penstock.clock import Seconds, seconds
 from penstock.codec import Codec
-from penstock.errors import ConfigurationError
 
-Seconds = float | str
 Ttl = Seconds | Callable[[Any], Seconds]
 MaxAge = float | Callable[[Any], float]
 OnError = Literal["raise", "stale"]
-
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)(ms|s|m|h|d|w))")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -77,23 +72,6 @@ class Lifetimes(msgspec.Struct, frozen=True):
     def longest(self, namespace: str) -> float:
         """The maximum of a namespace."""
         return self.max_ttl_of.get(namespace, self.max_ttl)
-
-
-def seconds(duration: Seconds) -> float:
-    """Read a number of seconds, or words like "90s", "10m", "1h30m", "7d".
-
-    >>> seconds("1h30m")
-    5400.0
-    """
-    if not isinstance(duration, str):
-        return float(duration)
-    text = duration.replace(" ", "").lower()
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigurationError(
-            f"{duration!r} is not a duration; write seconds as a number, or '90s', '10m', '1h30m'"
-        )
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def age_limit(max_age: MaxAge, value: Any) -> float:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, Protocol, Required, TypedDict, TypeVar, cast, overload
 
 from penstock.cache.entry import Hit
-from penstock.cache.plan import OnError, Seconds, Ttl
+from penstock.cache.plan import OnError, Ttl
+from penstock.clock import Seconds
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -33,10 +33,10 @@ from penstock.cache.flight import Flights
 from penstock.cache.keys import as_text
 from penstock.cache.memory import touch
 from penstock.cache.patterns import check, escape
-from penstock.cache.plan import Codecs, Lifetimes, MaxAge, Plan, Seconds, Ttl, age_limit, seconds
+from penstock.cache.plan import Codecs, Lifetimes, MaxAge, Plan, Ttl, age_limit
 from penstock.cache.store import Store
 from penstock.cache.through import ComputeMany, ReadThrough
-from penstock.clock import Clock, SystemClock
+from penstock.clock import Clock, Seconds, SystemClock, seconds
 from penstock.errors import ConfigurationError
 from penstock.hub.hub import Hub
 from penstock.observe.metrics import Metrics

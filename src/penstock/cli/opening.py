@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from penstock.runtime import Runtime
     from penstock.server.keys import KeyRing
     from penstock.settings import Settings
+    from penstock.tasks import TaskQueue
 
 T = TypeVar("T")
 
@@ -31,12 +32,15 @@ def settings() -> Settings:
     return loaded.settings
 
 
-def with_runtime(work: Callable[[Runtime], Awaitable[T]]) -> T:
-    """Run `work` on an open runtime and close it."""
+def with_runtime(work: Callable[[Runtime], Awaitable[T]], *, workers: int | None = 0) -> T:
+    """Run `work` on an open runtime and close it.
+
+    It runs no jobs meanwhile, unless `workers` says how many of each queue; None: as the settings.
+    """
     from penstock.runtime import open_runtime
 
     async def run() -> T:
-        async with open_runtime(settings()) as runtime:
+        async with open_runtime(settings(), workers=workers) as runtime:
             return await work(runtime)
 
     return asyncio.run(run())
@@ -55,6 +59,22 @@ def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
         return asyncio.run(run(cache))
     finally:
         close()
+
+
+def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
+    """Run `work` on the jobs: looks at them and steers them, runs none, imports no user's module.
+
+    Works without the database, loads no model.
+    """
+    from penstock.observe.metrics import Metrics
+    from penstock.runtime import open_layer_queue
+
+    async def run() -> T:
+        own = settings().model_copy(update={"include": (), "task_workers": 0})
+        async with open_layer_queue(own, metrics=Metrics()) as jobs:
+            return await work(jobs)
+
+    return asyncio.run(run())
 
 
 def with_keys(work: Callable[[KeyRing], Awaitable[T]]) -> T:

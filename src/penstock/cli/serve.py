@@ -87,7 +87,7 @@ async def prepare(settings: Settings) -> str | None:
     from penstock.runtime import open_runtime
     from penstock.server.keys import KeyRing
 
-    async with open_runtime(settings) as runtime:
+    async with open_runtime(settings, workers=0) as runtime:
         if settings.auth == "off":
             return None
         token = settings.admin_token

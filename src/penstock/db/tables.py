@@ -82,6 +82,85 @@ moderation_verdicts = Table(
     ),
 )
 
+batch_batches = Table(
+    "batch_batches",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("status", Text, nullable=False),  # OpenAI's words
+    Column("completion_window", Text, nullable=False),
+    Column("time_limit", Float),  # seconds of work in one go; NULL: only `expires_at` ends it
+    Column("input_file_id", Text),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
+    Column("digest", Text, nullable=False),  # of the request, to tell a repetition from another
+    Column("options", LargeBinary, nullable=False),  # JSON, for the adapter that made it
+    Column("metadata", LargeBinary),  # JSON
+    Column("errors", LargeBinary),  # JSON: what is wrong with the input file
+    Column("total", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cached", Integer, nullable=False),
+    Column("rate", Float, nullable=False),  # items per second, lately
+    Column("job_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("in_progress_at", BigInteger),
+    Column("finalizing_at", BigInteger),
+    Column("cancelling_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Index(None, "created_at", "id"),
+    Index(None, "owner", "created_at", "id"),
+    Index(
+        "ix_batch_batches_live",
+        "id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0, in the order of the input
+    Column("custom_id", Text),
+    Column("state", Integer, nullable=False),  # 0 waiting, 1 completed, 2 failed
+    Column("cached", Boolean, nullable=False),
+    Column("body", LargeBinary),  # JSON; NULL once there is an outcome: texts are not kept
+    Column("outcome", LargeBinary),  # JSON
+)
+
+batch_files = Table(
+    "batch_files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger),  # bytes; NULL while it is being uploaded
+    Column("batch_id", Text),  # of an output: it is made of the batch's items when it is read
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index(None, "created_at", "id"),
+    Index(None, "owner", "created_at", "id"),
+    Index(
+        None,
+        "batch_id",
+        sqlite_where=text("batch_id IS NOT NULL"),
+        postgresql_where=text("batch_id IS NOT NULL"),
+    ),
+)
+
+batch_chunks = Table(
+    "batch_chunks",
+    metadata,
+    Column("file_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
 
 _HEADING = "-- The tables of tables.py, written by `python -m penstock.db.tables`.\n\n"
 

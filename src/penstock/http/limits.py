@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from penstock.errors import TooLarge
 from penstock.http.asgi import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,40 +11,47 @@ from penstock.http.asgi import ASGIApp, Message, Receive, Scope, Send
 class BodyLimit:
     """ASGI middleware: TooLarge by Content-Length at once, and by counting where there is none.
 
-    A body whose length is announced is not counted: the server reads no more than that.
+    A body whose length is announced is not counted: the server reads no more than that. `larger`
+    are paths with a bound of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int] | None = None
+    ) -> None:
         self.app = app
         self._max_bytes = max_bytes
+        self._larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        most = self._larger.get(scope["path"], self._max_bytes) if self._larger else self._max_bytes
         notes = scope.get("penstock")
         headers = (notes and notes["headers"]) or dict(scope["headers"])
         length = headers.get(b"content-length")
         # Where both headers are given, servers differ in which one they follow: then count.
         if length is None or not length.isdigit() or b"transfer-encoding" in headers:
-            receive = self._counted(receive)
-        elif len(length) > 18 or int(length) > self._max_bytes:
-            raise self._too_large()
+            receive = _counted(receive, most)
+        elif len(length) > 18 or int(length) > most:
+            raise _too_large(most)
         await self.app(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        read = 0
 
-        async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
-            if message["type"] == "http.request":
-                read += len(message.get("body", b""))
-                if read > self._max_bytes:
-                    raise self._too_large()
-            return message
+def _counted(receive: Receive, most: int) -> Receive:
+    read = 0
 
-        return receive_counted
+    async def receive_counted() -> Message:
+        nonlocal read
+        message = await receive()
+        if message["type"] == "http.request":
+            read += len(message.get("body", b""))
+            if read > most:
+                raise _too_large(most)
+        return message
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._max_bytes} bytes", limit=self._max_bytes)
+    return receive_counted
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {most} bytes", limit=most)

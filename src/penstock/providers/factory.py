@@ -23,6 +23,7 @@ from penstock.providers.provider import Prompt, Provider, Scores
 from penstock.providers.resilience import Limits, Resilient
 from penstock.providers.terms import Prices, Timeouts, take_timeouts
 
+LOCAL = "local://"
 _KNOWN = "local://, https://host/v1, https://host/v1?api=moderations"
 _MODERATIONS_MODEL = "omni-moderation-latest"
 

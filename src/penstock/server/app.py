@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import penstock
+from penstock.default import using_runtime
 from penstock.errors import PenstockError, RequestError, TooLarge
 from penstock.http.asgi import ASGIApp, Receive, Scope, Send
 from penstock.http.limits import BodyLimit
@@ -23,21 +24,31 @@ from penstock.http.problems import Problems
 from penstock.http.request_id import RequestId
 from penstock.http.timing import Timing
 from penstock.observe import logging
-from penstock.observe.health import HealthChecks, open_reader, system_usage
+from penstock.observe.health import open_reader, system_usage
 from penstock.runtime import Runtime, open_runtime
 from penstock.server import docs
 from penstock.server.auth import Auth
-from penstock.server.checks import add_checks
-from penstock.server.compat import fist, halilit, pixel
+from penstock.server.compat import fist, fist_batch, halilit, halilit_tasks, pixel, pixel_tasks
 from penstock.server.keys import KeyRing
 from penstock.server.openapi import describe_app
-from penstock.server.routes import cache, keys, models, system
+from penstock.server.routes import (
+    batches,
+    cache,
+    files,
+    jobs,
+    keys,
+    models,
+    queues,
+    schedules,
+    system,
+)
 from penstock.services.moderation import api as moderation
+from penstock.services.moderation.answers import MODEL
 from penstock.settings import Settings, load_settings
 from penstock.web import errors
 from penstock.web.hot import HotPaths, HotRoute
 
-OPENAI_PATHS = ("/v1/moderations", "/v1/models")
+OPENAI_PATHS = ("/v1/moderations", "/v1/models", "/v1/batches", "/v1/files")
 
 
 class Server:
@@ -59,7 +70,9 @@ class Server:
     async def running(self) -> AsyncIterator[Runtime]:
         """Open the runtime and serve until the block ends."""
         async with AsyncExitStack() as stack:
-            runtime = await stack.enter_async_context(open_runtime(self._settings))
+            runtime = await stack.enter_async_context(
+                open_runtime(self._settings, around=using_runtime)
+            )
             self._app = build_app(runtime)
             try:
                 yield runtime
@@ -102,7 +115,8 @@ def build_app(runtime: Runtime) -> ASGIApp:
         default_rate=settings.rate_limit,
         metrics=runtime.metrics,
     )
-    app = BodyLimit(app, max_bytes=settings.max_body_bytes)
+    larger = dict.fromkeys(("/v1/files", "/v1/batches"), settings.max_file_bytes)
+    app = BodyLimit(app, max_bytes=settings.max_body_bytes, larger=larger)
     app = Problems(app, metrics=runtime.metrics, openai_paths=OPENAI_PATHS)
     if settings.cors_origins:  # outside Problems: a page may read why it was refused
         app = CORSMiddleware(
@@ -136,7 +150,7 @@ def key_ring(runtime: Runtime) -> KeyRing:
 
 def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
     settings, service = runtime.settings, runtime.moderation
-    hot = moderation.routes(service, model=models.MODEL, max_inputs=settings.max_inputs)
+    hot = moderation.routes(service, model=MODEL, max_inputs=settings.max_inputs)
     if "fist" in settings.compat:
         words = settings.provider_excerpt_words
         hot += fist.hot_routes(service, clock=runtime.clock, max_words=words)
@@ -145,8 +159,7 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
 
 def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     compat = runtime.settings.compat
-    checks = HealthChecks(runtime.clock)
-    add_checks(checks, runtime)
+    checks = runtime.checks
     usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
         docs.router(title="Penstock"),
@@ -154,11 +167,19 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
         models.router(runtime),
         keys.router(ring),
         cache.router(runtime.cache, runtime.clock, runtime.moderation),
+        jobs.router(runtime.jobs, runtime.clock),
+        queues.router(runtime.jobs),
+        schedules.router(runtime.jobs),
+        batches.router(runtime.batches, runtime.clock),
+        files.router(runtime.batches),
     ]
     if "fist" in compat:
         found.append(fist.router(runtime, checks, usage))
+        found.append(fist_batch.router(runtime))
     if "halilit" in compat:
         found.append(halilit.router(runtime.cache, runtime.clock))
+        found.append(halilit_tasks.router(runtime.jobs))
     if "pixel" in compat:
         found.append(pixel.router(runtime.cache, runtime.clock))
+        found.append(pixel_tasks.router(runtime.jobs, runtime.clock))
     return found

@@ -7,6 +7,7 @@ without a key could fill the memory or hold connections open for ever.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -56,6 +57,16 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._stop_waiting()
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """Begin to stop: end streams of events, which would hold the server up until its grace."""
+        super().shutdown()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            scope: Any = cycle.scope  # uvicorn's type knows no extensions
+            stop = scope.get("penstock", {}).get("stop")  # web/sse.py puts it there
+            if stop is not None:
+                stop()
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

@@ -263,22 +263,3 @@ async def test_warming_makes_the_first_request_a_hit(make: Make):
 
     assert warmth == (2, 0, 0)
     assert verdict.receipt.source == "memory"
-
-
-async def test_verdicts_are_forgotten_when_their_time_is_over(make: Make):
-    service = make()
-    old = await service.moderate("Hello.", owner="team")
-
-    keeping = asyncio.ensure_future(service.keep_for(-1.0))
-    while True:
-        try:
-            await service.find(old.id, owner=None)
-        except NotFound:
-            break
-        await asyncio.sleep(0)
-    keeping.cancel()
-    await asyncio.wait([keeping])
-
-    again = await service.moderate("Hello.", owner="team")
-    assert again.recorded
-    assert (await service.find(again.id, owner=None)).id == old.id

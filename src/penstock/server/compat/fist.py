@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter
 
+from penstock.batch.work import BATCHES, ITEMS
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound, StorageUnavailable
 from penstock.http.timing import DURATION, REQUESTS
@@ -38,13 +39,18 @@ Words = Annotated[int, msgspec.Meta(ge=1)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
-class FistRequest(msgspec.Struct):
-    """FIST's request: excerpt shares by word count and probability limits are optional."""
+class FistOptions(msgspec.Struct, kw_only=True):
+    """What FIST lets a caller choose: excerpt shares by word count, and probability limits."""
 
-    content: str
     percentages: Annotated[list[Share], msgspec.Meta(min_length=1, max_length=16)] | None = None
     thresholds: Annotated[list[Words], msgspec.Meta(max_length=15)] | None = None
     probability_thresholds: dict[str, Percent] | None = None
+
+
+class FistRequest(FistOptions, kw_only=True):
+    """FIST's request."""
+
+    content: str
 
 
 class AIResult(msgspec.Struct, frozen=True):
@@ -82,11 +88,11 @@ def hot_routes(
     """POST /api/moderate."""
 
     async def moderate(request: FistRequest, call: Call) -> FistResponse:
-        low, high = _limits(request.probability_thresholds)
+        low, high = limits_of(request.probability_thresholds)
         verdict = await service.moderate(
             request.content,
             owner=call.principal.owner,
-            excerpt_rule=_rule(request, max_words),
+            excerpt_rule=excerpt_of(request, max_words),
             pointer="/content",
         )
         call.stages.update(verdict.receipt.stages)
@@ -178,12 +184,20 @@ async def metrics_summary(runtime: Runtime, usage: Usage) -> dict[str, Any]:
             "degraded": int(metrics.total("penstock_degraded_total")),
         },
         "cache": {"hits": stats.hits, "misses": stats.misses, "hit_rate": stats.hit_rate},
-        "batch": None,
+        "batch": {
+            "total": int(metrics.total(BATCHES)),
+            "completed": int(metrics.total(BATCHES, status="completed")),
+            "failed": int(metrics.total(BATCHES, status="failed")),
+            "items": int(metrics.total(ITEMS)),
+            "items_cached": int(metrics.total(ITEMS, outcome="cached")),
+            "items_failed": int(metrics.total(ITEMS, outcome="failed")),
+        },
         "system": msgspec.to_builtins(usage()),
     }
 
 
-def _rule(request: FistRequest, max_words: int) -> ExcerptRule:
+def excerpt_of(request: FistOptions, max_words: int) -> ExcerptRule:
+    """Which share of a text may go to a paid model. Raises InvalidInput."""
     percentages = tuple(request.percentages or FIST_PERCENTAGES)
     limits = tuple(FIST_LIMITS if request.thresholds is None else request.thresholds)
     if list(limits) != sorted(set(limits)) or len(percentages) != len(limits) + 1:
@@ -194,7 +208,7 @@ def _rule(request: FistRequest, max_words: int) -> ExcerptRule:
     return ExcerptRule(max_words=max_words, percentages=percentages, limits=limits)
 
 
-def _limits(given: dict[str, int] | None) -> tuple[int, int]:
+def limits_of(given: dict[str, int] | None) -> tuple[int, int]:
     """FIST's clients send `low`/`high`, with or without `_threshold`."""
     named = {name.removesuffix("_threshold"): value for name, value in (given or {}).items()}
     unknown = set(named) - {"low", "high"}
@@ -208,34 +222,38 @@ def _limits(given: dict[str, int] | None) -> tuple[int, int]:
     return low, high
 
 
-def _decide(probability: int, *, low: int, high: int, must_review: bool) -> str:
-    if probability > high:
-        return "R"
-    return "M" if must_review or probability > low else "A"
+def decide(
+    risk: float, decision: str, *, degraded: bool, low: int = LOW, high: int = HIGH
+) -> tuple[int, str]:
+    """Percent and letter under a caller's limits; what no score asked for stays under review."""
+    probability = percent(risk)
+    if probability > high or (degraded and decision == "rejected"):
+        return probability, "R"
+    # Review that no score asked for: a provider failed, or the text is not English.
+    unscored = probability <= LOW or degraded
+    must_review = decision != "approved" and unscored
+    return probability, "M" if must_review or probability > low else "A"
 
 
 def _result(verdict: Verdict, text: str, *, low: int, high: int, made: float) -> FistResult:
-    probability = _percent(verdict.risk)
-    # Review that no score asked for: a provider failed, or the text is not English.
-    unscored = probability <= LOW or verdict.degraded is not None
-    must_review = verdict.decision != "approved" and unscored
-    decision = _decide(probability, low=low, high=high, must_review=must_review)
-    if verdict.degraded and verdict.decision == "rejected":
-        decision = "R"
+    degraded = verdict.degraded is not None
+    probability, letter = decide(
+        verdict.risk, verdict.decision, degraded=degraded, low=low, high=high
+    )
     return FistResult(
         moderation_id=verdict.id,
         content_hash=hashlib.sha256(text.encode()).hexdigest(),
         ai_result=AIResult(probability, verdict.judgement.rationale or verdict.reason),
-        final_decision=decision,
+        final_decision=letter,
         reason=verdict.reason,
-        created_at=_instant(made),
+        created_at=instant(made),
         word_count=len(text.split()),
         percentage_used=round(verdict.judgement.excerpt_share, 4),
         from_cache=verdict.from_cache,
     )
 
 
-def _percent(risk: float) -> int:
+def percent(risk: float) -> int:
     """Percent that agree with the decision: 20 is still approved, 81 is rejected."""
     if risk < LOW / 100:
         return int(risk * 100)
@@ -250,17 +268,18 @@ def _stored(verdict: StoredVerdict) -> dict[str, Any]:
         "moderation_id": verdict.id,
         "content_hash": verdict.content_hash,
         "ai_result": {
-            "inappropriate_probability": _percent(verdict.risk),
+            "inappropriate_probability": percent(verdict.risk),
             "reason": verdict.reason,
         },
         "final_decision": letters[verdict.decision],
         "reason": verdict.reason,
-        "created_at": _instant(verdict.created_at / 1000),
+        "created_at": instant(verdict.created_at / 1000),
         "word_count": verdict.word_count,
         "percentage_used": round(verdict.excerpt_share, 4),
     }
     return {"moderation_id": verdict.id, "status": "completed", "result": result}
 
 
-def _instant(seconds: float) -> str:
+def instant(seconds: float) -> str:
+    """Seconds since 1970 as FIST writes times."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -29,15 +29,11 @@ def router(cache: Cache, clock: Clock) -> APIRouter:
     """The routes below /api/performance/cache."""
     routes = APIRouter(prefix="/api/performance/cache", tags=["pixel"])
 
-    def envelope(**named: Any) -> dict[str, Any]:
-        moment = datetime.fromtimestamp(clock.now(), UTC).isoformat()
-        return {"status": "success", **named, "timestamp": moment}
-
     @routes.get("/stats")
     async def get_stats(_: Viewer) -> dict[str, Any]:
         """State of the cache."""
         stats = await cache.stats()
-        return envelope(cache_stats=msgspec.to_builtins(stats))
+        return envelope(clock, cache_stats=msgspec.to_builtins(stats))
 
     @routes.post("/clear")
     async def clear_cache(_: Operator, request: ClearRequest | None = None) -> Cleared:
@@ -48,13 +44,19 @@ def router(cache: Cache, clock: Clock) -> APIRouter:
     async def get_key(key: str, _: Admin) -> dict[str, Any]:
         """One cached value."""
         found = await entry(cache, key)
-        return envelope(key=key, value=readable(found.value))
+        return envelope(clock, key=key, value=readable(found.value))
 
     @routes.delete("/key/{key:path}", responses=responses(NotFound))
     async def delete_key(key: str, _: Operator) -> dict[str, Any]:
         """Forget one key."""
         if not await cache.delete(key):
             raise NotFound(f"there is no cached key {key[:200]!r}")
-        return envelope(key=key, deleted=True)
+        return envelope(clock, key=key, deleted=True)
 
     return routes
+
+
+def envelope(clock: Clock, **named: Any) -> dict[str, Any]:
+    """What every answer of Pixel is wrapped in."""
+    moment = datetime.fromtimestamp(clock.now(), UTC).isoformat()
+    return {"status": "success", **named, "timestamp": moment}

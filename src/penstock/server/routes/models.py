@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from penstock.errors import NotFound
 from penstock.runtime import Runtime
+from penstock.services.moderation.answers import MODEL
 from penstock.web.errors import responses
 from penstock.web.roles import Viewer
 
-MODEL = "penstock-moderation"
 ALIASES = ("omni-moderation-latest", "text-moderation-latest")  # what clients of OpenAI ask for
 
 

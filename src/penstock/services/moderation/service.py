@@ -37,7 +37,6 @@ NAMESPACE = "moderation"
 FOREIGN = 0.5  # from this probability on a text counts as not English
 PROVIDER_TEXTS = 32  # texts of one request that wait for a provider at once
 LOCAL_TEXTS = 2  # the same without a provider: they share the loop with everyone else
-PURGE_EVERY = 3600.0  # seconds
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
 
 
@@ -74,6 +73,12 @@ class ModerationService:
         self._store_text = store_text
         self.models = reader.models
         self._policy = PolicyRef(judge.policy.id, judge.version)
+        self.version = fingerprint(sorted(self.models.items()), judge.version, excerpt_rule.key)
+
+    @property
+    def asks_provider(self) -> bool:
+        """Whether a new text waits for someone else; else it is computed on the loop."""
+        return self._reader.asks_provider
 
     async def moderate(
         self,
@@ -155,20 +160,8 @@ class ModerationService:
             raise NotFound(f"there is no verdict {verdict_id[:80]!r}")
         return found
 
-    async def keep_for(self, seconds: float) -> None:
-        """Forget verdicts that are older, every hour; the owner cancels it."""
-        while True:
-            before = int((self._clock.now() - seconds) * 1000)
-            try:
-                purged = await self._store.purge(before)
-            except StorageError as error:
-                _log.warning("moderation.purge_failed", detail=error.detail)
-            else:
-                self._metrics.count("penstock_verdicts_purged_total", purged)
-            await self._clock.sleep(PURGE_EVERY)
-
     def _gate(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(PROVIDER_TEXTS if self._reader.asks_provider else LOCAL_TEXTS)
+        return asyncio.Semaphore(PROVIDER_TEXTS if self.asks_provider else LOCAL_TEXTS)
 
     def _key(self, text: str, images: tuple[str, ...], rule: ExcerptRule) -> str:
         return f"{NAMESPACE}:{self._reader.key(text, images, rule)}"

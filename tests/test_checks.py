@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.checks import BREAKER, add_checks, disk, local_model, providers, told
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
-from penstock.server.checks import BREAKER, add_checks, disk, local_model, providers, told
 
 
 async def test_a_fresh_installation_is_healthy(runtime):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from penstock.observe.health import Check, CheckResult, HealthChecks
 from penstock.observe.metrics import Metrics
-from penstock.runtime import LOCAL, Runtime
+from penstock.providers.factory import LOCAL
+
+if TYPE_CHECKING:
+    from penstock.runtime import Runtime
 
 LITTLE_DISK: Final = 1 << 30  # bytes
 LOCAL_MODEL: Final = "penstock-local"

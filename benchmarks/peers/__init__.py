@@ -1,0 +1,1 @@
+"""Task queues of others, each with the same two tasks, driven by `python -m benchmarks.peers`."""

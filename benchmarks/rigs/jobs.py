@@ -1,0 +1,146 @@
+"""Penstock's queue in a process of its own: what the task benchmarks measure.
+
+`python -m benchmarks.rigs.jobs all|each|start|urgent|backlog DURABILITY COUNT` prints JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import rss_bytes
+from penstock.clock import SystemClock
+from penstock.observe.metrics import Metrics
+from penstock.tasks import JobFilter, TaskQueue, declare, open_queue
+
+WARM = 20
+AT_ONCE = 64  # jobs that run at once: as many as the peers take from Redis ahead of time
+PACE = 0.003  # seconds between lone jobs
+POLL = 0.005
+
+began: dict[int, asyncio.Future[int]] = {}
+
+
+@declare()
+async def noop(number: int) -> int:
+    return number
+
+
+@declare()
+async def stamp(number: int) -> int:
+    began[number].set_result(time.monotonic_ns())
+    return number
+
+
+@asynccontextmanager
+async def opened(durability: str, workers: int) -> AsyncIterator[TaskQueue]:
+    """A queue on an empty file."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
+        metrics, clock = Metrics(), SystemClock()
+        queue = open_queue(
+            f"embedded://{Path(folder) / 'tasks.db'}",
+            clock=clock,
+            metrics=metrics,
+            workers=workers,
+            durability=durability,
+        )
+        queue.register([noop, stamp])
+        await queue.start()
+        try:
+            yield queue
+        finally:
+            await queue.stop(grace=5.0)
+
+
+async def together(durability: str, count: int) -> float:
+    """Seconds from the first enqueue to the last result, enqueued in batches."""
+    async with opened(durability, AT_ONCE) as queue:
+        start = time.perf_counter()
+        await queue.enqueue_many(noop, [(number,) for number in range(count)])
+        await _finished(queue, count)
+        return time.perf_counter() - start
+
+
+async def each(durability: str, count: int) -> float:
+    """The same, every enqueue awaited before the next."""
+    async with opened(durability, AT_ONCE) as queue:
+        start = time.perf_counter()
+        for number in range(count):
+            await queue.enqueue(noop, (number,))
+        await _finished(queue, count)
+        return time.perf_counter() - start
+
+
+async def starts(durability: str, count: int) -> list[float]:
+    """Milliseconds from enqueue to start of lone jobs."""
+    async with opened(durability, AT_ONCE) as queue:
+        return [await _start(queue, number) for number in range(WARM + count)][WARM:]
+
+
+async def urgent(durability: str, count: int) -> dict[str, Any]:
+    """Milliseconds until an urgent job starts, idle and behind `count` bulk jobs."""
+    async with opened(durability, 1) as queue:
+        idle = [await _start(queue, number) for number in range(WARM + 200)][WARM:]
+        await queue.enqueue_many(noop, [(number,) for number in range(count)], {"priority": "bulk"})
+        behind = [await _start(queue, number, priority="urgent") for number in range(100)]
+        left = (await queue.store.queues())[0].queued.get(9, 0)
+        return {"idle": idle, "behind": behind, "left": left}
+
+
+async def backlog(durability: str, count: int) -> dict[str, float]:
+    """Enqueue rates into an empty queue and on top of `count` waiting jobs, and their memory."""
+    async with opened(durability, 1) as queue:
+        await queue.pause("default")
+        before = rss_bytes(os.getpid())
+        rates = []
+        for done in range(0, count, 10_000):
+            start = time.perf_counter()
+            await queue.enqueue_many(noop, [(done + number,) for number in range(10_000)])
+            rates.append(10_000 / (time.perf_counter() - start))
+        return {
+            "empty": max(rates[:5]),
+            "full": max(rates[-5:]),
+            "megabytes": (rss_bytes(os.getpid()) - before) / 1e6,
+        }
+
+
+async def _start(queue: TaskQueue, number: int, **options: Any) -> float:
+    started = began[number] = asyncio.get_running_loop().create_future()
+    enqueued = time.monotonic_ns()
+    await queue.enqueue(stamp, (number,), options=options)
+    waited = (await started - enqueued) / 1e6
+    await asyncio.sleep(PACE)
+    return waited
+
+
+async def _finished(queue: TaskQueue, count: int) -> None:
+    """Return when so many results are stored: counted as the peers' are, by polling."""
+    while True:
+        if (await queue.store.count(JobFilter(states=("completed",)))).get("completed") == count:
+            return
+        await asyncio.sleep(POLL)
+
+
+def main() -> None:
+    """Measure once."""
+    mode, durability, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    measures = {
+        "all": together,
+        "each": each,
+        "start": starts,
+        "urgent": urgent,
+        "backlog": backlog,
+    }
+    print(json.dumps(asyncio.run(measures[mode](durability, count))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Client of a Penstock server: moderation, batches and jobs, sync and async.
+
+>>> from penstock_client import Penstock
+>>> with Penstock(api_key="psk_...") as client:  # doctest: +SKIP
+...     client.moderate_content("Have a lovely day.").final_decision
+'A'
+
+Importing it is cheap: the HTTP library is loaded when the first client is made.
+"""
+
+from penstock_client.aio import AsyncJob, AsyncPenstock
+from penstock_client.answers import (
+    Batch,
+    BatchProgress,
+    BatchResult,
+    BatchStatus,
+    CacheStats,
+    Cleared,
+    Health,
+    ItemError,
+    JobError,
+    JobRecord,
+    Metrics,
+    Moderation,
+    Progress,
+    Span,
+    Verdict,
+)
+from penstock_client.client import Job, Penstock
+from penstock_client.clock import Clock
+from penstock_client.config import CallOptions, ContentOptions
+from penstock_client.decode import Answer
+from penstock_client.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    ConnectionError,
+    InvalidAnswerError,
+    InvalidInputError,
+    JobCancelledError,
+    JobFailedError,
+    NotFoundError,
+    PenstockError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+    TooLargeError,
+    WaitTimeoutError,
+)
+from penstock_client.fist import FistClient
+from penstock_client.version import __version__
+
+__all__ = [
+    "APIError",
+    "Answer",
+    "AsyncJob",
+    "AsyncPenstock",
+    "AuthenticationError",
+    "BadRequestError",
+    "Batch",
+    "BatchProgress",
+    "BatchResult",
+    "BatchStatus",
+    "CacheStats",
+    "CallOptions",
+    "Cleared",
+    "Clock",
+    "ConflictError",
+    "ConnectionError",
+    "ContentOptions",
+    "FistClient",
+    "Health",
+    "InvalidAnswerError",
+    "InvalidInputError",
+    "ItemError",
+    "Job",
+    "JobCancelledError",
+    "JobError",
+    "JobFailedError",
+    "JobRecord",
+    "Metrics",
+    "Moderation",
+    "NotFoundError",
+    "Penstock",
+    "PenstockError",
+    "PermissionDeniedError",
+    "Progress",
+    "RateLimitError",
+    "ServerError",
+    "Span",
+    "TimeoutError",
+    "TooLargeError",
+    "Verdict",
+    "WaitTimeoutError",
+    "__version__",
+]

@@ -1,0 +1,100 @@
+"""Waiting for work that goes on in the server: asking again and again, until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from penstock_client.clock import Clock
+from penstock_client.errors import (
+    ConnectionError,
+    JobCancelledError,
+    JobFailedError,
+    ServerError,
+    WaitTimeoutError,
+)
+from penstock_client.flow import Flow, Sleep, Tell, pauses
+
+OUTAGE: Final = 60.0  # seconds that a server may be away: it restarts, and the job goes on
+
+
+class Watched(Protocol):
+    """A state of something that ends."""
+
+    @property
+    def status(self) -> str:
+        """The state in one word."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing will change any more."""
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """What is done, and all; 0 where nobody knows."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed, where that is known."""
+
+
+S = TypeVar("S", bound=Watched)
+
+
+class Watch:
+    """Waits for one job; `look` asks the server how it is."""
+
+    def __init__(self, job_id: str, clock: Clock, timeout: float | None) -> None:
+        self._job_id = job_id
+        self._clock = clock
+        self._timeout = timeout
+        self._end = None if timeout is None else clock.monotonic() + timeout
+        self._away_since: float | None = None
+
+    def wait(self, look: Callable[[], Flow[S]], report: Callable[[S], object] | None) -> Flow[S]:
+        """Return the last state of a job that has completed, raise for one that has not."""
+        seen: S | None = None
+        rests = pauses()
+        while True:
+            state = yield from self._look(look)
+            if state is not None and state != seen:
+                seen, rests = state, pauses()
+                if report is not None:
+                    yield Tell(report, state)
+            if state is not None and state.done:
+                return ended(self._job_id, state)
+            yield Sleep(self._rest(next(rests), seen))
+
+    def _look(self, look: Callable[[], Flow[S]]) -> Flow[S | None]:
+        """The state; None while the server is away, for a limited time."""
+        try:
+            state = yield from look()
+        except (ConnectionError, ServerError):
+            now = self._clock.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+            elif now - self._away_since > OUTAGE:
+                raise
+            return None
+        self._away_since = None
+        return state
+
+    def _rest(self, rest: float, seen: Watched | None) -> float:
+        if self._end is None:
+            return rest
+        left = self._end - self._clock.monotonic()
+        if left <= 0:
+            word = seen.status if seen else "not known"
+            raise WaitTimeoutError(
+                f"{self._job_id} is {word} after {self._timeout:g} s of waiting; it goes on"
+            )
+        return min(rest, left)
+
+
+def ended(job_id: str, state: S) -> S:
+    """The state, or the error that a state other than completed is."""
+    if state.status == "completed":
+        return state
+    kind = JobCancelledError if state.status in ("cancelled", "expired") else JobFailedError
+    reason = f": {state.reason}" if state.reason else ""
+    raise kind(f"{job_id} is {state.status}{reason}", state)

@@ -1,0 +1,197 @@
+"""`penstock batch`: answers a file of requests, and goes on where it stopped when it is run again.
+
+The batch is stored before it is worked on, under an id made of the file, the endpoint and what
+answers: the same command finds it again. A server on the same data folder works on it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli import lines, opening
+from penstock.cli.failure import FAILED, OK, UNREACHABLE
+from penstock.cli.output import as_json, print_json, span
+from penstock.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from penstock.batch import Batch, Batches, NewItem
+    from penstock.runtime import Runtime
+
+OWNER = "cli"
+WINDOW = 30 * 86_400.0
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the results go, one line for each line, in order.",
+)
+@click.option(
+    "--endpoint", default="/v1/moderations", show_default=True, help="What answers each line."
+)
+@click.option("--fresh", is_flag=True, help="Answer every line anew, whatever was done before.")
+@as_json
+def batch(file: IO[bytes], out: Path, endpoint: str, fresh: bool, json_: bool) -> None:
+    """Answer every line of FILE (JSON lines) and write the results to a file.
+
+    A line is a request ({"input": ...}), a text in quotes, {"custom_id": ..., "body": ...} or a
+    line of OpenAI's batch files. Stopped or killed, the same command goes on where it was. Exits
+    with 1 when a line has no answer.
+    """
+    if not out.parent.is_dir():
+        raise click.UsageError(f"there is no folder {out.parent} for the results")
+    ended = opening.with_runtime(
+        lambda runtime: _answer(runtime, file, out, endpoint, fresh), workers=None
+    )
+    summary = _summary(ended, out)
+    print_json(summary) if json_ else click.echo(_sentence(ended, out))
+    if ended.status not in ("completed", "expired"):
+        raise click.exceptions.Exit(UNREACHABLE if ended.status == "failed" else FAILED)
+    raise click.exceptions.Exit(FAILED if ended.failed else OK)
+
+
+async def _answer(
+    runtime: Runtime, file: IO[bytes], out: Path, endpoint: str, fresh: bool
+) -> Batch:
+    batches = runtime.batches
+    batches.check_endpoint(endpoint)
+    started = await _start(batches, file, endpoint, fresh=fresh)
+    with _bar(started.total) as show:
+        async for state in batches.watch(started.id, owner=None):
+            show(state)
+    await _write(batches.lines(state), out)
+    return state
+
+
+async def _start(batches: Batches, file: IO[bytes], endpoint: str, *, fresh: bool) -> Batch:
+    """The batch of this file: a new one, or the one that it made before."""
+    from penstock.batch import id_of, new_id
+
+    items, digest = await asyncio.to_thread(_read, file, endpoint)
+    version = batches.operations[endpoint].version
+    id = new_id() if fresh else id_of(OWNER, digest, endpoint, version)
+    known = None if fresh else await batches.repeated(id, digest=digest)
+    if known is not None and not known.is_final:
+        done = known.completed + known.failed
+        click.echo(f"goes on after {done} of {known.total} lines", err=True)
+    return await batches.create(
+        items,
+        id=id,
+        digest=digest,
+        endpoint=endpoint,
+        owner=OWNER,
+        window=WINDOW,
+        window_name="30d",
+    )
+
+
+def _read(file: IO[bytes], endpoint: str) -> tuple[list[NewItem], str]:
+    items: list[NewItem] = []
+    digest = hashlib.sha256()
+    for line in lines.read(file):
+        if line.fault.startswith("is longer"):
+            raise InvalidInput(f"line {line.number} {line.fault}")
+        items.append(_item(len(items), line, endpoint))
+        digest.update(items[-1].body + b"\n")
+    if not items:
+        raise InvalidInput("the file holds no line")
+    return items, digest.hexdigest()
+
+
+def _item(number: int, line: lines.Line, endpoint: str) -> NewItem:
+    """A line in any of its forms as a request; what is none stays, and its answer says so."""
+    import msgspec
+
+    from penstock.batch import NewItem
+
+    raw = line.text.encode()
+    try:
+        found: Any = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return NewItem(number, raw or b"?")
+    if isinstance(found, str):
+        return NewItem(number, msgspec.json.encode({"input": found}))
+    if not isinstance(found, dict):
+        return NewItem(number, raw)
+    name = found.get("custom_id", found.get("id"))
+    custom_id = None if name is None else str(name)
+    if "body" in found:
+        if found.get("url", endpoint) != endpoint:
+            raise InvalidInput(
+                f"line {line.number} is for {str(found['url'])[:80]!r}; repeat with --endpoint"
+            )
+        return NewItem(number, msgspec.json.encode(found["body"]), custom_id)
+    for word in ("text", "content"):
+        if "input" not in found and isinstance(found.get(word), str):
+            return NewItem(number, msgspec.json.encode({"input": found[word]}), custom_id)
+    return NewItem(number, raw, custom_id)
+
+
+async def _write(results: AsyncIterator[bytes], out: Path) -> None:
+    """Write everything beside the place where it belongs, then put it there in one step."""
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as sink:
+            async for part in results:
+                sink.write(part)
+            sink.flush()
+            os.fsync(sink.fileno())
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    """What shows the state of a batch on a terminal; elsewhere it shows nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    about = TextColumn("{task.fields[about]}")
+    columns = (TextColumn("batch"), BarColumn(), MofNCompleteColumn(), about)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("batch", total=total, about="")
+
+        def show(state: Batch) -> None:
+            progress = state.progress
+            left = "" if progress.eta_seconds is None else f", {span(progress.eta_seconds)} left"
+            about = f"{progress.rate_per_second:.0f}/s{left}"
+            bar.update(task, completed=progress.done, total=state.total or None, about=about)
+
+        yield show
+
+
+def _summary(ended: Batch, out: Path) -> dict[str, Any]:
+    return {
+        "id": ended.id,
+        "status": ended.status,
+        "total": ended.total,
+        "completed": ended.completed,
+        "failed": ended.failed,
+        "cached": ended.cached,
+        "out": str(out),
+    }
+
+
+def _sentence(ended: Batch, out: Path) -> str:
+    began, until = ended.in_progress_at, ended.ended_at
+    time = span((until - began) / 1000) if began is not None and until is not None else "no time"
+    return (
+        f"{ended.status}: {ended.completed} of {ended.total} lines answered in {time}, "
+        f"{ended.failed} failed, {ended.cached} known before; {out}"
+    )

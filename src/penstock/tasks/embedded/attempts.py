@@ -1,0 +1,350 @@
+"""The jobs that this process runs: handed to the execution, their ends to the writer.
+
+    start(candidate) ──> execution ──> outcome ──> Ending ──> stored ──> ended
+
+An ending that cannot be written is kept and tried again until it can: as long as the process lives,
+what ran has not run in vain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from penstock.clock import Clock
+from penstock.observe.logging import get_logger
+from penstock.tasks.embedded import settle
+from penstock.tasks.embedded.candidate import Candidate
+from penstock.tasks.embedded.connection import Reader
+from penstock.tasks.embedded.numbers import EngineTime
+from penstock.tasks.embedded.settle import Keep, Settled
+from penstock.tasks.embedded.states import DELAYED, NAMES, READY
+from penstock.tasks.embedded.watch import Watches
+from penstock.tasks.embedded.writer import Ending
+from penstock.tasks.engine import Completed, Failed, Outcome, Run
+from penstock.tasks.job import JobError, Progress
+
+if TYPE_CHECKING:
+    import sqlite3
+
+PROGRESS_EVERY: Final = 0.25  # seconds between writes of how far jobs are
+AGAIN_FIRST: Final = 0.1  # seconds until an ending is written again, doubled up to
+AGAIN_LAST: Final = 5.0
+
+_PROGRESS: Final = "UPDATE job SET progress = ? WHERE id = ? AND state = 1"
+_ARGUMENTS: Final = "SELECT arguments FROM job WHERE id = ?"
+
+_log = get_logger("penstock.tasks")
+
+
+class Executes(Protocol):
+    """Runs attempts; see `execution.py`."""
+
+    def start(self, run: Run) -> None:
+        """Begin an attempt."""
+
+    def cancel(self, number: int) -> None:
+        """Ask one to end."""
+
+    async def stop(self, grace: float) -> None:
+        """Let what runs end, then make it."""
+
+    async def aclose(self) -> None:
+        """End everything."""
+
+
+class Attempts:
+    """What is claimed by this process, from its claim until its end is stored.
+
+    `settled` is told of a candidate and what it has become, after it was stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        time: EngineTime,
+        reader: Reader,
+        watches: Watches,
+        worker: Callable[[], int],
+        end: Callable[[Ending], None],
+        post: Callable[[Callable[[sqlite3.Connection], object]], None],
+        settled: Callable[[Candidate, Settled], None],
+    ) -> None:
+        self._monotonic = clock.monotonic
+        self._time = time
+        self._reader = reader
+        self._watches = watches
+        self._worker = worker
+        self._end = end
+        self._post = post
+        self._settled = settled
+        self._execution: Executes | None = None
+        self._fresh: dict[int, Progress] = {}  # progress that is not stored yet
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._unwritten: list[Ending] = []
+        self._again_timer: asyncio.TimerHandle | None = None
+        self._again = AGAIN_FIRST
+        self._emptied: asyncio.Event | None = None
+        self._is_stopping = False
+        self.held: dict[int, Candidate] = {}
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether the file does not take what ended."""
+        return bool(self._unwritten)
+
+    def begin(self, execution: Executes) -> None:
+        """Run attempts by this execution."""
+        self._execution = execution
+
+    def start(self, candidate: Candidate) -> None:
+        """Run a job that is claimed."""
+        candidate.began = self._monotonic()
+        candidate.meters.wait.record((self._time.ms() - candidate.run_at) / 1000)
+        if candidate.is_heavy:
+            try:
+                found = self._reader.row(_ARGUMENTS, (candidate.number,))
+            except Exception as error:  # nothing ran: it is given back
+                _log.warning("tasks.arguments_unreadable", job=candidate.job_id, error=str(error))
+                self.give_back(candidate)
+                return
+            candidate.arguments = str(found[0]).encode() if found else b""
+            candidate.is_heavy = False
+        if candidate.number in self._watches.by_number:
+            self._watches.changed(candidate.number)
+        if self._execution is not None:
+            self._execution.start(candidate)
+
+    def done(self, run: Run, outcome: Outcome) -> None:
+        """An attempt has ended."""
+        candidate = self.held[run.number]
+        candidate.lane.busy -= 1
+        candidate.meters.run.record(self._monotonic() - candidate.began)
+        progress = self._last_progress(candidate) if self._fresh else ""
+        if type(outcome) is Completed:
+            now = self._time.ms()
+            expires = now + int(candidate.task.keep * 1000)
+            result = outcome.result.decode()
+            if not candidate.is_keyed and not progress:
+                row = (candidate.number, now, expires, result, "")
+                self._end(Ending(candidate, row=row))
+                return
+            ending = Ending(
+                candidate, work=self._completion(candidate, now, expires, result, progress)
+            )
+        elif type(outcome) is Failed:
+            ending = Ending(candidate, work=self._failure(candidate, outcome, progress))
+        else:
+            ending = Ending(candidate, work=self._stop(candidate, progress))
+        self._end(ending)
+
+    def ended(self, endings: Sequence[Ending]) -> None:
+        """The writer has stored these, or could not."""
+        refused = [ending for ending in endings if ending.error is not None]
+        if refused:
+            self._keep(refused)
+        watched = self._watches.by_number
+        for ending in endings:
+            if ending.error is not None:
+                continue
+            candidate = ending.candidate
+            number = candidate.number
+            self.held.pop(number, None)
+            if ending.row is not None:
+                candidate.meters.completed.value += 1
+            elif ending.result is not None:
+                self._settled(candidate, ending.result)
+            if number in watched:
+                self._watches.changed(number)
+        self._tell_if_empty()
+
+    def drop(self, number: int) -> None:
+        """Forget a claim that did not succeed."""
+        self.held.pop(number, None)
+        self._tell_if_empty()
+
+    def cancel(self, number: int) -> None:
+        """Ask a job that runs here to end."""
+        candidate = self.held.get(number)
+        if candidate is not None and self._execution is not None:
+            candidate.is_cancelling = True
+            self._execution.cancel(number)
+
+    def report(self, number: int, progress: Progress) -> None:
+        """Note how far a job is: seen at once, stored soon."""
+        candidate = self.held.get(number)
+        if candidate is None:
+            return
+        candidate.progress = progress
+        self._fresh[number] = progress
+        if self._progress_timer is None:
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(PROGRESS_EVERY, self._store_progress)
+        if number in self._watches.by_number:
+            self._watches.changed(number)
+
+    def live(self, number: int) -> Progress | None:
+        """The latest progress of a job that runs here."""
+        candidate = self.held.get(number)
+        return None if candidate is None else candidate.progress
+
+    async def stop(self, grace: float) -> None:
+        """End what runs, and wait until that is stored or cannot be."""
+        self._is_stopping = True
+        if self._execution is not None:
+            await self._execution.stop(grace)
+        if self.held:
+            self._emptied = asyncio.Event()
+            for _ in range(3):
+                self._write_again()
+                try:
+                    await asyncio.wait_for(self._emptied.wait(), AGAIN_LAST)
+                except TimeoutError:
+                    continue
+                break
+        if self._execution is not None:
+            await self._execution.aclose()
+        for timer in (self._progress_timer, self._again_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def _tell_if_empty(self) -> None:
+        if not self.held and self._emptied is not None:
+            self._emptied.set()
+
+    def give_back(self, candidate: Candidate) -> None:
+        """Return a job that is claimed and will not run here after all."""
+        candidate.lane.busy -= 1
+        self._end(Ending(candidate, work=self._stop(candidate, "")))
+
+    def _completion(
+        self, candidate: Candidate, now: int, expires: int, result: str, progress: str
+    ) -> Callable[[sqlite3.Connection], Settled | None]:
+        number, worker = candidate.number, self._worker()
+        return lambda connection: settle.complete(
+            connection,
+            number,
+            worker=worker,
+            now=now,
+            expires=expires,
+            result=result,
+            progress=progress,
+        )
+
+    def _failure(
+        self, candidate: Candidate, outcome: Failed, progress: str
+    ) -> Callable[[sqlite3.Connection], Settled | None]:
+        number, worker, now = candidate.number, self._worker(), self._time.ms()
+        delay: int | None = None
+        if outcome.retryable:
+            wait = outcome.after
+            if wait is None:
+                wait = candidate.task.policy.delay(candidate.attempt)
+            delay = int(wait * 1000)
+        error = JobError(
+            type=outcome.type,
+            message=outcome.message,
+            at=now,
+            attempt=candidate.attempt,
+            traceback=outcome.traceback,
+        )
+        keep = keep_of(candidate)
+        stop = self._stop(candidate, progress)
+
+        def work(connection: sqlite3.Connection) -> Settled | None:
+            if self._is_stopping and outcome.type == "CancelledError":
+                return stop(connection)  # the whole loop ends: asyncio.run cancels what is on it
+            return settle.fail(
+                connection,
+                number,
+                worker=worker,
+                now=now,
+                error=error,
+                delay=delay,
+                keep=keep,
+                progress=progress,
+            )
+
+        return work
+
+    def _stop(
+        self, candidate: Candidate, progress: str
+    ) -> Callable[[sqlite3.Connection], Settled | None]:
+        number, worker, now = candidate.number, self._worker(), self._time.ms()
+        keep, is_cancelling = keep_of(candidate), candidate.is_cancelling
+        return lambda connection: settle.stopped(
+            connection,
+            number,
+            worker=worker,
+            now=now,
+            keep=keep,
+            is_cancelling=is_cancelling,
+            progress=progress,
+        )
+
+    def _last_progress(self, candidate: Candidate) -> str:
+        fresh = self._fresh.pop(candidate.number, None)
+        return "" if fresh is None else msgspec.json.encode(fresh).decode()
+
+    def _store_progress(self) -> None:
+        self._progress_timer = None
+        rows = [
+            (msgspec.json.encode(progress).decode(), number)
+            for number, progress in self._fresh.items()
+        ]
+        self._fresh.clear()
+        if rows:
+            self._post(lambda connection: connection.executemany(_PROGRESS, rows).rowcount)
+
+    def _keep(self, refused: Sequence[Ending]) -> None:
+        if not self._unwritten:
+            _log.error(
+                "tasks.ends_not_stored",
+                jobs=len(refused),
+                error=str(refused[0].error),
+                advice="they are kept and stored as soon as the file can be written",
+            )
+        self._unwritten += refused
+        if self._again_timer is None:
+            loop = asyncio.get_running_loop()
+            self._again_timer = loop.call_later(self._again, self._write_again)
+            self._again = min(AGAIN_LAST, self._again * 2)
+
+    def _write_again(self) -> None:
+        if self._again_timer is not None:
+            self._again_timer.cancel()
+            self._again_timer = None
+        unwritten, self._unwritten = self._unwritten, []
+        for ending in unwritten:
+            ending.error = None
+            self._end(ending)
+
+
+def keep_of(candidate: Candidate) -> Keep:
+    """How long a job's record stays."""
+    task = candidate.task
+    return Keep(int(task.keep * 1000), int(max(task.keep, task.keep_failed) * 1000))
+
+
+def tell(candidate: Candidate, settled: Settled) -> None:
+    """Count and log what a job has become."""
+    meters = candidate.meters
+    if settled.state in (READY, DELAYED):
+        if settled.attempt:
+            meters.retries.add()
+            _log.debug("tasks.job_again", job=candidate.job_id, task=candidate.task.name)
+        return
+    state = NAMES[settled.state]
+    meters.ended(state)
+    log = _log.warning if state == "failed" else _log.debug
+    log(
+        f"tasks.job_{state}",
+        job=candidate.job_id,
+        task=candidate.task.name,
+        attempt=candidate.attempt,
+        request_id=candidate.request_id,
+    )

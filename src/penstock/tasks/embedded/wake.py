@@ -1,0 +1,71 @@
+"""Tells other processes on the same file that there is something to do.
+
+Every process that runs jobs listens on a named pipe beside the job file. A byte is enough: what is
+to be done is in the file. A wake-up that gets lost costs a second at most, see `rounds.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+
+class Ear:
+    """Listens for wake-ups of one process."""
+
+    def __init__(self, path: Path, worker: int, *, woken: Callable[[], None]) -> None:
+        self._place = pipe_path(path, worker)
+        self._woken = woken
+        self._handle: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen from now on."""
+        with suppress(FileNotFoundError):
+            self._place.unlink()
+        os.mkfifo(self._place, 0o600)
+        # Open for writing as well, or it would be at its end whenever nobody else writes.
+        self._handle = os.open(self._place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._loop = loop
+        loop.add_reader(self._handle, self._hear)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._handle is None or self._loop is None:
+            return
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._handle)
+        os.close(self._handle)
+        self._handle = None
+        with suppress(OSError):
+            self._place.unlink()
+
+    def _hear(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._handle or 0, 4096)
+        self._woken()
+
+
+def pipe_path(path: Path, worker: int) -> Path:
+    """The pipe on which a process listens."""
+    return path.with_name(f"{path.name}.wake-{worker}")
+
+
+def wake(path: Path, workers: Iterable[int]) -> None:
+    """Wake these processes; one that is dead or has enough wake-ups waiting is passed over."""
+    for worker in workers:
+        try:
+            handle = os.open(pipe_path(path, worker), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                continue
+            raise
+        try:
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(handle, b"\0")
+        finally:
+            os.close(handle)

@@ -1,0 +1,89 @@
+"""Opens an engine by its URL; a backend is imported here and nowhere else.
+
+embedded:///var/lib/app/tasks.db    one file, any number of processes on this machine
+inline://                           users' tests: `enqueue` returns when the job has ended
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from penstock.clock import Clock, SystemClock
+from penstock.errors import ConfigurationError
+from penstock.hub import Hub
+from penstock.observe.metrics import Metrics
+from penstock.tasks.engine import Engine, JobStore
+from penstock.tasks.job import QUEUES
+from penstock.tasks.queue import TaskQueue
+
+WORKERS = 4  # jobs of each queue that run at once in a process
+
+
+def open_engine(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    metrics: Metrics | None = None,
+    hub: Hub | None = None,
+    workers: int | Mapping[str, int] = WORKERS,
+    durability: Literal["normal", "full"] = "normal",
+    **options: Any,
+) -> tuple[Engine, JobStore]:
+    """What runs jobs, and what reads about them.
+
+    `workers` is how many jobs of each queue run at once in this process, or that for each queue by
+    name (the others: none); with 0 it only enqueues and looks. Rates of tasks are counted in `hub`.
+    Raises ConfigurationError for an address that is none.
+    """
+    parts = urlsplit(url)
+    counts = _counts(workers)
+    parts_of_ours = {
+        "clock": clock or SystemClock(),
+        "metrics": metrics or Metrics(),
+        "hub": hub,
+        "workers": counts,
+        **options,
+    }
+    match parts.scheme:
+        case "embedded":
+            path = Path(unquote(parts.path))
+            if parts.netloc or not path.is_absolute() or path.is_dir():
+                raise ConfigurationError(f"{url} is no file; write embedded:///absolute/tasks.db")
+            return _embedded(path, durability=durability, **parts_of_ours)
+        case "inline":
+            from penstock.tasks.inline import InlineEngine
+
+            folder = TemporaryDirectory(prefix="penstock-inline-")
+            path = Path(folder.name, "tasks.db")
+            engine, store = _embedded(path, durability="normal", **parts_of_ours)
+            return InlineEngine(engine, store, discard=folder.cleanup), store
+        case "celery" | "celery+redis":
+            raise ConfigurationError(
+                f"{parts.scheme} is not in this version yet; known: embedded, inline"
+            )
+    raise ConfigurationError(f"no task engine is called {url!r}; known: embedded, inline")
+
+
+def open_queue(url: str, **options: Any) -> TaskQueue:
+    """A queue on an engine of its own; `options` are those of `open_engine`."""
+    return TaskQueue(*open_engine(url, **options))
+
+
+def _embedded(path: Path, **options: Any) -> tuple[Engine, JobStore]:
+    from penstock.tasks.embedded.engine import open_embedded
+
+    return open_embedded(path, **options)
+
+
+def _counts(workers: int | Mapping[str, int]) -> dict[str, int]:
+    counts = dict.fromkeys(QUEUES, workers) if isinstance(workers, int) else dict(workers)
+    for queue, count in counts.items():
+        if queue not in QUEUES:
+            raise ConfigurationError(f"no queue is called {queue!r}; known: {', '.join(QUEUES)}")
+        if count < 0:
+            raise ConfigurationError(f"{count} workers for {queue}; it is 0 or more")
+    return {queue: counts.get(queue, 0) for queue in QUEUES}

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.observe.metrics import Metrics
+from penstock.runtime import open_layer_queue
+from penstock.settings import Settings
+from penstock.tasks import Job
+from penstock.tasks.task import declare
+
+
+@declare(name="test.double")
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@declare(name="test.fail", retries=0)
+async def fail() -> None:
+    raise RuntimeError("no luck")
+
+
+@pytest.fixture
+def jobs(home: Path) -> dict[str, str]:
+    """Jobs that an earlier process left, by name."""
+
+    async def fill() -> dict[str, str]:
+        settings = Settings(home=home, log_level="error")
+        async with open_layer_queue(settings, metrics=Metrics()) as queue:
+            done = await queue.enqueue(double, (21,))
+            failed = await queue.enqueue(fail)
+            await done.result()
+            await _end(failed)
+            await queue.pause("analytics")
+            options = {"queue": "analytics", "priority": "urgent", "owner": "team"}
+            urgent = await queue.enqueue(double, (1,), {}, options)
+            normal = await queue.enqueue(double, (2,), {}, {"queue": "analytics"})
+            named = {"done": done, "failed": failed, "urgent": urgent, "normal": normal}
+            return {name: job.id for name, job in named.items()}
+
+    async def _end(job: Job[Any]) -> None:
+        async for record in job.watch():
+            if record.is_final:
+                return
+
+    return asyncio.run(fill())
+
+
+@pytest.fixture
+def state(run_json: Callable[..., Any]) -> Callable[[str], str]:
+    return lambda job_id: run_json("tasks", "show", job_id)["state"]
+
+
+def test_an_empty_installation_has_no_jobs(run, run_json):
+    assert run_json("tasks", "list") == []
+    assert run("tasks", "list").stdout.split()[:2] == ["id", "task"]
+
+
+def test_list_shows_jobs_newest_first(run, run_json, jobs):
+    found = run_json("tasks", "list")
+
+    assert [job["id"] for job in found] == [
+        jobs[name] for name in ("normal", "urgent", "failed", "done")
+    ]
+    assert found[-1]["created_at"].endswith("Z")
+    assert jobs["urgent"] in run("tasks", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--state", "failed"], ["failed"]),
+        (["--state", "failed", "--state", "completed"], ["failed", "done"]),
+        (["--queue", "analytics"], ["normal", "urgent"]),
+        (["--task", "test.fail"], ["failed"]),
+        (["--owner", "team"], ["urgent"]),
+        (["--batch", "none"], []),
+        (["--limit", "1"], ["normal"]),
+    ],
+)
+def test_list_is_filtered(run_json, jobs, options, names):
+    found = run_json("tasks", "list", *options)
+
+    assert [job["id"] for job in found] == [jobs[name] for name in names]
+
+
+def test_show_tells_result_and_errors(run, run_json, jobs):
+    assert run_json("tasks", "show", jobs["done"])["result"] == 42
+    assert run_json("tasks", "show", jobs["failed"])["error"]["message"] == "no luck"
+    told = run("tasks", "show", jobs["failed"]).stdout
+    assert "RuntimeError: no luck" in told
+    assert "in fail" in told
+
+
+def test_show_of_an_unknown_job_is_exit_code_1(run):
+    result = run("tasks", "show", "job_0000000000001")
+
+    assert result.exit_code == 1
+    assert result.stderr == "error: there is no job 'job_0000000000001'\n"
+
+
+def test_dead_lists_failed_jobs_with_their_error(run, run_json, jobs):
+    assert [job["id"] for job in run_json("tasks", "dead")] == [jobs["failed"]]
+    assert "RuntimeError: no luck" in run("tasks", "dead").stdout
+
+
+def test_queues_print_the_true_backlog_over_all_priorities(run, run_json, jobs):
+    """F-62, C-10: `llen` would count one priority."""
+    found = {queue["name"]: queue for queue in run_json("tasks", "queues")}
+
+    assert found["analytics"]["depth"] == 2
+    assert {k: v for k, v in found["analytics"]["depth_by_priority"].items() if v} == {
+        "0": 1,
+        "5": 1,
+    }
+    assert found["analytics"]["paused"] is True
+    (line,) = [x for x in run("tasks", "queues").stdout.splitlines() if x.startswith("analytics")]
+    assert line.split()[:4] == ["analytics", "2", "0:1", "5:1"]
+    assert line.split()[-1] == "paused"
+
+
+def test_cancel_ends_the_named_jobs(run, state, jobs):
+    result = run("tasks", "cancel", jobs["urgent"], jobs["normal"])
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{jobs['urgent']} is cancelled\n{jobs['normal']} is cancelled\n"
+    assert state(jobs["urgent"]) == "cancelled"
+
+
+def test_what_cannot_be_cancelled_is_named_and_the_others_go_on(run, state, jobs):
+    result = run("tasks", "cancel", jobs["done"], jobs["normal"])
+
+    assert result.exit_code == 1
+    assert "completed" in result.stderr
+    assert state(jobs["normal"]) == "cancelled"
+
+
+def test_retry_queues_failed_jobs_anew(run_json, jobs):
+    (answer,) = run_json("tasks", "retry", jobs["failed"])
+
+    assert answer == {"id": jobs["failed"], "state": "queued"}
+
+
+def test_many_are_cancelled_after_a_yes(run, state, jobs):
+    refused = run("tasks", "cancel", "--queue", "analytics", stdin="n\n")
+    agreed = run("tasks", "cancel", "--queue", "analytics", "--json", stdin="y\n")
+
+    assert "2 jobs will be cancelled. Go on?" in refused.stderr
+    assert refused.exit_code == 1
+    assert json.loads(agreed.stdout) == {"changed": 2, "skipped": 0}
+    assert state(jobs["urgent"]) == state(jobs["normal"]) == "cancelled"
+
+
+def test_all_failed_jobs_are_queued_anew_at_once(run, state, jobs):
+    result = run("tasks", "retry", "--all", "--yes")
+
+    assert result.stdout == "1 jobs queued anew\n"
+    assert state(jobs["failed"]) == "queued"
+
+
+@pytest.mark.parametrize("options", [[], ["job_1", "--all"], ["job_1", "--queue", "default"]])
+def test_cancel_takes_ids_or_a_choice(run, options):
+    assert run("tasks", "cancel", *options).exit_code == 2

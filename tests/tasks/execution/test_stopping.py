@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from penstock.tasks.context import ctx
+from penstock.tasks.engine import Completed, Outcome, Run, Stopped
+from penstock.tasks.task import declare
+from tests.tasks.execution import functions
+from tests.tasks.execution.conftest import Rig, soon
+
+LONG = 20.0
+
+
+@declare()
+async def wait() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_stop_lets_jobs_end_within_the_grace(rig: Rig) -> None:
+    go = asyncio.Event()
+
+    @declare()
+    async def finish() -> str:
+        await go.wait()
+        return "done"
+
+    outcome = rig.start(finish)
+    asyncio.get_running_loop().call_soon(go.set)
+    await soon(asyncio.ensure_future(rig.execution.stop(LONG)))
+
+    assert outcome.result() == Completed(b'"done"')
+
+
+async def test_a_stop_stops_what_is_left(rig: Rig) -> None:
+    @declare()
+    def steps() -> None:
+        while True:
+            ctx.check()
+
+    outcomes = [rig.start(wait), rig.start(steps)]
+    await asyncio.sleep(0)
+    await rig.execution.stop(0.01)
+
+    assert [outcome.result() for outcome in outcomes] == [Stopped(), Stopped()]
+    assert not rig.execution.running
+
+
+async def test_a_stop_returns_although_a_thread_does_not(rig: Rig) -> None:
+    release = threading.Event()
+
+    @declare()
+    def block() -> None:
+        release.wait(LONG)
+
+    outcome = rig.start(block)
+    await rig.execution.stop(0)
+
+    assert outcome.result() == Stopped()
+    release.set()
+
+
+async def test_a_run_that_comes_after_the_stop_is_stopped(rig: Rig) -> None:
+    await rig.execution.stop(0)
+
+    assert await rig.run(wait) == Stopped()
+
+
+async def test_an_engine_that_fails_to_take_an_outcome_harms_no_other_job(
+    rig: Rig, told: Callable[[], list[str]]
+) -> None:
+    @declare()
+    async def one() -> int:
+        return 1
+
+    def refuse(run: Run, outcome: Outcome) -> None:
+        raise RuntimeError("the engine is broken")
+
+    rig.execution.start(Run(1_000, "job_x", one, one.pack((), {}), 1, refuse))
+
+    assert await rig.run(one) == Completed(b"1")
+    assert any("outcome_refused" in line for line in told())
+
+
+@pytest.mark.slow
+async def test_nothing_is_left_after_closing(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+    @declare()
+    def plain() -> int:
+        return 1
+
+    @declare()
+    async def coroutine() -> int:
+        return 1
+
+    def counted() -> tuple[int, int, int]:
+        return (
+            len(asyncio.all_tasks()),
+            threading.active_count(),
+            len(os.listdir("/proc/self/fd")),
+        )
+
+    before = counted()
+
+    rig = make_rig(cancel_grace=0.2)
+    await rig.run(plain)
+    await rig.run(coroutine)
+    await rig.run(functions.double, 1)
+    running = [rig.start(wait), rig.start(functions.endless, str(tmp_path))]
+    await rig.progress(5)
+    await rig.execution.aclose()
+
+    assert counted() == before
+    assert [outcome.result() for outcome in running] == [Stopped(), Stopped()]
