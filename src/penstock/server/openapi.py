@@ -12,8 +12,8 @@ from penstock.web.errors import PROBLEM
 from penstock.web.hot import HotRoute, describe
 
 ABOUT = (
-    "Moderation, cache and keys over HTTP. `/v1/moderations` speaks OpenAI's protocol; the paths "
-    "under `/api` are those of the systems that Penstock takes over. Every error is a problem "
+    "Moderation, batches, jobs, cache and keys over HTTP. `/v1/moderations`, `/v1/batches` and "
+    "`/v1/files` speak OpenAI's protocol; the paths under `/api` are those of the systems that Penstock takes over. Every error is a problem "
     "document (RFC 9457)."
 )
 

@@ -85,11 +85,11 @@ async def test_a_job_moved_on_disk_is_found_there(opened):
 async def test_a_bulk_job_gets_its_turn_under_a_stream_of_urgent_ones(opened, clock):
     gate = Gate()
     engine = await opened(gate.task, workers=1, clock=clock)
-    (bulk,) = await add(engine, *(job(gate.task, n, priority="urgent") for n in [0]))
-    (bulk,) = await add(engine, job(gate.task, -1, priority="bulk"))
-    for _ in range(40):
-        clock.advance(1)
+    _, bulk = await add(engine, job(gate.task, 0), job(gate.task, -1, priority="bulk"))
+    clock.advance(40)
+    while not engine._core.dispatcher.lanes["default"].elders:
         await engine.store.count(JobFilter())  # lets the rounds come by
+        clock.advance(1)
     urgent = await add(engine, *(job(gate.task, n, priority="urgent") for n in range(1, 60)))
 
     gate.open.set()

@@ -30,7 +30,7 @@ ELDERS: Final = 64
 
 _FIELDS: Final = (
     "id, task, priority, attempt, max_attempts, run_at, deadline, key IS NOT NULL, owner, "
-    f"request_id, trace_id, iif(length(arguments) > {HEAVY}, NULL, arguments)"
+    f"request_id, trace_id, CASE WHEN length(arguments) <= {HEAVY} THEN arguments END"
 )
 _NEXT: Final = (
     f"SELECT json_group_array(json_array({_FIELDS})) FROM (SELECT * FROM job "
@@ -87,7 +87,11 @@ class Backlog:
             _log.warning("tasks.backlog_unreadable", queue=lane.name, detail=error.detail)
             await asyncio.sleep(AFTER_FAULT)
             lane.fail_read()
-        except BaseException:
+        except Exception:  # the queue must not stand still for it
+            _log.exception("tasks.backlog_unreadable", queue=lane.name)
+            await asyncio.sleep(AFTER_FAULT)
+            lane.fail_read()
+        except asyncio.CancelledError:
             lane.fail_read()
             raise
         else:

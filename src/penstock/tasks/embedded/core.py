@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from penstock.clock import Clock
-from penstock.errors import StorageError
+from penstock.errors import QueueStopped, StorageError
 from penstock.hub import Hub
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
@@ -94,6 +94,7 @@ class Core:
         self.due: Callable[[int], None] = lambda _: None  # told when something will come due
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_running = False
+        self.is_closed = False
         self.outstanding = 0  # adds that are not written yet
         self._stirred: set[Lane] = set()
         self._is_blocked = False
@@ -110,6 +111,8 @@ class Core:
 
     def call(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Run a function in a write transaction. Raises StorageError."""
+        if self.is_closed:
+            raise QueueStopped
         self.bind()
         return self.outbox.call(work)
 
@@ -118,10 +121,11 @@ class Core:
         self._stirred.add(lane)
         self.outbox.touch()
 
-    def look_at_disk(self) -> None:
-        """There may be ready jobs that memory does not know of."""
-        for lane in self.dispatcher.lanes.values():
-            lane.look()
+    def look_at_disk(self, queues: Container[str] | None = None) -> None:
+        """There may be ready jobs that memory does not know of, in these queues or in any."""
+        for name, lane in self.dispatcher.lanes.items():
+            if queues is None or name in queues:
+                lane.look()
             self.stir(lane)
 
     def ready(self, number: int) -> None:
@@ -154,6 +158,7 @@ class Core:
 
     async def close(self) -> None:
         """Write what waits and leave the file."""
+        self.is_closed = True
         for reading in list(self._reading):
             reading.cancel()
         self.dispatcher.close()

@@ -225,7 +225,9 @@ class EmbeddedEngine:
         core = self._core
 
         def leave(connection: sqlite3.Connection) -> None:
-            settle.return_all(connection, core.registration.id)
+            settle.return_all(
+                connection, core.registration.id, now=core.time.ms(), keep=settle.KEEP
+            )
             core.registration.leave(connection)
 
         try:

@@ -13,6 +13,7 @@ from typing import Final
 
 from penstock.errors import QueueStopped, StorageUnavailable
 from penstock.tasks.embedded import changes, statements
+from penstock.tasks.embedded.backlog import HEAVY
 from penstock.tasks.embedded.candidate import Candidate
 from penstock.tasks.embedded.core import Core
 from penstock.tasks.embedded.statements import INSERT_KEYED, NewRow
@@ -56,7 +57,7 @@ class Intake:
 
     def _insert(self, connection: sqlite3.Connection, job: NewJob, now: int) -> Added:
         number = self._core.numbers.next(now)
-        row = _row(job, number, now, run_at=now, state=READY, deadline=_deadline(job, now))
+        row = _row(job, (number, now, now, _times(job, now)[1]))
         if job.key is None:
             statements.insert(connection, [row])
         elif not connection.execute(INSERT_KEYED, (*row, job.key)).rowcount:
@@ -68,48 +69,45 @@ class Intake:
         core = self._core
         number = core.numbers.next(now)
         public = job_id(number)
-        run_at = now
-        if job.run_at is not None:
-            run_at = max(now, job.run_at)
-        elif job.delay > 0:
-            run_at = now + int(job.delay * 1000)
-        state = READY if run_at == now else DELAYED
-        deadline = 0 if job.expires is None else now + int(job.expires * 1000)
-        candidate: Candidate | None = None
-        worker = once = 0
-        if state == DELAYED:
-            op.due = min(op.due or run_at, run_at)
+        run_at, deadline = _times(job, now)
+        state, worker, once = READY if run_at == now else DELAYED, 0, 0
+        candidate = None
+        if state == READY:
+            candidate = self._candidate(job, number, public, run_at, deadline)
+        if candidate is None:
             op.wakes = True
         else:
-            candidate = self._candidate(job, number, public, run_at, deadline)
-            if candidate is None:
-                op.wakes = True
+            op.candidates.append(candidate)
+            if self._claim(candidate):
+                state, worker, once = RUNNING, core.registration.id, int(candidate.once)
             else:
-                op.candidates.append(candidate)
-                lane = candidate.lane
-                if candidate.task.rate is None and lane.is_idle and core.is_running:
-                    lane.busy += 1
-                    candidate.attempt = 1
-                    core.attempts.held[number] = candidate
-                    state, worker, once = RUNNING, core.registration.id, candidate.once
-                else:
-                    lane.inserting += 1
-                    op.wakes = True
-        if deadline:
-            op.due = min(op.due or deadline, deadline)
-        # fmt: off
-        row = (
-            number, job.task, job.queue, job.priority, state, int(state == RUNNING),
-            job.max_attempts, run_at, now, now if state == RUNNING else 0,
-            deadline, worker, int(once), job.owner or "", job.batch_id or "",
-            job.request_id or "", job.trace_id or "", job.arguments.decode(),
-        )
-        # fmt: on
+                self._let_wait(candidate)
+                op.wakes = True
+        for due in (deadline, run_at if state == DELAYED else 0):
+            if due:
+                op.due = min(op.due or due, due)
+        row = _row(job, (number, now, run_at, deadline), state=state, worker=worker, once=once)
         op.added.append(Added(public))
         if job.key is None:
             op.rows.append(row)
         else:
             self._take_keyed(op, job, row, len(op.added) - 1)
+
+    def _claim(self, candidate: Candidate) -> bool:
+        """Whether it starts with the commit that accepts it; its place is taken then."""
+        lane = candidate.lane
+        if candidate.task.rate is not None or not lane.is_idle or not self._core.is_running:
+            return False
+        lane.busy += 1
+        candidate.attempt = 1
+        self._core.attempts.held[candidate.number] = candidate
+        return True
+
+    def _let_wait(self, candidate: Candidate) -> None:
+        candidate.lane.inserting += 1
+        if len(candidate.arguments) > HEAVY:
+            candidate.arguments = b""
+            candidate.is_heavy = True
 
     def _take_keyed(self, op: Insert, job: NewJob, row: NewRow, index: int) -> None:
         number, key = row[0], job.key or ""
@@ -157,15 +155,31 @@ class Intake:
         )
 
 
-def _deadline(job: NewJob, now: int) -> int:
-    return 0 if job.expires is None else now + int(job.expires * 1000)
+def _times(job: NewJob, now: int) -> tuple[int, int]:
+    """When it may start, and the deadline for that, 0 for none."""
+    run_at = now
+    if job.run_at is not None:
+        run_at = max(now, job.run_at)
+    elif job.delay > 0:
+        run_at = now + int(job.delay * 1000)
+    return run_at, 0 if job.expires is None else now + int(job.expires * 1000)
 
 
-def _row(job: NewJob, number: int, now: int, *, run_at: int, state: int, deadline: int) -> NewRow:
+def _row(
+    job: NewJob,
+    times: tuple[int, int, int, int],
+    *,
+    state: int = READY,
+    worker: int = 0,
+    once: int = 0,
+) -> NewRow:
+    number, now, run_at, deadline = times
+    runs = state == RUNNING
     # fmt: off
     return (
-        number, job.task, job.queue, job.priority, state, 0, job.max_attempts, run_at, now, 0,
-        deadline, 0, 0, job.owner or "", job.batch_id or "", job.request_id or "",
-        job.trace_id or "", job.arguments.decode(),
+        number, job.task, job.queue, job.priority, state, int(runs), job.max_attempts,
+        run_at, now, now if runs else 0, deadline, worker, once,
+        job.owner or "", job.batch_id or "", job.request_id or "", job.trace_id or "",
+        job.arguments.decode(),
     )
     # fmt: on

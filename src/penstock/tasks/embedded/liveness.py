@@ -13,10 +13,12 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from penstock.errors import StorageUnavailable
+from penstock.tasks.embedded import settle
 from penstock.tasks.embedded.numbers import SLOTS
 
 _INSERT: Final = "INSERT INTO worker (id, pid, host, started_at) VALUES (?, ?, ?, ?)"
@@ -38,11 +40,12 @@ class Registration:
         connection.execute("BEGIN IMMEDIATE")
         try:
             taken = {number for (number,) in connection.execute("SELECT id FROM worker")}
-            for number in range(1, SLOTS + 1):
-                if number not in taken and self._take(number):
-                    break
-            else:
+            free = (number for number in range(1, SLOTS + 1) if number not in taken)
+            if not any(self._take(number) for number in chain(free, sorted(taken))):
                 raise StorageUnavailable(f"{SLOTS} processes use {self._path} already")
+            # Whoever had the number before is dead.
+            settle.lost(connection, self.id, now=now, keep=settle.KEEP)
+            self.leave(connection)
             host = socket.gethostname()
             connection.execute(_INSERT, (self.id, os.getpid(), host, now))
             (last,) = connection.execute("SELECT max(id) FROM job").fetchone()

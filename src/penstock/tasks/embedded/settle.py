@@ -40,8 +40,11 @@ _AGAIN: Final = (
 )
 _LATER: Final = "UPDATE job SET state = ?, run_at = ?, errors = ?, started_at = 0 WHERE id = ?"
 _RETURN: Final = (
-    "UPDATE job SET state = 0, attempt = attempt - 1, started_at = 0 "
-    "WHERE state = 1 AND worker = ? AND cancelling = 0"
+    "UPDATE job SET state = 0, attempt = attempt - 1, started_at = 0 WHERE state = 1 AND worker = ?"
+)
+_END_CANCELLED: Final = (
+    "UPDATE job SET state = 4, finished_at = ?, expires_at = ? "
+    "WHERE state = 1 AND worker = ? AND cancelling = 1"
 )
 
 _decode_errors = msgspec.json.Decoder(list[JobError]).decode
@@ -60,6 +63,9 @@ class Keep(NamedTuple):
 
     ended: int
     failed: int
+
+
+KEEP: Final = Keep(86_400_000, 30 * 86_400_000)  # where the task is not known
 
 
 def complete(
@@ -140,8 +146,9 @@ def stopped(
     return Settled(READY, now, attempt - 1)
 
 
-def return_all(connection: sqlite3.Connection, worker: int) -> int:
+def return_all(connection: sqlite3.Connection, worker: int, *, now: int, keep: Keep) -> int:
     """Give back what this process holds still, without the attempts; how many."""
+    connection.execute(_END_CANCELLED, (now, now + keep.ended, worker))
     return connection.execute(_RETURN, (worker,)).rowcount
 
 

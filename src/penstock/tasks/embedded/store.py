@@ -172,6 +172,7 @@ class EmbeddedStore:
                 self._poller.cancel()
         self._near.close()
         self._far.close()
+        self._watches.close()
 
     def _refuse_when_closed(self) -> None:
         if self._is_closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -16,15 +16,16 @@ from penstock.tasks.embedded.alarm import Alarm
 from penstock.tasks.embedded.connection import fold_log
 from penstock.tasks.embedded.core import Core
 from penstock.tasks.embedded.liveness import dead
-from penstock.tasks.embedded.settle import Keep
 from penstock.tasks.embedded.wake import Ear
 
 ROUND: Final = 1.0  # seconds
 RESCUE_EVERY: Final = 2  # rounds
 LOG_BYTES: Final = 4 << 20  # size of the write-ahead log from which it is folded in
-KEEP_LOST: Final = Keep(86_400_000, 30 * 86_400_000)
 
 _CANCELLING: Final = "SELECT id FROM job WHERE state = 1 AND worker = ? AND cancelling = 1"
+
+_READY: Final = "SELECT 1 FROM job WHERE state = 0 AND queue = ? LIMIT 1"
+_OTHERS: Final = "SELECT id FROM worker UNION SELECT worker FROM job WHERE state = 1"
 
 _log = get_logger("penstock.tasks")
 
@@ -36,6 +37,7 @@ class Survey(NamedTuple):
     cancelling: list[int]  # of the jobs that run here
     paused: set[str]
     next_due: int | None
+    ready: set[str]  # queues in which jobs wait
 
 
 class Upkeep:
@@ -81,7 +83,7 @@ class Upkeep:
         """Take over the jobs of processes that died; how many there were."""
         core = self._core
         rescued = 0
-        for (worker,) in core.reader.rows("SELECT id FROM worker"):
+        for (worker,) in core.reader.rows(_OTHERS):
             if worker == core.registration.id:
                 continue
             with dead(core.path, worker) as is_dead:
@@ -114,6 +116,8 @@ class Upkeep:
                 self._fold_log()
             except (StorageError, OSError) as error:
                 _log.warning("tasks.upkeep_failed", error=str(error))
+            except Exception:  # a process without rounds rescues nobody
+                _log.exception("tasks.upkeep_failed")
 
     def _woken(self) -> None:
         self._core.forget_peers()
@@ -130,7 +134,8 @@ class Upkeep:
 
     async def _survey(self) -> None:
         self._is_surveying = True
-        survey = partial(_survey, worker=self._core.registration.id)
+        queues = list(self._core.dispatcher.lanes)
+        survey = partial(_survey, worker=self._core.registration.id, queues=queues)
         try:
             self._is_woken = True
             while self._is_woken:
@@ -150,7 +155,7 @@ class Upkeep:
             lane.is_paused = lane.name in survey.paused
         if survey.next_due is not None:
             self.due(survey.next_due)
-        core.look_at_disk()
+        core.look_at_disk(survey.ready)
 
     def _ring(self) -> None:
         self._keep(self._come_due())
@@ -202,7 +207,7 @@ class Upkeep:
         task.add_done_callback(self._tasks.discard)
 
 
-def _survey(connection: sqlite3.Connection, *, worker: int) -> Survey:
+def _survey(connection: sqlite3.Connection, *, worker: int, queues: Collection[str]) -> Survey:
     (version,) = connection.execute("PRAGMA data_version").fetchone()
     cancelling = connection.execute(_CANCELLING, (worker,)).fetchall()
     paused = connection.execute("SELECT name FROM queue WHERE paused").fetchall()
@@ -211,10 +216,11 @@ def _survey(connection: sqlite3.Connection, *, worker: int) -> Survey:
         cancelling=[number for (number,) in cancelling],
         paused={name for (name,) in paused},
         next_due=changes.next_due(connection),
+        ready={name for name in queues if connection.execute(_READY, (name,)).fetchone()},
     )
 
 
 def _bury(connection: sqlite3.Connection, *, worker: int, now: int) -> list[int]:
-    numbers = settle.lost(connection, worker, now=now, keep=KEEP_LOST)
+    numbers = settle.lost(connection, worker, now=now, keep=settle.KEEP)
     connection.execute("DELETE FROM worker WHERE id = ?", (worker,))
     return numbers

@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from penstock.observe.logging import get_logger
+
+_log = get_logger("penstock.tasks")
+
 
 class Ear:
     """Listens for wake-ups of one process."""
@@ -25,11 +29,14 @@ class Ear:
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen from now on."""
-        with suppress(FileNotFoundError):
-            self._place.unlink()
-        os.mkfifo(self._place, 0o600)
-        # Open for writing as well, or it would be at its end whenever nobody else writes.
-        self._handle = os.open(self._place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._place.unlink(missing_ok=True)
+            os.mkfifo(self._place, 0o600)
+            # Open for writing as well, or it would be at its end whenever nobody else writes.
+            self._handle = os.open(self._place, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:  # a volume without pipes: it looks by itself each second
+            _log.warning("tasks.no_wake_ups", path=str(self._place), error=str(error))
+            return
         self._loop = loop
         loop.add_reader(self._handle, self._hear)
 

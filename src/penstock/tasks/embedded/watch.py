@@ -26,6 +26,11 @@ class Watches:
             if not left:
                 del self.by_number[number]
 
+    def close(self) -> None:
+        """Wake everybody: there is nothing more to come."""
+        for number in tuple(self.by_number):
+            self.changed(number)
+
     def changed(self, number: int) -> None:
         """Tell of a change; on the engine's loop."""
         for watch in tuple(self.by_number.get(number, ())):

@@ -152,7 +152,12 @@ class Writer:
         while True:
             group, last = self._wait()
             if group:
-                self._write(group)
+                try:
+                    self._write(group)
+                except Exception as error:  # nobody may be left waiting, whatever went wrong
+                    _log.exception("tasks.writer_failed")
+                    self._abandon()
+                    _refuse(group, self._fault(error))
                 self._deliver(group)
             if last:
                 return
