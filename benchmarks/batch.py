@@ -43,6 +43,9 @@ def run(rounds: int = 5) -> Report:
             ratios[f"{width} at once / ideal"] = ratio(found["batch"], ideal, most=1.15)
             singly = [mean * 100 for mean in found["single"]]
             ratios[f"singly / {width} at once"] = ratio(singly, found["batch"], least=5)
+            if width == WIDTHS[1]:
+                rows.append(row("100 texts accepted in the background", found["accepted"], "ms"))
+                ratios["accepted in the background, ms"] = ratio(found["accepted"], most=50)
             if width == WIDTHS[-1]:
                 rows += [row(f"batch of {n}, texts per second", found[n], "1/s") for n in SIZES]
             if width == WIDTHS[0]:
@@ -63,7 +66,8 @@ def run(rounds: int = 5) -> Report:
 
 
 def _against_upstream(upstream: Upstream, width: int, rounds: int) -> dict[Any, list[float]]:
-    found: dict[Any, list[float]] = {name: [] for name in ("single", "batch", "calls", *SIZES)}
+    names = ("single", "batch", "calls", "accepted", *SIZES)
+    found: dict[Any, list[float]] = {name: [] for name in names}
     env = {
         "PENSTOCK_PROVIDER": f"{upstream.url}?api=moderations",
         "PENSTOCK_PROVIDER_KEY": "none",
@@ -84,6 +88,11 @@ def _against_upstream(upstream: Upstream, width: int, rounds: int) -> dict[Any, 
                 for size in SIZES:
                     texts = [f"size {size} {number} {n}" for n in range(size)]
                     found[size].append(size / _batch(port, texts))
+        for number in range(rounds if width == WIDTHS[1] else 0):
+            texts = [f"later {number} {n}" for n in range(100)]
+            start = time.perf_counter()
+            _call(port, "/api/moderate/batch", {"contents": texts, "background": True})
+            found["accepted"].append((time.perf_counter() - start) * 1e3)
     return found
 
 

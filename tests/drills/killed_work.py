@@ -12,7 +12,7 @@ import time
 
 from penstock import ctx, task
 
-WORK_SECONDS = 0.02
+WORK_SECONDS = 0.05
 MANY = 50  # further attempts: every kill is one
 
 

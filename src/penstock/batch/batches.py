@@ -17,7 +17,8 @@ import msgspec
 
 from penstock.batch import output
 from penstock.batch.files import FileStore
-from penstock.batch.operation import CANCELLED, ItemError, Operation
+from penstock.batch.house import House
+from penstock.batch.operation import Operation
 from penstock.batch.records import COMPLETED, FAILED, Batch, Done, File, Item, NewItem
 from penstock.batch.runner import Outcome
 from penstock.batch.store import TOGETHER, BatchStore
@@ -30,16 +31,13 @@ from penstock.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
-    QueueStopped,
     StorageError,
 )
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
-from penstock.tasks import JobRecord, Task, TaskQueue, declare
+from penstock.tasks import Task, TaskQueue, declare
 
 RETRIES: Final = 20  # of the job: after a crash or a failure of storage it goes on, not anew
-BROKEN_OFF: Final = 600.0  # seconds after which a batch that never came in whole is given up
-HOUSE: Final = 30.0  # seconds between two looks at what is live
 CHANGED: Final = 0.5  # seconds between two looks of those who watch
 
 _log = get_logger(__name__)
@@ -78,27 +76,14 @@ class Batches:
             max_items=max_items,
             keep=keep,
         )
-        self._task = self._declare()
+        self._task = _declare(self._work)
+        self._house = House(
+            store=self._store, work=self._work, queue=queue, task=self._task, clock=clock
+        )
 
     def tasks(self) -> list[Task[..., Any]]:
         """What a worker needs to run batches."""
         return [self._task]
-
-    def _declare(self) -> Task[..., Any]:
-        work = self._work
-
-        @declare(
-            name="batch.run",
-            priority="low",
-            retries=RETRIES,
-            backoff=(1.0, 60.0),
-            key="{batch_id}",
-            resumes=True,
-        )
-        async def run(batch_id: str) -> None:
-            await work.run(batch_id)
-
-        return run
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -140,7 +125,7 @@ class Batches:
             known = await self._add(batch, items[:TOGETHER])
         for start in range(TOGETHER, len(items), TOGETHER):
             await self._store.add_items(batch.id, items[start : start + TOGETHER])
-        return await self._enqueue(known)
+        return await self._house.enqueue(known)
 
     async def create_from_file(
         self,
@@ -168,7 +153,7 @@ class Batches:
         known = await self.repeated(batch.id, digest=batch.digest)
         if known is not None and known.job_id is not None:
             return known
-        return await self._enqueue(known or await self._add(batch, ()))
+        return await self._house.enqueue(known or await self._add(batch, ()))
 
     async def repeated(self, id: str, *, digest: str) -> Batch | None:
         """The batch that this request made before. Raises InvalidInput when it was another."""
@@ -244,7 +229,7 @@ class Batches:
         if owner is not None and batch.owner != owner:
             raise Forbidden(f"the batch {batch.id} is someone else's")
         if not batch.is_final and not self._work.is_running(batch.id):
-            return await self._settle(batch)
+            return await self._house.settle(batch)
         return batch
 
     async def page(
@@ -299,51 +284,13 @@ class Batches:
                 _log.debug("batch.job_gone", batch=batch.id, job=batch.job_id)
         return await self.find(batch.id, owner=None)
 
-    async def resume(self) -> None:
-        """Give every live batch a job, or an end."""
-        for batch in await self._store.live():
-            if not self._work.is_running(batch.id):
-                await self._settle(batch)
-
     async def purge(self, before: int) -> int:
         """Forget batches that ended before an instant, and files whose time is over; how many."""
         return await self._store.purge(before) + await self.files.purge()
 
     async def keep_house(self) -> None:
         """Resume what was left, for ever; the owner cancels it."""
-        while True:
-            try:
-                await self.resume()
-            except (StorageError, QueueStopped) as error:
-                _log.warning("batch.house_not_kept", detail=error.detail)
-            await self._clock.sleep(HOUSE)
-
-    async def _settle(self, batch: Batch) -> Batch:
-        """See that a live batch which nobody here works on is worked on, or ends."""
-        job = None if batch.job_id is None else await self._queue.store.get(batch.job_id)
-        if job is not None and not job.is_final:
-            return batch
-        fresh = await self._store.find(batch.id)  # it may have ended before its job did
-        if fresh is None or fresh.is_final:
-            return fresh or batch
-        if batch.status == "cancelling" or (job is not None and job.state == "cancelled"):
-            error = ItemError(CANCELLED, "the batch was cancelled before this item was done")
-            await self._work.end(batch, "cancelled", error=error)
-        elif job is not None and job.state == "failed":
-            await self._work.end(batch, "failed", error=_broken(job))
-        elif batch.job_id is None and not await self._is_whole(batch):
-            if self._now() - batch.created_at < BROKEN_OFF * 1000:
-                return batch
-            error = ItemError("incomplete", "the batch broke off while it came in; send it again")
-            await self._work.end(batch, "failed", error=error)
-        else:
-            return await self._enqueue(batch)
-        return await self._store.find(batch.id) or batch
-
-    async def _is_whole(self, batch: Batch) -> bool:
-        if batch.input_file_id is not None:
-            return True
-        return await self._store.stored(batch.id) >= batch.total > 0
+        await self._house.keep()
 
     # --- in, step by step ------------------------------------------------------------------------
 
@@ -371,20 +318,23 @@ class Batches:
             return known
         return batch
 
-    async def _enqueue(self, batch: Batch) -> Batch:
-        try:
-            job = await self._queue.enqueue(
-                self._task, (batch.id,), options={"owner": batch.owner, "batch_id": batch.id}
-            )
-        except (StorageError, QueueStopped) as error:  # it is on record: it will be resumed
-            _log.warning("batch.not_enqueued", batch=batch.id, detail=error.detail)
-            return batch
-        if job.id != batch.job_id:
-            await self._store.set_job(batch.id, job.id)
-        return await self._store.find(batch.id) or batch
-
     def _now(self) -> int:
         return int(self._clock.now() * 1000)
+
+
+def _declare(work: BatchWork) -> Task[..., Any]:
+    @declare(
+        name="batch.run",
+        priority="low",
+        retries=RETRIES,
+        backoff=(1.0, 60.0),
+        key="{batch_id}",
+        resumes=True,
+    )
+    async def run(batch_id: str) -> None:
+        await work.run(batch_id)
+
+    return run
 
 
 def new_id() -> str:
@@ -401,8 +351,3 @@ def _done(number: int, outcome: Outcome[Any]) -> Done:
     if outcome.error is not None:
         return Done(number, FAILED, False, _encode(outcome.error))
     return Done(number, COMPLETED, outcome.cached, _encode(outcome.value))
-
-
-def _broken(job: JobRecord) -> ItemError:
-    why = f": {job.error.type}" if job.error is not None else ""
-    return ItemError("internal", f"the job {job.id} of this batch failed{why}", 500)

@@ -22,7 +22,7 @@ from penstock.batch.files import FileStore, lines_of
 from penstock.batch.lines import Reading
 from penstock.batch.operation import CANCELLED, EXPIRED, TIMEOUT, Answer, ItemError, Operation
 from penstock.batch.operation import failure as failure_of
-from penstock.batch.pace import Pace
+from penstock.batch.pace import AWAITED, Pace
 from penstock.batch.progress import Meter
 from penstock.batch.recorder import Recorder
 from penstock.batch.records import (
@@ -122,7 +122,7 @@ class BatchWork:
             timeout=time_limit,
             key=operation.key,
             limits=self._limits(operation, retries=RETRIES_NOW),
-            pace=Pace(self._clock),
+            pace=Pace(self._clock, patience=AWAITED),
             clock=self._clock,
         )
         failed = sum(outcome.error is not None for outcome in outcomes)

@@ -13,8 +13,8 @@ from penstock.web.hot import HotRoute, describe
 
 ABOUT = (
     "Moderation, batches, jobs, cache and keys over HTTP. `/v1/moderations`, `/v1/batches` and "
-    "`/v1/files` speak OpenAI's protocol; the paths under `/api` are those of the systems that Penstock takes over. Every error is a problem "
-    "document (RFC 9457)."
+    "`/v1/files` speak OpenAI's protocol; the paths under `/api` are those of the systems that "
+    "Penstock takes over. Every error is a problem document (RFC 9457)."
 )
 
 

@@ -154,6 +154,7 @@ def priority_of(given: Priority) -> int:
 
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 _PREFIX: Final = "job_"
 _LENGTH: Final = 13
@@ -161,11 +162,12 @@ _LENGTH: Final = 13
 
 def job_id(number: int) -> str:
     """The public id of a stored number: `job_` and 13 letters, in the order of the numbers."""
-    letters = []
-    for _ in range(_LENGTH):
-        letters.append(_ALPHABET[number & 31])
-        number >>= 5
-    return _PREFIX + "".join(reversed(letters))
+    # Two letters at a time: half a microsecond, where every enqueued job pays for it.
+    return (
+        f"job_{_ALPHABET[number >> 60]}{_PAIRS[number >> 50 & 1023]}{_PAIRS[number >> 40 & 1023]}"
+        f"{_PAIRS[number >> 30 & 1023]}{_PAIRS[number >> 20 & 1023]}{_PAIRS[number >> 10 & 1023]}"
+        f"{_PAIRS[number & 1023]}"
+    )
 
 
 def job_number(public: str) -> int | None:

@@ -53,6 +53,7 @@ STEPS = st.lists(
         st.tuples(st.just("elsewhere"), st.integers(0, 9)),
         st.tuples(st.just("move"), st.integers(0, 9)),
         st.tuples(st.just("discard"), st.integers(0, 9)),
+        st.tuples(st.just("clear"), st.just(0)),
         st.tuples(st.just("pop"), st.just(0)),
     ),
     max_size=120,
@@ -73,6 +74,8 @@ def test_jobs_leave_in_order_of_priority_then_age_whatever_lies_on_disk(steps, b
                 lane.push(candidate(lane, value, number))
             else:
                 lane.look()
+        elif step == "clear":
+            lane.clear()
         elif step == "pop":
             if lane.should_read:
                 read(lane, disk, 3)

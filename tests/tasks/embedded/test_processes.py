@@ -43,8 +43,8 @@ async def spawn(path: Path, marks: Path) -> AsyncIterator[Spawn]:
         )
         processes.append(process)
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-        assert line == b"ready\n"
+        # Nothing when it dies before.
+        assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) in (b"ready\n", b"")
         return process
 
     yield start
@@ -132,3 +132,14 @@ async def test_two_processes_share_a_backlog_without_a_double_run(opened, spawn,
     begun = Counter(job_id for kind, _, job_id in lines(marks) if kind == "begin")
     assert set(begun.values()) == {1}
     assert len(begun) == JOBS
+
+
+async def test_it_is_known_which_processes_live(opened, spawn):
+    looker = await opened()
+    first, second = await spawn(), await spawn()
+
+    first.kill()
+    await first.wait()
+
+    statuses = {status.pid: status.alive for status in await looker.store.workers()}
+    assert statuses == {first.pid: False, second.pid: True}

@@ -141,6 +141,23 @@ async def test_large_arguments_come_through_from_memory_and_from_disk(opened):
     assert [record.result for record in await finals(engine, ids)] == [300_000, 1, 200_000]
 
 
+async def test_large_arguments_of_a_job_that_waits_are_left_on_disk(opened):
+    gate = Gate()
+
+    async def size(text: str) -> int:
+        return len(text)
+
+    engine = await opened(gate.task, declare(size), workers=1)
+    await add(engine, job(gate.task))
+    (job_id,) = await add(engine, job(declare(size), "x" * 500_000))
+
+    (waiting,) = engine._core.dispatcher.lanes["default"].waiting.values()
+    gate.open.set()
+
+    assert waiting.arguments == b""
+    assert (await final(engine, job_id)).result == 500_000
+
+
 async def test_text_of_any_kind_is_kept_as_it_is(opened):
     async def echo(text: str) -> str:
         return text
@@ -246,6 +263,21 @@ async def test_a_job_that_could_not_start_in_time_expires(opened, clock: ManualC
     gate.open.set()
 
     assert [record.state for record in records] == ["expired", "expired"]
+    assert (await final(engine, first)).state == "completed"
+    assert gate.came == [1]
+
+
+async def test_a_job_is_not_started_after_its_time_even_if_nobody_looked_before(opened, clock):
+    gate = Gate()
+    engine = await opened(gate.task, clock=clock, workers=1)
+    engine._core.due = lambda _: None
+    first, late = await add(engine, job(gate.task, 1), job(gate.task, 2, expires=5))
+    await asyncio.wait_for(gate.arrival.wait(), 10)
+
+    clock.advance(6)
+    gate.open.set()
+
+    assert (await final(engine, late)).state == "expired"
     assert (await final(engine, first)).state == "completed"
     assert gate.came == [1]
 

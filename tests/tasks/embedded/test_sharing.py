@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from penstock.tasks.context import ctx
 from penstock.tasks.embedded.liveness import lock_path
 from penstock.tasks.job import JobFilter
 from tests.tasks.embedded.embedded_jobs import (
@@ -52,11 +53,14 @@ def die(sql, path, *, task: str = "work", attempt: int = 1, **columns) -> str:
 
 async def test_two_engines_share_the_jobs_and_run_each_once(opened):
     ran: list[tuple[str, int]] = []
+    both = asyncio.Event()
 
     def note(name: str):
         async def note(number: int) -> None:
             ran.append((name, number))
-            await asyncio.sleep(0)
+            if {name for name, _ in ran} == {"first", "second"}:
+                both.set()
+            await both.wait()
 
         return declare(note)
 
@@ -68,7 +72,6 @@ async def test_two_engines_share_the_jobs_and_run_each_once(opened):
     await finals(first, ids)
 
     assert sorted(number for _, number in ran) == list(range(1000))
-    assert {name for name, _ in ran} == {"first", "second"}
     assert len({status.id for status in await first.store.workers()}) == 2
 
 
@@ -123,6 +126,26 @@ async def test_a_job_of_another_process_can_be_watched(opened):
     gate.open.set()
 
     assert (await final(other, job_id)).result == 5
+
+
+async def test_progress_is_seen_from_another_process(opened):
+    go = asyncio.Event()
+
+    async def work() -> None:
+        ctx.progress(3, 10)
+        ctx.progress(4, 10)
+        await go.wait()
+
+    engine = await opened(declare(work))
+    other = await opened()
+    (job_id,) = await add(engine, job("work"))
+
+    record = await until(other, job_id, lambda record: bool(record.progress.done))
+    go.set()
+
+    assert (record.progress.done, record.state) == (4, "running")
+    assert other.store.progress(job_id).done == 4
+    assert (await final(other, job_id)).progress.total == 10
 
 
 async def test_a_pause_holds_in_every_process(opened):

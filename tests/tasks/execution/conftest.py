@@ -8,8 +8,8 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.observe.metrics import Metrics
-from penstock.tasks.embedded.execution import Execution
 from penstock.tasks.engine import Outcome, Run
+from penstock.tasks.execution.run import Execution
 from penstock.tasks.job import Progress
 from penstock.tasks.task import Task
 

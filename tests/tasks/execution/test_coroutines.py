@@ -18,8 +18,8 @@ from penstock.errors import (
 )
 from penstock.observe.logging import request_id, trace_id
 from penstock.tasks.context import ctx
-from penstock.tasks.embedded import held
 from penstock.tasks.engine import Completed, Failed, Stopped
+from penstock.tasks.execution import held
 from penstock.tasks.retry import Retry
 from penstock.tasks.task import declare
 from tests.tasks.execution.conftest import DEADLINE, Rig, soon

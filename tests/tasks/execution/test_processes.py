@@ -166,7 +166,7 @@ async def test_a_child_that_sends_nonsense_is_killed(rig: Rig) -> None:
 async def test_a_child_that_does_not_start_in_time_loses_the_job(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.tasks.embedded.process.START_SECONDS", 0.001)
+    monkeypatch.setattr("penstock.tasks.execution.process.START_SECONDS", 0.001)
 
     outcome = await rig.run(functions.double, 1)
 

@@ -12,8 +12,8 @@ import pytest
 
 from penstock.observe.logging import request_id
 from penstock.tasks.context import ctx
-from penstock.tasks.embedded.threads import Threads
 from penstock.tasks.engine import Completed, Failed, Stopped
+from penstock.tasks.execution.threads import Threads
 from penstock.tasks.retry import Retry
 from penstock.tasks.task import declare
 from tests.tasks.execution.conftest import Rig, soon

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from penstock.batch import Batches, File
@@ -17,6 +18,7 @@ from penstock.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
+    RequestError,
     StorageFull,
     StorageUnavailable,
     TooLarge,
@@ -169,9 +171,11 @@ async def _upload(request: Request, who: Principal, batches: Batches) -> File:
             elif part.name == "file" and saved is None:
                 saved = await _save(part, who, batches)
         _check(purpose)
-    except BaseException:
+    except BaseException as error:
         if saved is not None:
             await batches.files.delete(saved.id)
+        if isinstance(error, ClientDisconnect):
+            raise RequestError("the client went away before its file was complete") from error
         raise
     if saved is None:
         raise _missing("file")

@@ -9,6 +9,7 @@ what ran has not run in vain.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -41,7 +42,7 @@ _log = get_logger("penstock.tasks")
 
 
 class Executes(Protocol):
-    """Runs attempts; see `execution.py`."""
+    """Runs attempts; see `tasks.execution`."""
 
     def start(self, run: Run) -> None:
         """Begin an attempt."""
@@ -114,8 +115,8 @@ class Attempts:
                 return
             candidate.arguments = str(found[0]).encode() if found else b""
             candidate.is_heavy = False
-        if candidate.number in self._watches.by_number:
-            self._watches.changed(candidate.number)
+        if candidate.number in self._watches.changes:
+            self._watches.moved(candidate.number)
         if self._execution is not None:
             self._execution.start(candidate)
 
@@ -130,7 +131,7 @@ class Attempts:
             expires = now + int(candidate.task.keep * 1000)
             result = outcome.result.decode()
             if not candidate.is_keyed and not progress:
-                row = (candidate.number, now, expires, result, "")
+                row = (candidate.number, now, expires, result)
                 self._end(Ending(candidate, row=row))
                 return
             ending = Ending(
@@ -147,7 +148,8 @@ class Attempts:
         refused = [ending for ending in endings if ending.error is not None]
         if refused:
             self._keep(refused)
-        watched = self._watches.by_number
+        watches = self._watches
+        tells = _log.is_enabled_for(logging.DEBUG)
         for ending in endings:
             if ending.error is not None:
                 continue
@@ -156,10 +158,12 @@ class Attempts:
             self.held.pop(number, None)
             if ending.row is not None:
                 candidate.meters.completed.value += 1
+                if tells:
+                    tell_end(candidate, "completed")
             elif ending.result is not None:
                 self._settled(candidate, ending.result)
-            if number in watched:
-                self._watches.changed(number)
+            if number in watches.ends or number in watches.changes:
+                watches.changed(number)
         self._tell_if_empty()
 
     def drop(self, number: int) -> None:
@@ -184,8 +188,8 @@ class Attempts:
         if self._progress_timer is None:
             loop = asyncio.get_running_loop()
             self._progress_timer = loop.call_later(PROGRESS_EVERY, self._store_progress)
-        if number in self._watches.by_number:
-            self._watches.changed(number)
+        if number in self._watches.changes:
+            self._watches.moved(number)
 
     def live(self, number: int) -> Progress | None:
         """The latest progress of a job that runs here."""
@@ -340,6 +344,11 @@ def tell(candidate: Candidate, settled: Settled) -> None:
         return
     state = NAMES[settled.state]
     meters.ended(state)
+    tell_end(candidate, state)
+
+
+def tell_end(candidate: Candidate, state: str) -> None:
+    """Log that a job has ended."""
     log = _log.warning if state == "failed" else _log.debug
     log(
         f"tasks.job_{state}",

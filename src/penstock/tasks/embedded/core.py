@@ -128,6 +128,12 @@ class Core:
                 lane.look()
             self.stir(lane)
 
+    async def know_disk(self) -> None:
+        """Look, and return when memory knows."""
+        self.look_at_disk()
+        self.outbox.flush()
+        await asyncio.gather(*self._reading)
+
     def ready(self, number: int) -> None:
         """A job that was on disk is ready, or has another place."""
         if self.is_running:

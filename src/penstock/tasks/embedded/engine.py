@@ -100,6 +100,7 @@ class EmbeddedEngine:
             path,
             watches=core.watches,
             live=core.attempts.live,
+            is_here=core.attempts.held.__contains__,
             limits={name: lane.limit for name, lane in core.dispatcher.lanes.items()},
             declared=core.dispatcher.tasks,
             now=core.time.ms,
@@ -161,7 +162,7 @@ class EmbeddedEngine:
             core.attempts.begin(self._make_execution(core.attempts.report))
             core.is_running = True
             await self._upkeep.start()
-        core.look_at_disk()
+        await core.know_disk()
         await self._scheduler.start(tasks)
 
     async def _add(self, jobs: Sequence[NewJob]) -> list[Added]:
@@ -250,7 +251,7 @@ class EmbeddedEngine:
         self._core.wake_others()
 
     def _usual_execution(self, report: Callable[[int, Progress], None]) -> Executes:
-        from penstock.tasks.embedded.execution import Execution
+        from penstock.tasks.execution.run import Execution
 
         return Execution(clock=self._core.clock, metrics=self._core.metrics, report=report)
 

@@ -21,6 +21,8 @@ AGEING_AFTER: Final = 30_000  # milliseconds
 
 Place = tuple[int, int]  # priority and number
 
+BEFORE_ALL: Final[Place] = (-1, 0)
+
 
 class Lane:
     """Which job of a queue starts next, and whether there is room for it."""
@@ -55,7 +57,7 @@ class Lane:
         self.looked_at = 0.0  # when more was read from disk last
         self.waiting: dict[int, Candidate] = {}
         self.elders: deque[Candidate] = deque()  # those that wait longest, of any priority
-        self.horizon: Place | None = None
+        self.horizon: Place | None = BEFORE_ALL
         self._heap: list[tuple[int, int, int, Candidate]] = []
         self._order = count()  # so that no two entries are compared by their candidates
         self._bound = bound
@@ -165,6 +167,7 @@ class Lane:
         self.waiting.clear()
         self._heap.clear()
         self.elders.clear()
+        self.horizon = BEFORE_ALL  # or what is added next would overtake what was forgotten
         self.look()
 
     def _take_in(self, candidate: Candidate) -> None:

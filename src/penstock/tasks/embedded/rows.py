@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ _progress = msgspec.json.Decoder(Progress).decode
 _errors = msgspec.json.Decoder(tuple[JobError, ...]).decode
 
 
-def record_of(row: tuple[Any, ...], *, result: Any = None) -> JobRecord:
+def record_of(row: Sequence[Any], *, result: Any = None) -> JobRecord:
     """The record of a row of `COLUMNS`; progress that is not stored yet is not in it."""
     errors = _errors(row[19]) if row[19] else ()
     state = row[4]

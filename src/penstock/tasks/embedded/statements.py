@@ -26,8 +26,8 @@ NewRow = tuple[
 ]
 _NOTHING: Final[NewRow] = (0, "", "", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "", "", "", "")
 # fmt: on
-EndRow = tuple[int, int, int, str, str]  # id, finished_at, expires_at, result, progress
-_NO_END: Final[EndRow] = (0, 0, 0, "", "")
+EndRow = tuple[int, int, int, str]  # id, finished_at, expires_at, result
+_NO_END: Final[EndRow] = (0, 0, 0, "")
 
 
 def _values(columns: int, rows: int) -> str:
@@ -55,8 +55,8 @@ _CLAIMS: Final = {
 }
 _CLAIMED: Final = "SELECT id FROM job WHERE state = 1 AND worker = ? AND started_at = ?"
 _COMPLETES: Final = {
-    n: "UPDATE job SET state = 2, finished_at = column2, expires_at = column3, result = column4, "
-    f"progress = column5 FROM (VALUES {_values(len(_NO_END), n)}) "
+    n: "UPDATE job SET state = 2, finished_at = column2, expires_at = column3, result = column4 "
+    f"FROM (VALUES {_values(len(_NO_END), n)}) "
     "WHERE id = column1 AND state = 1 AND worker = ?"
     for n in _SIZES
 }

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Container, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from penstock.errors import NotFound, QueueStopped, StorageError
+from penstock.errors import NotFound, QueueStopped
 from penstock.tasks.embedded import liveness
 from penstock.tasks.embedded.connection import WRITE_PATIENCE, Reader
 from penstock.tasks.embedded.plan import read_schedules
 from penstock.tasks.embedded.rows import COLUMNS, progress_of, record_of, worker_name
-from penstock.tasks.embedded.states import CODES, FINAL, NAMES
-from penstock.tasks.embedded.watch import Watches
+from penstock.tasks.embedded.states import CODES, NAMES
+from penstock.tasks.embedded.watch import Poll, Watches
 from penstock.tasks.job import (
     QUEUES,
     JobFilter,
@@ -31,15 +29,16 @@ from penstock.tasks.job import (
     job_number,
 )
 
-POLL: Final = 0.5  # seconds between looks at jobs of other processes that somebody watches
 MAX_PAGE: Final = 1_000
+LONG: Final = 65_536  # characters of a result
 
 _GET: Final = f"SELECT {COLUMNS}, result FROM job WHERE id = ?"
-_STATE: Final = "SELECT state FROM job WHERE id = ?"
 _RESULT: Final = "SELECT result FROM job WHERE id = ? AND state = 2"
 _PROGRESS: Final = "SELECT progress FROM job WHERE id = ?"
-_SIGNS: Final = (
-    "SELECT id, state, attempt, priority, cancelling, run_at, progress FROM job "
+# Of several at once, as one JSON text: see `backlog.py`. Long results are read one by one.
+_SOME: Final = (
+    f"SELECT json_group_array(json_array({COLUMNS}, result IS NULL, "
+    f"CASE WHEN length(result) <= {LONG} THEN result END)) FROM job "
     "WHERE id IN (SELECT value FROM json_each(?))"
 )
 # From the index alone: a million waiting jobs are counted in 50 ms. The first of a priority is the
@@ -56,7 +55,8 @@ _HELD: Final = "SELECT worker, id FROM job WHERE state = 1 ORDER BY id"
 class EmbeddedStore:
     """The read side of a job file.
 
-    `live` tells the latest progress of a job that runs in this process.
+    `live` tells the latest progress of a job that runs in this process, `is_here` whether a job
+    runs in it.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class EmbeddedStore:
         *,
         watches: Watches,
         live: Callable[[int], Progress | None],
+        is_here: Callable[[int], bool],
         limits: Mapping[str, int],
         declared: Container[str],
         now: Callable[[], int],
@@ -77,8 +78,9 @@ class EmbeddedStore:
         self._now = now
         self._near = Reader(path)
         self._far = Reader(path, patience=WRITE_PATIENCE)
-        self._poller: asyncio.Task[None] | None = None
-        self._poll_lock = threading.Lock()
+        self._is_here = is_here
+        self._poll = Poll(self._far, watches, is_here=is_here)
+        watches.read = self._records
         self._is_closed = False
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -126,7 +128,7 @@ class EmbeddedStore:
         number = job_number(job_id)
         last: JobRecord | None = None
         with self._watches.on(number or 0) as watch:
-            self._poll()
+            self._poll.start()
             while True:
                 self._refuse_when_closed()
                 record = None if number is None else self._record(number)
@@ -143,16 +145,18 @@ class EmbeddedStore:
 
     async def ended(self, job_id: str) -> JobRecord:
         number = job_number(job_id)
-        with self._watches.on(number or 0) as watch:
-            self._poll()
-            while True:
-                self._refuse_when_closed()
-                found = None if number is None else self._near.row(_STATE, (number,))
-                if found is None or number is None:
+        if number is None:
+            raise NotFound(f"there is no job {job_id[:80]}")
+        self._refuse_when_closed()
+        with self._watches.on_end(number) as end:
+            self._poll.start()
+            if not self._is_here(number):
+                record = self._record(number)
+                if record is None:
                     raise NotFound(f"there is no job {job_id[:80]}")
-                if found[0] in FINAL and (record := self._record(number)) is not None:
+                if record.is_final:
                     return record
-                await watch.change()
+            return await end
 
     def progress(self, job_id: str) -> Progress:
         number = job_number(job_id) or 0
@@ -165,18 +169,14 @@ class EmbeddedStore:
     def close(self) -> None:
         """Read no more; who waits for a job is told."""
         self._is_closed = True
-        for number in list(self._watches.by_number):
-            self._watches.changed(number)
-        if self._poller is not None:
-            with suppress(RuntimeError):  # its loop is closed
-                self._poller.cancel()
+        self._poll.stop()
         self._near.close()
         self._far.close()
-        self._watches.close()
+        self._watches.close(_stopped())
 
     def _refuse_when_closed(self) -> None:
         if self._is_closed:
-            raise QueueStopped("the queue has stopped: who runs its jobs next will know")
+            raise _stopped()
 
     def _record(self, number: int) -> JobRecord | None:
         row = self._near.row(_GET, (number,))
@@ -184,6 +184,25 @@ class EmbeddedStore:
             return None
         result = None if row[-1] is None else msgspec.json.decode(row[-1])
         return self._fresh(record_of(row, result=result), number)
+
+    def _records(self, numbers: Sequence[int]) -> dict[int, JobRecord]:
+        if len(numbers) == 1:
+            record = self._record(numbers[0])
+            return {} if record is None else {numbers[0]: record}
+        wanted = msgspec.json.encode(numbers).decode()
+        records = {}
+        for row in msgspec.json.decode(self._near.rows(_SOME, (wanted,))[0][0]):
+            *columns, is_null, result = row
+            number = columns[0]
+            if result is not None:
+                records[number] = record_of(columns, result=msgspec.json.decode(result))
+            elif is_null:
+                records[number] = record_of(columns)
+            else:
+                found = self._record(number)
+                if found is not None:
+                    records[number] = found
+        return records
 
     def _fresh(self, record: JobRecord, number: int) -> JobRecord:
         if record.state == "running":
@@ -194,26 +213,6 @@ class EmbeddedStore:
 
     async def _scan(self, sql: str, params: list[Any]) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._far.rows, sql, params)
-
-    def _poll(self) -> None:
-        """See to it that somebody looks after the jobs of other processes."""
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.ensure_future(self._poll_while_watched())
-
-    async def _poll_while_watched(self) -> None:
-        signs: dict[int, tuple[Any, ...]] = {}
-        while self._watches.by_number:
-            await asyncio.sleep(POLL)
-            numbers = list(self._watches.by_number)
-            try:
-                found = await self._scan(_SIGNS, [msgspec.json.encode(numbers).decode()])
-            except StorageError:
-                continue  # who reads the record will be told
-            now = {row[0]: row for row in found}
-            for number in numbers:
-                if signs.get(number) != now.get(number):
-                    self._watches.changed(number)
-            signs = now
 
     def _queues(self) -> list[QueueStatus]:
         depths: dict[str, dict[int, int]] = {}
@@ -255,6 +254,10 @@ class EmbeddedStore:
             )
             for number, pid, host, started_at in rows
         ]
+
+
+def _stopped() -> QueueStopped:
+    return QueueStopped("the queue has stopped: who runs its jobs next will know")
 
 
 def _condition(filter: JobFilter) -> tuple[list[str], list[Any]]:

@@ -24,8 +24,9 @@ from typing import Final, cast
 
 import msgspec
 
-from penstock.tasks.embedded.attempt import Attempt, Desk
-from penstock.tasks.embedded.messages import (
+from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
+from penstock.tasks.execution.attempt import Attempt, Desk
+from penstock.tasks.execution.messages import (
     Begun,
     Call,
     End,
@@ -38,10 +39,9 @@ from penstock.tasks.embedded.messages import (
     packed,
     read_for_parent,
 )
-from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
 from penstock.tasks.job import Progress
 
-MODULE: Final = "penstock.tasks.embedded.child"
+MODULE: Final = "penstock.tasks.execution.child"
 START_SECONDS: Final = 60.0  # for an interpreter to start and take its call
 STARTS: Final = 2  # children that one attempt may lose before its function was called
 LINGER: Final = 0.2  # seconds between the two signs of death: closed stream and exit

@@ -19,9 +19,9 @@ from typing import Final
 from penstock.errors import JobCancelled
 from penstock.observe.logging import request_id, trace_id
 from penstock.tasks.context import Running, bind
-from penstock.tasks.embedded.attempt import Attempt, Desk
-from penstock.tasks.embedded.failure import FRAMES, failure
 from penstock.tasks.engine import Completed, Failed, Outcome, Run
+from penstock.tasks.execution.attempt import Attempt, Desk
+from penstock.tasks.execution.failure import FRAMES, failure
 
 IDLE_SECONDS: Final = 30.0  # after which a thread that has nothing to do ends
 TIMEOUT_PATIENCE: Final = 1.0  # seconds for `ctx.check()` to be reached after a time-out

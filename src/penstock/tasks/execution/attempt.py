@@ -17,8 +17,8 @@ from typing import Literal
 
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
-from penstock.tasks.embedded.failure import failure, frames_of
 from penstock.tasks.engine import Failed, Outcome, Run, Stopped
+from penstock.tasks.execution.failure import failure, frames_of
 from penstock.tasks.job import Progress
 
 Reason = Literal["cancel", "stop", "timeout"]

@@ -1,6 +1,6 @@
 """The child process that runs functions declared with `process=True`, one at a time.
 
-    python -m penstock.tasks.embedded.child <fd>      started by `process.py`, never by hand
+    python -m penstock.tasks.execution.child <fd>      started by `process.py`, never by hand
 
 The main thread runs functions, so that SIGTERM can interrupt them; a second thread reads, a third
 sends progress. When the parent is gone, however it ended, the reader sees the end of the stream and
@@ -28,8 +28,9 @@ import msgspec
 from penstock.errors import UnknownTask
 from penstock.observe.logging import request_id, trace_id
 from penstock.tasks.context import Running, bind
-from penstock.tasks.embedded.failure import failure, frames_of
-from penstock.tasks.embedded.messages import (
+from penstock.tasks.engine import Failed
+from penstock.tasks.execution.failure import failure, frames_of
+from penstock.tasks.execution.messages import (
     Begun,
     Call,
     Ended,
@@ -43,7 +44,6 @@ from penstock.tasks.embedded.messages import (
     packed,
     read_for_child,
 )
-from penstock.tasks.engine import Failed
 from penstock.tasks.job import Progress
 from penstock.tasks.retry import RetryPolicy
 from penstock.tasks.task import Task

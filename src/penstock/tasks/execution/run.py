@@ -17,12 +17,12 @@ from penstock.clock import Clock
 from penstock.observe.logging import request_id, trace_id
 from penstock.observe.metrics import Metrics
 from penstock.tasks.context import Running, bind
-from penstock.tasks.embedded.attempt import Attempt, Desk
-from penstock.tasks.embedded.failure import failure
-from penstock.tasks.embedded.held import LoopWatch
-from penstock.tasks.embedded.process import ChildAttempt, Children
-from penstock.tasks.embedded.threads import ThreadAttempt, Threads
 from penstock.tasks.engine import Completed, Outcome, Run, Stopped
+from penstock.tasks.execution.attempt import Attempt, Desk
+from penstock.tasks.execution.failure import failure
+from penstock.tasks.execution.held import LoopWatch
+from penstock.tasks.execution.process import ChildAttempt, Children
+from penstock.tasks.execution.threads import ThreadAttempt, Threads
 from penstock.tasks.job import Progress
 
 

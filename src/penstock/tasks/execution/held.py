@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from penstock.clock import Clock
 from penstock.observe.logging import get_logger
-from penstock.tasks.embedded.attempt import Attempt, Desk
+from penstock.tasks.execution.attempt import Attempt, Desk
 
 HELD_SECONDS: Final = 0.1
 LOOKS: Final = 4  # in that time; each must meet the same coroutine
 INTERVAL: Final = 0.05
 QUIET: Final = 40  # intervals without a job, after which the thread sleeps
 INNERMOST: Final = 2  # calls that are shown beside the function itself
-EXECUTION: Final = "penstock.tasks.embedded.execution"  # what is above it is not shown
+EXECUTION: Final = "penstock.tasks.execution.run"  # what is above it is not shown
 AGAIN: Final = 60.0  # seconds until the same task is named again
 
 _log = get_logger("penstock.tasks")

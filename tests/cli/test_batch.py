@@ -1,0 +1,123 @@
+"""`penstock batch`: a file in, a file out, and on again after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KIND = "Have a lovely day, everyone."
+FOUL = "I will find you and kill you, you worthless idiot."
+PATIENCE = 60.0
+LINES = [
+    json.dumps({"input": KIND}),
+    json.dumps(FOUL),
+    "",
+    json.dumps({"custom_id": "mine", "body": {"input": KIND}}),
+    json.dumps({"id": 7, "text": FOUL}),
+    '{"custom_id":"o","method":"POST","url":"/v1/moderations","body":{"input":"A fine day."}}',
+    "{broken",
+    json.dumps({"input": ""}),
+]
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(LINES), "utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_every_line_in_any_form_has_its_answer_in_order(run, given, tmp_path):
+    result = run("batch", str(given), "--out", "out.jsonl")
+
+    answers = read(tmp_path / "out.jsonl")
+    statuses = [answer["response"]["status_code"] for answer in answers]
+    flagged = [answer["response"]["body"]["results"][0]["flagged"] for answer in answers[:5]]
+    assert result.exit_code == 1  # two lines have no answer
+    assert "5 of 7 lines answered" in result.stdout
+    assert [answer["custom_id"] for answer in answers] == [None, None, "mine", "7", "o", None, None]
+    assert statuses == [200, 200, 200, 200, 200, 400, 422]
+    assert flagged == [False, True, False, True, False]
+
+
+def test_the_same_command_again_only_writes_the_results(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    first = json.loads(run("batch", "in.jsonl", "--out", "a.jsonl", "--json").stdout)
+
+    second = json.loads(run("batch", "in.jsonl", "--out", "b.jsonl", "--json").stdout)
+    fresh = json.loads(run("batch", "in.jsonl", "--out", "c.jsonl", "--json", "--fresh").stdout)
+
+    assert second["id"] == first["id"] != fresh["id"]
+    assert read(tmp_path / "a.jsonl") == read(tmp_path / "b.jsonl")
+    assert (first["cached"], fresh["cached"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "told"),
+    [
+        ("", (), "holds no line"),
+        ('{"body": {}, "url": "/v1/other"}', (), "--endpoint"),
+        ('"x"', ("--endpoint", "/v1/none"), "known: /v1/moderations"),
+        ('"x"', ("--out", "none/out.jsonl"), "there is no folder"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do_and_writes_nothing(run, tmp_path, content, options, told):
+    (tmp_path / "in.jsonl").write_text(content)
+
+    result = run("batch", "in.jsonl", "--out", "out.jsonl", *options)
+
+    assert result.exit_code == 2
+    assert told in result.output
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_the_same_command_goes_on_where_it_was(home, tmp_path):
+    texts = [f"note {number}: the parcel has arrived" for number in range(2000)]
+    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(text) for text in texts))
+    command = [sys.executable, "-m", "penstock", "batch", "in.jsonl", "--out", "out.jsonl"]
+    env = {**os.environ, "PENSTOCK_HOME": str(home)}
+    first = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+    end = time.monotonic() + PATIENCE
+    while answered(home) < 200:
+        with suppress(subprocess.TimeoutExpired):
+            first.wait(0.05)
+        assert first.poll() is None
+        assert time.monotonic() < end
+    first.kill()
+    first.communicate()
+    before = answered(home)
+
+    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+
+    answers = read(tmp_path / "out.jsonl")
+    assert second.returncode == 0
+    assert f"goes on after {before} of 2000 lines" in second.stderr
+    assert [answer["id"].rpartition("_")[2] for answer in answers] == [
+        str(number) for number in range(2000)
+    ]
+    assert not [name for name in os.listdir() if name.startswith(".out")]
+
+
+def answered(home: Path) -> int:
+    if not (home / "penstock.db").exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(home / "penstock.db")) as raw:
+            row = raw.execute("SELECT max(completed) FROM batch_batches").fetchone()
+    except sqlite3.OperationalError:
+        return 0
+    return row[0] or 0
