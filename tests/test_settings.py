@@ -98,6 +98,10 @@ def test_an_unknown_variable_of_ours_is_told():
     assert warning.startswith("PENSTOCK_PROT is not a setting")
 
 
+def test_the_variables_of_our_clients_are_no_strangers():
+    assert load({"PENSTOCK_URL": "http://127.0.0.1:8000", "PENSTOCK_KEY": "psk_x"}).warnings == []
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -1,8 +1,9 @@
 """The one slot that `from penstock import cached, task, ...` binds to.
 
 Nothing is built at import: the first call of a decorated function reads the settings and opens a
-cache, the first `enqueue` a task queue. An application that wants its own parts puts them into the
-slot with `use`; tests put theirs in for the length of a `with`.
+cache; the first `enqueue` opens a task queue, or the start of an application with `install`. It
+runs all tasks that are declared. An application that wants its own parts puts them into the slot
+with `use`; tests put theirs in for the length of a `with`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import asyncio
 import atexit
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import (
     TYPE_CHECKING,
     Any,
-    NamedTuple,
     ParamSpec,
     TypeAlias,
     TypeVar,
@@ -34,8 +39,10 @@ from penstock.cache.shapes import (
 )
 from penstock.models import cache as models
 from penstock.models.cache import Loader, Size
+from penstock.tasks.loops import LoopQueues
+from penstock.tasks.loops import Tasks as Declared
 from penstock.tasks.options import TaskOptions
-from penstock.tasks.task import AsyncTask, Declare, SyncTask, declare
+from penstock.tasks.task import AsyncTask, Declare, SyncTask, Task, declare
 
 if TYPE_CHECKING:
     from penstock.cache import Cache
@@ -47,89 +54,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Parts: TypeAlias = "tuple[Cache | None, ModelCache | None, TaskQueue | None]"
-
-
-class OwnQueues:
-    """The task queues that the slot opened: one for each event loop that asked.
-
-    A queue stops when its loop ends, because its keeper is then cancelled with all other tasks;
-    what has not run stays queued on disk, for the next process.
-    """
-
-    def __init__(self, metrics: Callable[[], Metrics]) -> None:
-        self._metrics = metrics
-        self._lock = threading.Lock()
-        self._kept: dict[asyncio.AbstractEventLoop, Kept] = {}
-        self._thread: tuple[threading.Thread, asyncio.AbstractEventLoop] | None = None
-
-    async def here(self) -> TaskQueue:
-        """The queue of the running loop."""
-        loop = asyncio.get_running_loop()
-        kept = self._kept.get(loop)
-        if kept is None or kept.keeper.done():
-            with self._lock:
-                for ended in [other for other in self._kept if other.is_closed()]:
-                    del self._kept[ended]
-                opened: asyncio.Future[TaskQueue] = loop.create_future()
-                keeper = asyncio.ensure_future(self._keep(opened))
-                kept = self._kept[loop] = Kept(keeper, opened)
-        return await asyncio.shield(kept.opened)
-
-    async def _keep(self, opened: asyncio.Future[TaskQueue]) -> None:
-        from penstock.runtime import open_layer_queue
-        from penstock.settings import load_settings
-
-        try:
-            settings = load_settings().settings
-            async with open_layer_queue(settings, metrics=self._metrics()) as queue:
-                opened.set_result(queue)
-                await asyncio.Event().wait()  # until it is cancelled
-        except Exception as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
-
-    async def close_here(self) -> None:
-        """Stop the queue of the running loop, if there is one."""
-        kept = self._kept.pop(asyncio.get_running_loop(), None)
-        if kept is not None:
-            kept.keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await kept.keeper
-
-    def elsewhere(self) -> TaskQueue:
-        """A queue on a loop that runs in another thread; that thread is started if need be."""
-        with self._lock:
-            for loop, kept in self._kept.items():
-                if loop.is_running() and kept.opened.done() and not kept.keeper.done():
-                    return kept.opened.result()
-            if self._thread is None:
-                loop = asyncio.new_event_loop()
-                thread = threading.Thread(
-                    target=loop.run_forever, name="penstock-tasks", daemon=True
-                )
-                thread.start()
-                self._thread = thread, loop
-            loop = self._thread[1]
-        return asyncio.run_coroutine_threadsafe(self.here(), loop).result()
-
-    def close_elsewhere(self) -> None:
-        """Stop the queue of that thread, and the thread."""
-        with self._lock:
-            known, self._thread = self._thread, None
-        if known is not None:
-            thread, loop = known
-            asyncio.run_coroutine_threadsafe(self.close_here(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-
-class Kept(NamedTuple):
-    """An open queue and the task that closes it."""
-
-    keeper: asyncio.Task[None]
-    opened: asyncio.Future[TaskQueue]
 
 
 class Slot:
@@ -144,7 +68,7 @@ class Slot:
         self._close_own: Callable[[], None] | None = None
         self._closed: Cache | None = None  # the last one that it opened and closed
         self._queue: TaskQueue | None = None
-        self._own_queues = OwnQueues(self.metrics)
+        self._own_queues = LoopQueues(self._open_queue)
 
     def metrics(self) -> Metrics:
         """The registry of the layer."""
@@ -185,6 +109,17 @@ class Slot:
         """The task queue in use; by default one on the running loop, as the settings describe."""
         return self._queue or await self._own_queues.here()
 
+    def declared(self, task: Task[..., Any]) -> None:
+        """Let the queues that this slot opens run a task; one that was put in is left alone."""
+        self._own_queues.add(task)
+
+    async def start(self) -> None:
+        """Open the queue of the running loop, unless one was put in or there is nothing to run."""
+        from penstock.settings import load_settings
+
+        if self._queue is None and (self._own_queues.has_tasks or load_settings().settings.include):
+            await self._own_queues.here()
+
     def queue_sync(self) -> TaskQueue:
         """The same for plain functions; by default one on a loop in a thread of its own."""
         queue = self._queue
@@ -192,6 +127,12 @@ class Slot:
             queue = self._own_queues.elsewhere()
             atexit.register(self.close)
         return queue
+
+    def _open_queue(self, tasks: Declared) -> AbstractAsyncContextManager[TaskQueue]:
+        from penstock.runtime import open_layer_queue
+        from penstock.settings import load_settings
+
+        return open_layer_queue(load_settings().settings, metrics=self.metrics(), tasks=tasks)
 
     def swap(
         self,
@@ -232,7 +173,12 @@ class Slot:
 
     def close(self) -> None:
         """Write down what waits in the cache that this slot opened, and let go of it."""
-        self._own_queues.close_elsewhere()
+        try:
+            self._own_queues.close_elsewhere()
+        finally:
+            self._close_cache()
+
+    def _close_cache(self) -> None:
         with self._lock:
             own, self._own = self._own, None
             if own is not None and self._close_own is not None:
@@ -313,8 +259,14 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     `@task`, or `@task(retries=5, key="user:{id}", schedule="every 15m")`; every option is described
     at `penstock.tasks.Task`. The function stays callable as it was.
     """
-    decorator: Any = declare(slot, **options)
-    return decorator if function is None else decorator(function)
+    decorate: Any = declare(slot, **options)
+
+    def declared(function: Callable[..., Any]) -> Any:
+        made = decorate(function)
+        slot.declared(made)
+        return made
+
+    return declared if function is None else declared(function)
 
 
 def cache_model(name: str, *, size_bytes: Size = None) -> Callable[[Loader], Loader]:
@@ -325,9 +277,10 @@ def cache_model(name: str, *, size_bytes: Size = None) -> Callable[[Loader], Loa
 def install(app: Any, *, stats: str | None = None) -> None:
     """Add the layer to a FastAPI or Starlette application.
 
-    Requests get an id (`X-Request-ID` in and out), `Server-Timing` and metrics; the cache and the
-    task queue are closed when the application ends. `stats` is a path that answers with what was
-    counted: keep it from the public. Call it before the application starts.
+    Requests get an id (`X-Request-ID` in and out), `Server-Timing` and metrics. Where tasks are
+    declared, their jobs and schedules run from the start of the application; at its end the task
+    queue and the cache are closed. `stats` is a path that answers with what was counted: keep it
+    from the public. Call it before the application starts.
     """
     from penstock.http.request_id import RequestId
     from penstock.http.timing import Timing
@@ -342,6 +295,7 @@ def install(app: Any, *, stats: str | None = None) -> None:
     async def lifespan(scope: Any) -> AsyncIterator[Any]:
         async with inner(scope) as state:
             try:
+                await slot.start()
                 yield state
             finally:
                 await slot.aclose()

@@ -6,7 +6,7 @@ The server, the command line and the tests all open a runtime; nothing else know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
     AbstractContextManager,
@@ -41,7 +41,7 @@ from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
 from penstock.services.moderation.tasks import operations
 from penstock.settings import Settings
-from penstock.tasks import TaskQueue, find_tasks, open_queue
+from penstock.tasks import Task, TaskQueue, find_tasks, open_queue
 from penstock.tasks.bulk import bulk_task
 from penstock.upkeep import Retention, Rule, upkeep_tasks
 
@@ -210,13 +210,19 @@ def open_layer_cache(settings: Settings, *, metrics: Metrics) -> tuple[Cache, Ca
 
 
 @asynccontextmanager
-async def open_layer_queue(settings: Settings, *, metrics: Metrics) -> AsyncIterator[TaskQueue]:
-    """The task queue alone, for the library without a server; closing leaves its jobs queued."""
+async def open_layer_queue(
+    settings: Settings, *, metrics: Metrics, tasks: Callable[[], Iterable[Task[..., Any]]] = tuple
+) -> AsyncIterator[TaskQueue]:
+    """The task queue alone, for the library without a server; closing leaves its jobs queued.
+
+    It runs `tasks`, asked for after the modules of the settings were imported.
+    """
     prepare_home(settings.home)
     async with AsyncExitStack() as stack:
         hub = LocalHub(settings.home)
         stack.callback(hub.close)
         queue = _open_queue(settings, stack, hub=hub, clock=SystemClock(), metrics=metrics)
+        queue.register(tasks())
         await queue.start()
         yield queue
 

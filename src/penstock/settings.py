@@ -30,6 +30,9 @@ def _split(value: object) -> object:
 # What the source systems know and Penstock will: said, so that nobody relies on it in silence.
 LATER = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 
+# What Penstock's clients read; often set in the same shell.
+CLIENTS = ("PENSTOCK_URL", "PENSTOCK_KEY")
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Systems = Annotated[tuple[Literal["fist", "halilit", "pixel"], ...], BeforeValidator(_split)]
 
@@ -359,6 +362,7 @@ def _unknown(environ: Mapping[str, str], file: Mapping[str, str]) -> list[str]:
         if environ.get(name) or file.get(name)
     ]
     known = {name for field in Settings.model_fields.values() for name in names_of(field)}
+    known.update(CLIENTS)
     strangers = {n for n in (*environ, *file) if n.startswith("PENSTOCK_")} - known
     return absent + [
         f"{name} is not a setting; see: penstock config show" for name in sorted(strangers)

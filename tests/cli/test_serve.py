@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import click
 import pytest
 
-from penstock.cli.serve import base_url, greeting, is_loopback
+from penstock.cli.serve import base_url, greeting
+from penstock.server.auth import is_loopback
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -38,7 +38,7 @@ from penstock.batch.records import (
 from penstock.batch.runner import Limits, Outcome, Run, run_batch
 from penstock.batch.store import TOGETHER, BatchStore
 from penstock.clock import Clock
-from penstock.errors import PenstockError
+from penstock.errors import InvalidInput, PenstockError
 from penstock.observe.metrics import Metrics
 from penstock.tasks.context import ctx
 
@@ -111,7 +111,7 @@ class BatchWork:
         time_limit: float,
     ) -> list[Outcome[Any]]:
         """Answer requests while somebody waits for them, in their order; stores nothing."""
-        operation = self._operations[endpoint]
+        operation = self._operation(endpoint)
 
         async def answer(request: Any) -> Answer[Any]:
             return await operation.run(request, owner=owner)
@@ -231,7 +231,7 @@ class BatchWork:
         return "done" if draining.result() else "late"
 
     async def _drain(self, batch: Batch, recorder: Recorder, *, time: float) -> bool:
-        operation = self._operations[batch.endpoint]
+        operation = self._operation(batch.endpoint)
 
         async def answer(request: Any) -> Answer[Any]:
             return await operation.run(request, owner=batch.owner)
@@ -273,6 +273,12 @@ class BatchWork:
             batch = await self._store.find(batch_id)
             if batch is None or batch.is_final or batch.status == "cancelling":
                 return
+
+    def _operation(self, endpoint: str) -> Operation:
+        found = self._operations.get(endpoint)
+        if found is None:  # another version accepted the batch: trying again would not help
+            raise InvalidInput(f"no operation has the endpoint {endpoint!r} in this process")
+        return found
 
     def _limits(self, operation: Operation, *, retries: int) -> Limits:
         # What computes here does so one at a time, and after requests.

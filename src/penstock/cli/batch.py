@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import click
 
 from penstock.cli import lines, opening
 from penstock.cli.failure import FAILED, OK, UNREACHABLE
-from penstock.cli.output import as_json, print_json, span
+from penstock.cli.output import as_json, instant, print_json, span
 from penstock.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ WINDOW = 30 * 86_400.0
     "--endpoint", default="/v1/moderations", show_default=True, help="What answers each line."
 )
 @click.option("--fresh", is_flag=True, help="Answer every line anew, whatever was done before.")
+@opening.at_home
 @as_json
 def batch(file: IO[bytes], out: Path, endpoint: str, fresh: bool, json_: bool) -> None:
     """Answer every line of FILE (JSON lines) and write the results to a file.
 
     A line is a request ({"input": ...}), a text in quotes, {"custom_id": ..., "body": ...} or a
     line of OpenAI's batch files. Stopped or killed, the same command goes on where it was. Exits
-    with 1 when a line has no answer.
+    with 1 when a line has no answer, with 130 or 143 when a signal stopped it.
     """
     if not out.parent.is_dir():
         raise click.UsageError(f"there is no folder {out.parent} for the results")
@@ -68,24 +70,72 @@ async def _answer(
     batches = runtime.batches
     batches.check_endpoint(endpoint)
     started = await _start(batches, file, endpoint, fresh=fresh)
-    with _bar(started.total) as show:
-        async for state in batches.watch(started.id, owner=None):
+    following = asyncio.ensure_future(_follow(batches, started))
+    with _asked_to_end() as asked:
+        await asyncio.wait((following, asked), return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following  # the bar goes first
+            await _stop(runtime, started, fresh=fresh)
+            raise click.exceptions.Exit(128 + asked.result())
+    ended = await following
+    await _write(batches.lines(ended), out)
+    return ended
+
+
+async def _follow(batches: Batches, batch: Batch) -> Batch:
+    with _bar(batch.total) as show:
+        async for state in batches.watch(batch.id, owner=None):
             show(state)
-    await _write(batches.lines(state), out)
     return state
+
+
+async def _stop(runtime: Runtime, started: Batch, *, fresh: bool) -> None:
+    """Leave the batch to who comes next, with everything written that is done."""
+    await runtime.jobs.stop(grace=0.0)
+    now = await runtime.batches.repeated(started.id, digest=started.digest) or started
+    next_ = "with --fresh it begins anew" if fresh else "the same command goes on"
+    click.echo(f"stopped after {now.completed + now.failed} of {now.total}; {next_}", err=True)
+
+
+@contextmanager
+def _asked_to_end() -> Iterator[asyncio.Future[int]]:
+    """A future that SIGINT and SIGTERM fulfil; a second signal is as rude as ever."""
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Future[int] = loop.create_future()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def end(number: int) -> None:
+        if not asked.done():
+            asked.set_result(number)
+        forget()
+
+    def forget() -> None:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+    for each in signals:
+        loop.add_signal_handler(each, end, int(each))
+    try:
+        yield asked
+    finally:
+        forget()
 
 
 async def _start(batches: Batches, file: IO[bytes], endpoint: str, *, fresh: bool) -> Batch:
     """The batch of this file: a new one, or the one that it made before."""
     from penstock.batch import id_of, new_id
 
-    items, digest = await asyncio.to_thread(_read, file, endpoint)
+    items, digest, wrong = await asyncio.to_thread(_read, file, endpoint)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
+        click.echo(f"{wrong[0]}{more}", err=True)
     version = batches.operations[endpoint].version
     id = new_id() if fresh else id_of(OWNER, digest, endpoint, version)
     known = None if fresh else await batches.repeated(id, digest=digest)
-    if known is not None and not known.is_final:
-        done = known.completed + known.failed
-        click.echo(f"goes on after {done} of {known.total} lines", err=True)
+    if known is not None:
+        click.echo(_told(known), err=True)
     return await batches.create(
         items,
         id=id,
@@ -97,20 +147,31 @@ async def _start(batches: Batches, file: IO[bytes], endpoint: str, *, fresh: boo
     )
 
 
-def _read(file: IO[bytes], endpoint: str) -> tuple[list[NewItem], str]:
+def _told(known: Batch) -> str:
+    if not known.is_final:
+        return f"goes on after {known.completed + known.failed} of {known.total} lines"
+    end = "answered" if known.status == "completed" else known.status
+    return f"was {end} before, at {instant(known.ended_at)}; --fresh answers every line anew"
+
+
+def _read(file: IO[bytes], endpoint: str) -> tuple[list[NewItem], str, list[str]]:
+    """The requests, what makes them the same file again, and what is wrong with lines."""
     items: list[NewItem] = []
+    wrong: list[str] = []
     digest = hashlib.sha256()
     for line in lines.read(file):
         if line.fault.startswith("is longer"):
             raise InvalidInput(f"line {line.number} {line.fault}")
-        items.append(_item(len(items), line, endpoint))
+        items.append(_item(len(items), line, endpoint, wrong))
         digest.update(items[-1].body + b"\n")
     if not items:
         raise InvalidInput("the file holds no line")
-    return items, digest.hexdigest()
+    if len(wrong) == len(items):
+        raise InvalidInput(wrong[0])
+    return items, digest.hexdigest(), wrong
 
 
-def _item(number: int, line: lines.Line, endpoint: str) -> NewItem:
+def _item(number: int, line: lines.Line, endpoint: str, wrong: list[str]) -> NewItem:
     """A line in any of its forms as a request; what is none stays, and its answer says so."""
     import msgspec
 
@@ -120,6 +181,7 @@ def _item(number: int, line: lines.Line, endpoint: str) -> NewItem:
     try:
         found: Any = msgspec.json.decode(raw)
     except msgspec.DecodeError:
+        wrong.append(f"line {line.number} {line.fault or _no_json(line.text)}")
         return NewItem(number, raw or b"?")
     if isinstance(found, str):
         return NewItem(number, msgspec.json.encode({"input": found}))
@@ -137,6 +199,11 @@ def _item(number: int, line: lines.Line, endpoint: str) -> NewItem:
         if "input" not in found and isinstance(found.get(word), str):
             return NewItem(number, msgspec.json.encode({"input": found[word]}), custom_id)
     return NewItem(number, raw, custom_id)
+
+
+def _no_json(text: str) -> str:
+    is_plain = not text.lstrip().startswith(("{", "["))
+    return "is not JSON: put the text in quotes" if is_plain else "is not JSON"
 
 
 async def _write(results: AsyncIterator[bytes], out: Path) -> None:

@@ -1,11 +1,22 @@
-"""Opens what a command works on: the settings, all parts, only the cache or only the keys."""
+"""Opens what a command works on: the settings, all parts, only the jobs, the cache or the keys.
+
+Log lines are for who looks after a server or a worker. A command says itself what its user needs to
+know, so below `error` its log stays silent, unless the log level is debug.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from penstock.cli.failure import USAGE, Failure
 
 if TYPE_CHECKING:
     from penstock.cache import Cache
@@ -17,19 +28,39 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _choose_home(_: click.Context, __: click.Parameter, folder: Path | None) -> None:
+    if folder is not None:
+        os.environ["PENSTOCK_HOME"] = str(folder)
+
+
+at_home = click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    callback=_choose_home,
+    help="Data folder.  [default: PENSTOCK_HOME, ./.penstock]",
+)
+"""The option that says which installation is meant."""
+
+
 def settings() -> Settings:
     """The settings of the environment and `.env`; what looks like a mistake is said.
 
     Raises ConfigurationError.
     """
-    import click
-
     from penstock.settings import load_settings
 
     loaded = load_settings()
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return loaded.settings
+
+
+def home() -> Path:
+    """The data folder in full, to be named to people."""
+    from penstock.settings import load_settings
+
+    return load_settings().settings.home.absolute()
 
 
 def with_runtime(work: Callable[[Runtime], Awaitable[T]], *, workers: int | None = 0) -> T:
@@ -39,11 +70,14 @@ def with_runtime(work: Callable[[Runtime], Awaitable[T]], *, workers: int | None
     """
     from penstock.runtime import open_runtime
 
+    own = settings()
+
     async def run() -> T:
-        async with open_runtime(settings(), workers=workers) as runtime:
+        async with open_runtime(own, workers=workers) as runtime:
             return await work(runtime)
 
-    return asyncio.run(run())
+    with _quiet(own):
+        return asyncio.run(run())
 
 
 def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
@@ -54,37 +88,52 @@ def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
     async def run(cache: Cache) -> T:
         return await work(cache)
 
-    cache, close = open_layer_cache(settings(), metrics=Metrics())
-    try:
-        return asyncio.run(run(cache))
-    finally:
-        close()
+    own = settings()
+    with _quiet(own):
+        cache, close = open_layer_cache(own, metrics=Metrics())
+        try:
+            return asyncio.run(run(cache))
+        finally:
+            close()
 
 
 def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
     """Run `work` on the jobs: looks at them and steers them, runs none, imports no user's module.
 
-    Works without the database, loads no model.
+    Works without the database, loads no model. Raises Failure where there are no jobs: it makes no
+    installation in a folder that is none.
     """
     from penstock.observe.metrics import Metrics
     from penstock.runtime import open_layer_queue
 
+    only_looking = {"include": (), "task_workers": 0, "tasks": "embedded"}
+    own = settings().model_copy(update=only_looking)
+    if not (own.home / "tasks.db").is_file():
+        raise Failure(
+            f"no job file in {own.home.absolute()}",
+            fix="set PENSTOCK_HOME or --home to the data folder of your server, worker or "
+            "application; it is made when the first of them starts",
+            exit_code=USAGE,
+        )
+
     async def run() -> T:
-        own = settings().model_copy(update={"include": (), "task_workers": 0})
         async with open_layer_queue(own, metrics=Metrics()) as jobs:
             return await work(jobs)
 
-    return asyncio.run(run())
+    with _quiet(own):
+        return asyncio.run(run())
 
 
 def with_keys(work: Callable[[KeyRing], Awaitable[T]]) -> T:
     """Run `work` on the API keys: opens the database and the hub, loads no model."""
+    own = settings()
 
     async def run() -> T:
-        async with open_keys(settings()) as ring:
+        async with open_keys(own) as ring:
             return await work(ring)
 
-    return asyncio.run(run())
+    with _quiet(own):
+        return asyncio.run(run())
 
 
 @asynccontextmanager
@@ -103,3 +152,16 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
         database = open_database(settings.database, folder=settings.home)
         stack.push_async_callback(database.aclose)
         yield KeyRing(database, hub, SystemClock(), admin_key=settings.admin_token)
+
+
+@contextmanager
+def _quiet(own: Settings) -> Iterator[None]:
+    """Keep what went wrong and was dealt with off the user's terminal."""
+    ours = logging.getLogger("penstock")
+    before = ours.level
+    if own.log_level != "debug":
+        ours.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)

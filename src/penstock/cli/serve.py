@@ -60,6 +60,8 @@ def serve(
 
 def check_exposure(settings: Settings) -> None:
     """Refuse to serve without keys where others can connect. Raises Failure."""
+    from penstock.server.auth import is_loopback
+
     if settings.auth == "off" and not is_loopback(settings.host):
         raise Failure(
             f"without authentication only this machine is served, and {settings.host} is open to "
@@ -67,16 +69,6 @@ def check_exposure(settings: Settings) -> None:
             fix="set PENSTOCK_AUTH=on, or listen on 127.0.0.1",
             exit_code=USAGE,
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address to listen on."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def prepare(settings: Settings) -> str | None:

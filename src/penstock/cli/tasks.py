@@ -1,6 +1,7 @@
 """`penstock tasks`: jobs of this installation: what waits, runs and failed; ending and retrying.
 
-Works on the data folder, beside a server or without one; what is cancelled here ends there.
+Works on the data folder, beside a server or without one; what is cancelled here ends there. Queues
+and schedules are in `queues.py`.
 """
 
 from __future__ import annotations
@@ -11,37 +12,54 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from penstock.cli import opening
+from penstock.cli import queues as steering
 from penstock.cli.failure import FAILED, OK, one_line
-from penstock.cli.output import as_json, instant, print_json, print_table, span
-from penstock.errors import NotFound, RequestError
+from penstock.cli.output import as_json, instant, print_json, print_table
+from penstock.cli.waiting import why
+from penstock.errors import RequestError
 
 if TYPE_CHECKING:
-    from penstock.tasks.job import JobError, JobFilter, JobRecord, QueueStatus
+    from penstock.tasks.job import JobError, JobFilter, JobRecord
     from penstock.tasks.queue import TaskQueue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# As in `tasks/job.py`, which help need not load.
 STATES = ("queued", "running", "completed", "failed", "cancelled", "expired")
+QUEUES = ("default", "conversations", "analytics", "notifications", "maintenance")
 MOST = 1000
+NAMED = 10  # tasks that are named where one was looked for in vain
 
 _SELECTING = (
-    click.option("--queue", help="Only jobs of this queue."),
+    click.option("--queue", type=click.Choice(QUEUES), help="Only jobs of this queue."),
     click.option("--task", help="Only jobs of this task."),
     click.option("--batch", "batch_id", help="Only jobs of this batch."),
     click.option("--owner", help="Only jobs of this owner."),
+    opening.at_home,
 )
 
 
 def selecting(command: F) -> F:
-    """The options that say which jobs are meant."""
+    """The options that say which jobs are meant, and where."""
     for option in reversed(_SELECTING):
         command = option(command)
     return command
 
 
 @click.group()
+@opening.at_home
 def tasks() -> None:
-    """List jobs, look into them, cancel and retry them; see the queues."""
+    """List jobs, look into them, cancel and retry them; steer queues and schedules."""
+
+
+for _command in (
+    steering.queues,
+    steering.schedules,
+    steering.run,
+    steering.pause,
+    steering.resume,
+):
+    tasks.add_command(_command)
 
 
 @tasks.command("list")
@@ -61,14 +79,16 @@ def list_(state: tuple[Any, ...], limit: int, json_: bool, **which: str | None) 
         for job in found
         for created in [instant(job.created_at)]
     ]
-    print_table(rows, header=header)
+    if rows:
+        print_table(rows, header=header)
 
 
 @tasks.command()
 @click.argument("job_id")
+@opening.at_home
 @as_json
 def show(job_id: str, json_: bool) -> None:
-    """Show everything about JOB_ID: its progress, its result, its errors."""
+    """Show everything about JOB_ID: its progress, its result, its errors, why it waits."""
     document = opening.with_jobs(lambda jobs: _document(jobs, job_id))
     if json_:
         print_json(document)
@@ -96,7 +116,8 @@ def dead(limit: int, json_: bool, **which: str | None) -> None:
         (job.id, job.task, job.queue, job.attempt, instant(job.finished_at), _last_error(job))
         for job in found
     ]
-    print_table(rows, header=("id", "task", "queue", "attempts", "failed", "error"))
+    if rows:
+        print_table(rows, header=("id", "task", "queue", "attempts", "failed", "error"))
 
 
 @tasks.command()
@@ -122,30 +143,6 @@ def cancel(job_ids: tuple[str, ...], all_: bool, yes: bool, json_: bool, **which
 def retry(job_ids: tuple[str, ...], all_: bool, yes: bool, json_: bool, **which: Any) -> None:
     """Queue the jobs JOB_IDS anew, or the failed ones that the options name."""
     _act("retry", job_ids, which, all_=all_, yes=yes, json_=json_)
-
-
-@tasks.command()
-@as_json
-def queues(json_: bool) -> None:
-    """Show the queues: the true backlog over all priorities, and what it is made of."""
-    found = opening.with_jobs(lambda jobs: jobs.store.queues())
-    if json_:
-        print_json([_queue(queue) for queue in found])
-        return
-    header = ("queue", "backlog", "by priority", "delayed", "running", "oldest", "state")
-    rows = [
-        (
-            queue.name,
-            sum(queue.queued.values()),
-            " ".join(f"{level}:{n}" for level, n in sorted(queue.queued.items())),
-            queue.delayed,
-            queue.running,
-            None if queue.oldest_age_seconds is None else span(queue.oldest_age_seconds),
-            "paused" if queue.paused else "open",
-        )
-        for queue in found
-    ]
-    print_table(rows, header=header)
 
 
 def shown(job: JobRecord) -> dict[str, Any]:
@@ -198,11 +195,11 @@ def _act(
 async def _each(
     jobs: TaskQueue, action: Literal["cancel", "retry"], job_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
-    act = jobs.engine.cancel if action == "cancel" else jobs.engine.retry
+    act = jobs.cancel if action == "cancel" else jobs.retry
     answers: list[dict[str, Any]] = []
     for job_id in job_ids:
         try:
-            job = await act(job_id)
+            job = await act((await jobs.get(job_id)).id)
         except RequestError as error:  # of this one: the others go on
             answers.append({"id": job_id, "error": error.detail})
         else:
@@ -216,8 +213,10 @@ async def _many(
     from penstock.tasks.bulk import change, selection
 
     meant = selection(action, filter)
-    if ask:
-        number = sum((await jobs.store.count(meant)).values())
+    number = sum((await jobs.store.count(meant)).values())
+    if not number:
+        await _tell_none(jobs, meant)
+    elif ask:
         done = {"cancel": "cancelled", "retry": "queued anew"}[action]
         click.confirm(f"{number} jobs will be {done}. Go on?", abort=True, err=True)
     tally = await change(action, meant, engine=jobs.engine, store=jobs.store)
@@ -225,14 +224,34 @@ async def _many(
 
 
 async def _page(jobs: TaskQueue, filter: JobFilter, limit: int) -> list[JobRecord]:
-    return await jobs.store.page(filter, limit=limit)
+    found = await jobs.store.page(filter, limit=limit)
+    if not found:
+        await _tell_none(jobs, filter)
+    return found
+
+
+async def _tell_none(jobs: TaskQueue, filter: JobFilter) -> None:
+    """Say where nothing was found, and which tasks have jobs when there is none of the one."""
+    from penstock.tasks.job import JobFilter
+
+    told = f"no such job in {opening.home()}"
+    if filter == JobFilter():
+        told = f"no job in {opening.home()}"
+    elif filter.task is not None and not await jobs.store.count(JobFilter(task=filter.task)):
+        told = f"no job in {opening.home()} is of the task {filter.task!r}"
+        latest = await jobs.store.page(JobFilter(), limit=MOST)
+        names = list(dict.fromkeys(job.task for job in latest))
+        if names:
+            more = ", ..." if len(names) > NAMED else ""
+            told += f"; there are jobs of: {', '.join(names[:NAMED])}{more}"
+    click.echo(one_line(told), err=True)
 
 
 async def _document(jobs: TaskQueue, job_id: str) -> dict[str, Any]:
-    job = await jobs.store.get(job_id)
-    if job is None:
-        raise NotFound(f"there is no job {job_id!r}")
-    return shown(job)
+    from penstock.clock import SystemClock
+
+    job = await jobs.get(job_id)
+    return {**shown(job), "why": await why(jobs, job, now=int(SystemClock().now() * 1000))}
 
 
 def _filter(which: dict[str, str | None], states: tuple[Any, ...] = ()) -> JobFilter:
@@ -251,18 +270,6 @@ def _error(error: JobError) -> dict[str, Any]:
     import msgspec
 
     return {**msgspec.structs.asdict(error), "at": instant(error.at)}
-
-
-def _queue(queue: QueueStatus) -> dict[str, Any]:
-    return {
-        "name": queue.name,
-        "paused": queue.paused,
-        "depth": sum(queue.queued.values()),
-        "depth_by_priority": queue.queued,
-        "delayed": queue.delayed,
-        "running": queue.running,
-        "oldest_age_seconds": queue.oldest_age_seconds,
-    }
 
 
 def _attempts(job: JobRecord) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from penstock.cli import opening
 
 if TYPE_CHECKING:
     from penstock.runtime import Runtime
@@ -27,26 +28,16 @@ def _split(_: click.Context, __: click.Parameter, value: Sequence[str]) -> tuple
     type=click.IntRange(1, 1024),
     help="Jobs of each queue at once.  [default: TASK_QUEUE_WORKERS, 4]",
 )
-@click.option(
-    "--home", type=click.Path(path_type=Path), help="Data folder.  [default: ./.penstock]"
-)
-def worker(
-    queues: tuple[str, ...],
-    include: tuple[str, ...],
-    concurrency: int | None,
-    home: Path | None,
-) -> None:
+@opening.at_home
+def worker(queues: tuple[str, ...], include: tuple[str, ...], concurrency: int | None) -> None:
     """Run jobs until SIGINT or SIGTERM; those that run may end, what waits stays queued.
 
     Works beside a server and other workers on the same data folder. Tasks are found in the modules
     of PENSTOCK_INCLUDE and --include.
     """
-    from penstock.cli import opening
     from penstock.observe import logging
     from penstock.worker import run_worker
 
-    if home is not None:
-        os.environ["PENSTOCK_HOME"] = str(home)
     settings = opening.settings()
     logging.configure(settings.log_level, format=settings.log_format, log_dir=settings.logs)
     asyncio.run(
@@ -61,8 +52,16 @@ def worker(
 
 
 def greeting(runtime: Runtime, queues: Sequence[str]) -> str:
-    """What is printed when jobs begin to run."""
+    """What is printed when jobs begin to run; a hint, when no task is the user's."""
     from penstock.tasks.job import QUEUES
 
-    tasks = len(runtime.jobs.tasks)
-    return f"Penstock worker {os.getpid()} runs {tasks} tasks of {', '.join(queues or QUEUES)}"
+    tasks = runtime.jobs.tasks.values()
+    built_in = sum(task.address.startswith("penstock.") for task in tasks)
+    own = len(tasks) - built_in
+    line = (
+        f"Penstock worker {os.getpid()} runs {own} tasks of yours and {built_in} built-in ones; "
+        f"queues: {', '.join(queues or QUEUES)}"
+    )
+    if own:
+        return line
+    return f"{line}\nTo run yours, name their modules: PENSTOCK_INCLUDE or --include shop.tasks"

@@ -228,7 +228,7 @@ def _is_local(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     sends its Origin or says that it is another site. A proxy that hides all that looks local.
     """
     client = scope.get("client")
-    if client is None or not _is_loopback(client[0]) or scope.get("http_version") == "1.0":
+    if client is None or not is_loopback(client[0]) or scope.get("http_version") == "1.0":
         return False
     if any(name in _FORWARDING or name.startswith(_FORWARDING_PREFIXES) for name in headers):
         return False
@@ -248,7 +248,8 @@ _FORWARDING = frozenset(
 )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, to call from or to listen on."""
     if host == "localhost":
         return True
     try:

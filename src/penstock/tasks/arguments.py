@@ -68,6 +68,11 @@ class Signature:
         }
 
     @property
+    def parameters(self) -> list[str]:
+        """The names of the parameters, which a key may be made of."""
+        return list(self._parameters)
+
+    @property
     def required(self) -> list[str]:
         """The parameters without which the function cannot be called."""
         return [

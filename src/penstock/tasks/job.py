@@ -145,7 +145,7 @@ def priority_of(given: Priority) -> int:
         number = PRIORITIES.get(given)
         if number is not None:
             return number
-    elif not isinstance(given, bool) and 0 <= given <= 9:
+    elif isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 9:
         return given
     raise InvalidInput(
         f"{given!r} is no priority; known: {', '.join(PRIORITIES)}, or 0 (first) to 9 (last)",

@@ -6,15 +6,16 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, cast
 
 from penstock.clock import Seconds, seconds
 from penstock.errors import ConfigurationError, InvalidInput
 from penstock.tasks.engine import NewJob
-from penstock.tasks.job import QUEUES, Priority, priority_of
+from penstock.tasks.job import QUEUES, Priority, Queue, priority_of
 from penstock.tasks.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 Kind = Literal["async", "thread", "process"]
 Key = str | Callable[..., str]
 Backoff = Seconds | tuple[Seconds, Seconds]
+RetryOn = type[BaseException] | tuple[type[BaseException], ...]
 
+LONGEST: Final = 100 * 365 * 86_400.0  # seconds; what is longer, no file can note
 
 _RATE = re.compile(r"(\d+)/(\d*)(s|m|h|d|sec|min|second|minute|hour|day)")
 
@@ -32,11 +35,11 @@ class TaskOptions(TypedDict, total=False):
     """What `@task` may be given; described at `Task`."""
 
     name: str | None
-    queue: str
+    queue: Queue
     priority: Priority
     retries: int
     backoff: Backoff
-    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    retry_on: RetryOn
     timeout: Seconds | None
     expires: Seconds | None
     key: Key | None
@@ -52,7 +55,7 @@ class TaskOptions(TypedDict, total=False):
 class JobOptions(TypedDict, total=False):
     """What one job may be given that differs from its task; described at `Task.options`."""
 
-    queue: str
+    queue: Queue
     priority: Priority
     retries: int
     delay: Seconds
@@ -62,6 +65,14 @@ class JobOptions(TypedDict, total=False):
     again: bool
     owner: str | None
     batch_id: str | None
+
+
+def check_names(given: Mapping[str, object], known: Iterable[str], *, whose: str) -> None:
+    """Raise TypeError for an option that there is not, with those that there are."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{whose} has no option {name!r}; known: {', '.join(known)}")
 
 
 def known_queue(name: str) -> str:
@@ -88,6 +99,7 @@ def rate_of(text: str) -> tuple[int, float]:
 
 def apply(options: JobOptions, job: NewJob) -> None:
     """Give a job its own options. Raises InvalidInput, and TypeError for one that there is not."""
+    check_names(options, JobOptions.__annotations__, whose="a job")
     for name, given in options.items():
         if name in ("again", "owner", "batch_id", "key"):
             if given is not None:
@@ -97,16 +109,13 @@ def apply(options: JobOptions, job: NewJob) -> None:
         elif name == "priority":
             job.priority = priority_of(cast(Priority, given))
         elif name == "delay":
-            job.delay = max(0.0, seconds(cast(Seconds, given)))
+            job.delay = max(0.0, bounded("delay", cast(Seconds, given)))
         elif name == "expires":
             job.expires = positive("expires", cast("Seconds | None", given))
         elif name == "retries":
             job.max_attempts = _attempts(cast(int, given))
-        elif name == "run_at":
-            job.run_at = _milliseconds(cast("datetime | None", given))
         else:
-            known = ", ".join(JobOptions.__annotations__)
-            raise TypeError(f"a job has no option {name!r}; known: {known}")
+            job.run_at = _milliseconds(cast("datetime | None", given))
 
 
 def _milliseconds(at: datetime | None) -> int | None:
@@ -124,15 +133,31 @@ def positive(name: str, given: Seconds | None) -> float | None:
     """A time above 0, or none. Raises ConfigurationError."""
     if given is None:
         return None
-    number = seconds(given)
+    number = bounded(name, given)
     if not number > 0:
         raise ConfigurationError(f"{name} is {given!r}; it is a time above 0, or None")
     return number
 
 
+def bounded(name: str, given: Seconds) -> float:
+    """A time that can be stored. Raises ConfigurationError."""
+    number = seconds(given)
+    if not number <= LONGEST:  # neither is NaN
+        raise ConfigurationError(f"{name} is {given!r}; a hundred years are the most")
+    return number
+
+
+def at_least_0(name: str, given: Seconds) -> float:
+    """A time that is not negative. Raises ConfigurationError."""
+    number = bounded(name, given)
+    if number < 0:
+        raise ConfigurationError(f"{name} is {given!r}; it is a time of 0 or more")
+    return number
+
+
 def _attempts(retries: int) -> int:
-    if retries < 0:
-        raise ConfigurationError(f"retries is {retries}; it is 0 or more")
+    if not isinstance(retries, int) or retries < 0:
+        raise ConfigurationError(f"retries is {retries!r}; it is a whole number, 0 or more")
     return retries + 1
 
 
@@ -140,19 +165,48 @@ def policy_of(
     name: str,
     retries: int,
     backoff: Backoff,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...],
+    retry_on: RetryOn,
 ) -> RetryPolicy:
     """When a failed attempt is followed by another. Raises ConfigurationError."""
     base, cap = backoff if isinstance(backoff, tuple) else (backoff, RetryPolicy().cap)
-    first, last = seconds(base), seconds(cap)
-    if first < 0 or last < 0:
-        raise ConfigurationError(f"the backoff of {name} is below 0")
+    first, last = (at_least_0(f"the backoff of {name}", each) for each in (base, cap))
     on = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    for each in on:  # isinstance() would say so when a job has failed, at night
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise ConfigurationError(
+                f"retry_on of {name} has {each!r} in it; it is an exception class, or a tuple of "
+                "them: retry_on=(ConnectionError, TimeoutError)"
+            )
     return RetryPolicy(_attempts(retries), first, max(first, last), on)
+
+
+def check_key(name: str, key: Key | None, parameters: Iterable[str]) -> None:
+    """Raise ConfigurationError for a key that no call of the task could have."""
+    if key is None or callable(key):
+        return
+    known = list(parameters)
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(key) if field is not None]
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the key {key!r} of {name} cannot be read ({error}); write key='user:{{id}}', or give "
+            "a function of the arguments"
+        ) from None
+    for field in fields:
+        if re.split(r"[.\[]", field, maxsplit=1)[0] not in known:
+            raise ConfigurationError(
+                f"the key {key!r} of {name} names {field!r}, which is no parameter; known: "
+                f"{', '.join(known) or 'none'}"
+            )
 
 
 def kind_of(function: Callable[..., Any], address: str, *, process: bool) -> Kind:
     """What a function runs in. Raises ConfigurationError for one that no job can run."""
+    if _is_method(function):
+        raise ConfigurationError(
+            f"{address} is a method, and no worker has its object: declare a function at module "
+            "level and hand it what it needs, as an id"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"{address} yields; a task returns its result")
     if inspect.iscoroutinefunction(function):
@@ -169,6 +223,15 @@ def kind_of(function: Callable[..., Any], address: str, *, process: bool) -> Kin
             "level of a module that is not the script itself"
         )
     return "process"
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Whether it was declared inside a class, to be called on an object."""
+    if not inspect.isfunction(function):
+        return False  # a bound method has its object
+    around = function.__qualname__.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters), "")
+    return bool(around) and not around.endswith("<locals>") and first in ("self", "cls")
 
 
 def address_of(function: Callable[..., Any]) -> str:

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
+from penstock.clock import Seconds, seconds
 from penstock.errors import (
     ConfigurationError,
     InvalidInput,
@@ -285,21 +286,21 @@ class Job(Generic[R]):
         return await self._queue.get(self.id)
 
     # A parameter, since the job goes on: what times out is the wait of one caller.
-    async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109
+    async def result(self, timeout: Seconds | None = None) -> R:  # noqa: ASYNC109
         """What the function returned, once it has.
 
         Raises JobFailed, JobCancelled, NotFound when the record has expired, and TimeoutError after
-        `timeout` seconds, while the job goes on.
+        `timeout` (seconds, or words), while the job goes on.
         """
         if timeout is None:
             record = await self._queue.store.ended(self.id)
         else:
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds(timeout)):
                     record = await self._queue.store.ended(self.id)
             except TimeoutError:
                 raise TimeoutError(
-                    f"{self.id} has not ended within {timeout} s; it goes on"
+                    f"{self.id} has not ended within {seconds(timeout):g} s; it goes on"
                 ) from None
         if record.state == "failed":
             raise _failure(record)
@@ -333,7 +334,7 @@ class Job(Generic[R]):
         """As `status`, for plain functions."""
         return self._queue.run(self.status())
 
-    def result_sync(self, timeout: float | None = None) -> R:
+    def result_sync(self, timeout: Seconds | None = None) -> R:
         """As `result`, for plain functions."""
         return self._queue.run(self.result(timeout))
 

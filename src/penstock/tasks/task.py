@@ -23,19 +23,23 @@ from typing import (
     overload,
 )
 
-from penstock.clock import Seconds, seconds
+from penstock.clock import Seconds
 from penstock.errors import ConfigurationError
 from penstock.tasks.arguments import Signature
 from penstock.tasks.engine import NewJob
-from penstock.tasks.job import Priority, priority_of
+from penstock.tasks.job import NORMAL, Priority, Queue, priority_of
 from penstock.tasks.options import (
     Backoff,
     JobOptions,
     Key,
     Kind,
+    RetryOn,
     TaskOptions,
     address_of,
     apply,
+    at_least_0,
+    check_key,
+    check_names,
     kind_of,
     known_queue,
     policy_of,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 KEEP: Final = 86_400.0  # seconds that a result stays
 KEEP_FAILED: Final = 30 * 86_400.0  # seconds that a failed job stays
@@ -86,11 +91,11 @@ class Task(Generic[P, R]):
         *,
         source: Source | None = None,
         name: str | None = None,
-        queue: str = "default",
+        queue: Queue = "default",
         priority: Priority = "normal",
         retries: int = 2,
         backoff: Backoff = 1.0,
-        retry_on: type[BaseException] | tuple[type[BaseException], ...] = (Exception,),
+        retry_on: RetryOn = (Exception,),
         timeout: Seconds | None = None,
         expires: Seconds | None = None,
         key: Key | None = None,
@@ -108,12 +113,12 @@ class Task(Generic[P, R]):
         self.address = address_of(function)  # where a process of its own finds it
         self.name = name or self.address
         self.kind: Kind = kind_of(function, self.address, process=process)
-        self.queue = known_queue(queue)
+        self.queue: str = known_queue(queue)
         self.priority = priority_of(priority)
         self.policy = policy_of(self.name, retries, backoff, retry_on)
         self.timeout = positive("timeout", timeout)
         self.expires = positive("expires", expires)
-        self.keep = seconds(keep)
+        self.keep = at_least_0("keep", keep)
         self.keep_failed = KEEP_FAILED
         self.at_most_once = at_most_once
         self.resumes = resumes
@@ -121,6 +126,7 @@ class Task(Generic[P, R]):
         self.key = key
         self.again = again
         self.signature = Signature(function, name=self.name)
+        check_key(self.name, key, self.signature.parameters)
         self.schedule: Schedule | None = None
         if schedule is not None:
             self.schedule = _schedule(schedule, self.signature)
@@ -160,7 +166,9 @@ class Task(Generic[P, R]):
 
         `delay` is in seconds or words ("10m"); `run_at` is a time with its zone and wins over it.
         `owner` is whose job it is, `batch_id` what it belongs to; the others are as in `Task`.
+        Raises InvalidInput, and TypeError for an option that there is not, here and not later.
         """
+        apply(options, NewJob(self.name, b"", self.queue, NORMAL, 1))
         return Bound(self, options)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
@@ -251,12 +259,12 @@ class Bound(Generic[P, R]):
         return Call(cast("Task[..., R]", self.task), args, kwargs, self.given)
 
 
-class Call(Generic[R]):
+class Call(Generic[R_co]):
     """A task with the arguments of one call."""
 
     def __init__(
         self,
-        task: Task[..., R],
+        task: Task[..., R_co],
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         options: JobOptions,
@@ -281,13 +289,17 @@ class Declare(Protocol):
 
 
 def declare(source: Source | None = None, **options: Unpack[TaskOptions]) -> Declare:
-    """A decorator for functions that are to be run by the queue of `source()`."""
+    """A decorator for functions that are to be run by the queue of `source`.
 
-    def apply(function: Callable[..., Any]) -> Any:
+    Raises TypeError for an option that there is not.
+    """
+    check_names(options, TaskOptions.__annotations__, whose="a task")
+
+    def made(function: Callable[..., Any]) -> Any:
         kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
         return kind(function, source=source, **options)
 
-    return cast(Declare, apply)
+    return cast(Declare, made)
 
 
 def _schedule(given: str | Schedule, signature: Signature) -> Schedule:

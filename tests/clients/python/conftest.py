@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from penstock_client import AsyncPenstock, Penstock
+from penstock_client import AsyncPenstock, Paged, Penstock
 
 KEY = "psk_secret-of-the-tests-0123456789abcdefghijklm"
 
@@ -164,7 +164,7 @@ class Either:
         found = getattr(self.client, method)(*arguments, **named)
         if hasattr(found, "__aiter__"):
             return [item async for item in found]
-        if hasattr(found, "__next__"):
+        if isinstance(found, Paged):
             return list(found)
         return await found if inspect.isawaitable(found) else found
 

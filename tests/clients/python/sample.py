@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import assert_type
 
 from penstock_client import (
-    AsyncJob,
+    AsyncBatchJob,
     AsyncPenstock,
     Batch,
+    BatchJob,
     BatchResult,
     BatchStatus,
     FistClient,
     Health,
-    Job,
     JobRecord,
     Moderation,
     Penstock,
@@ -40,11 +40,11 @@ def blocking(texts: list[str]) -> str:
         assert_type(client.moderate(["one", "two"]), list[Verdict])
         assert_type(client.moderate_batch(texts), list[Moderation])
         job = client.moderate_batch(texts, background=True)
-        assert_type(job, Job)
+        assert_type(job, BatchJob)
         assert_type(job.wait(timeout=60, progress=told), BatchStatus)
         assert_type(job.results(), list[Moderation])
         assert_type(
-            client.moderate_batch(texts, background=len(texts) > 100), list[Moderation] | Job
+            client.moderate_batch(texts, background=len(texts) > 100), list[Moderation] | BatchJob
         )
         assert_type(client.get_health(), Health)
         for record in client.list_jobs(state="failed"):
@@ -61,7 +61,7 @@ async def waiting(texts: list[str]) -> int:
         assert_type(await client.moderate("one"), Verdict)
         assert_type(await client.moderate_batch(texts), list[Moderation])
         job = await client.moderate_batch(texts, background=True)
-        assert_type(job, AsyncJob)
+        assert_type(job, AsyncBatchJob)
         assert_type(await job.wait(progress=True), BatchStatus)
         return len([record async for record in client.list_jobs(page_size=10)])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import penstock_client
 import pytest
-from penstock_client import Job, Penstock
+from penstock_client import BatchJob, Penstock
 
 ITEM = {
     "moderation_id": "mod_2",
@@ -264,7 +264,7 @@ def test_half_a_surrogate_pair_reaches_the_server(penstock: Penstock, stub: Any)
 def test_a_job_of_an_id_that_was_kept(penstock: Penstock, stub: Any) -> None:
     stub.answer(document={**STATUS, "status": "completed", "results": [ITEM]})
 
-    (result,) = Job(penstock, "batch_1").results()
+    (result,) = BatchJob(penstock, "batch_1").results()
 
     assert (result.final_decision, result.inappropriate_probability) == ("R", 91)
 
@@ -312,3 +312,54 @@ async def test_a_text_is_kept_under_its_user(call: Any, stub: Any) -> None:
         await call("moderate", "a", user="anna")
 
     assert stub.requests[0].body == {"input": ["a"], "user": "anna"}
+
+
+async def test_results_outlive_a_restart_of_the_server(call: Any, stub: Any, times: Any) -> None:
+    stub.answer(document={"items": [{"custom_id": "a"}], "next": "1"})
+    for _ in range(12):
+        stub.cut()
+    stub.answer(document={"items": [{"custom_id": "b"}], "next": None})
+
+    results = await call("batch_results", "batch_1")
+
+    assert [result.custom_id for result in results] == ["a", "b"]
+    assert {seen.path for seen in stub.requests[1:]} == {"/v1/batches/batch_1/results?cursor=1"}
+
+
+async def test_results_of_a_server_that_stays_away_end(call: Any, stub: Any, times: Any) -> None:
+    for _ in range(200):
+        stub.cut()
+
+    with pytest.raises(penstock_client.ConnectionError):
+        await call("batch_results", "batch_1")
+
+    assert 60 < sum(times.waits) < 80
+
+
+async def test_a_list_goes_on_where_a_page_ended(penstock: Penstock, stub: Any) -> None:
+    stub.answer(document={"items": [{"custom_id": "a"}], "next": "1"})
+    first = next(penstock.batch_results("batch_1", page_size=1).pages())
+    stub.answer(document={"items": [{"custom_id": "b"}], "next": None})
+
+    (second,) = penstock.batch_results("batch_1", page_size=1).pages(first.next)
+
+    assert [first.items[0].custom_id, second.items[0].custom_id] == ["a", "b"]
+    assert stub.requests[1].path == "/v1/batches/batch_1/results?limit=1&cursor=1"
+
+
+async def test_the_pages_of_an_async_list_are_read(stub: Any, times: Any) -> None:
+    stub.answer(document={"items": [JOB], "next": "1"})
+    stub.answer(document={"items": [], "next": None})
+
+    async with AsyncPenstock(base_url=stub.url, clock=times) as client:
+        sizes = [len(page.items) async for page in client.list_jobs().pages("0")]
+
+    assert sizes == [1, 0]
+    assert [seen.path[-9:] for seen in stub.requests] == ["?cursor=0", "?cursor=1"]
+
+
+def test_a_filter_that_is_none_is_refused(penstock: Penstock, stub: Any) -> None:
+    with pytest.raises(TypeError, match="stat"):
+        list(penstock.list_jobs(stat="failed"))  # type: ignore[call-arg]
+
+    assert not stub.requests

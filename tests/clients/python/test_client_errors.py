@@ -83,6 +83,48 @@ def test_a_redirect_is_not_followed(penstock: Penstock, stub: Any) -> None:
     assert caught.value.status == 307
 
 
+@pytest.mark.parametrize("kind", [Penstock, AsyncPenstock])
+async def test_a_redirect_does_not_lead_the_key_to_another_host(
+    kind: Any, stub: Any, other_host: Any
+) -> None:
+    """A client of the caller's own may follow redirects: ours does not let it."""
+    stub.answer(307, location=f"{other_host.url}/elsewhere")
+    library = httpx2.Client if kind is Penstock else httpx2.AsyncClient
+    http = library(follow_redirects=True)
+
+    with pytest.raises(APIError):
+        await Either(kind(base_url=stub.url, api_key=KEY, http_client=http))(
+            "moderate_content", "a"
+        )
+
+    assert len(stub.requests) == 1
+    assert not other_host.requests
+    await Either(http)("close" if kind is Penstock else "aclose")
+
+
+MIXED_UP = [
+    ("get_job", "batch_1", "use get_batch"),
+    ("cancel_job", "batch_1", "cancel_batch"),
+    ("wait_for_job", "batch_1", "wait_for_batch"),
+    ("get_batch", "job_1", "use get_job"),
+    ("get_batch_status", "job_1", "use get_job"),
+    ("batch_results", "job_1", "use get_job"),
+]
+
+
+@pytest.mark.parametrize(("method", "given", "told"), MIXED_UP)
+async def test_an_id_of_the_other_kind_is_said_to_be_one(
+    method: str, given: str, told: str, call: Any, stub: Any
+) -> None:
+    stub.problem(404, "not-found", f"there is no such thing as {given!r}")
+
+    with pytest.raises(penstock_client.NotFoundError, match=told) as caught:
+        await call(method, given)
+
+    assert caught.value.code == "not_found"
+    assert caught.value.request_id == "req-1"
+
+
 async def test_the_key_is_sent_and_never_shown(
     call: Any, stub: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

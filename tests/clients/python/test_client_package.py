@@ -11,7 +11,7 @@ from pathlib import Path
 
 import penstock_client
 import pytest
-from penstock_client import AsyncJob, AsyncPenstock, FistClient, Job, Penstock
+from penstock_client import AsyncBatchJob, AsyncPenstock, BatchJob, FistClient, Penstock
 
 ROOT = Path(__file__).parents[3]
 SOURCE = Path(penstock_client.__file__).parent
@@ -25,7 +25,9 @@ def methods(kind: type) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize(("sync", "awaited"), [(Penstock, AsyncPenstock), (Job, AsyncJob)])
+@pytest.mark.parametrize(
+    ("sync", "awaited"), [(Penstock, AsyncPenstock), (BatchJob, AsyncBatchJob)]
+)
 def test_both_clients_have_the_same_methods_and_words(sync: type, awaited: type) -> None:
     assert methods(sync) == methods(awaited)
     assert all(

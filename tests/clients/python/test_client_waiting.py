@@ -8,7 +8,7 @@ from typing import Any
 
 import penstock_client
 import pytest
-from penstock_client import AsyncJob, AsyncPenstock, Job, Penstock
+from penstock_client import AsyncBatchJob, AsyncPenstock, BatchJob, Penstock
 from penstock_client.answers import BatchStatus
 from penstock_client.progress import shown
 
@@ -23,7 +23,7 @@ def test_every_change_is_told_once(penstock: Penstock, stub: Any, times: Any) ->
     stub.answer(document=status("completed", 4))
     told: list[int] = []
 
-    last = Job(penstock, "batch_1").wait(progress=lambda s: told.append(s.processed_items))
+    last = BatchJob(penstock, "batch_1").wait(progress=lambda s: told.append(s.processed_items))
 
     assert last.status == "completed"
     assert told == [0, 2, 4]
@@ -38,7 +38,7 @@ async def test_progress_of_the_async_client_is_awaited(stub: Any, times: Any) ->
         told.append(state.processed_items)
 
     async with AsyncPenstock(base_url=stub.url, clock=times) as client:
-        await AsyncJob(client, "batch_1").wait(progress=tell)
+        await AsyncBatchJob(client, "batch_1").wait(progress=tell)
 
     assert told == [4]
 
@@ -50,7 +50,7 @@ async def test_a_wait_that_is_over_says_that_the_job_goes_on(
         stub.answer(document=status("processing", 1))
 
     with pytest.raises(penstock_client.WaitTimeoutError, match="processing after 5 s") as caught:
-        Job(penstock, "batch_1").wait(timeout=5)
+        BatchJob(penstock, "batch_1").wait(timeout=5)
 
     assert isinstance(caught.value, TimeoutError)
     assert sum(times.waits) == pytest.approx(5.0)
@@ -90,7 +90,7 @@ def test_a_cancelled_batch_is_told_from_a_failed_one(
     stub.answer(document={"id": "batch_1", "status": word})
 
     with pytest.raises(error) as caught:
-        Job(penstock, "batch_1").wait()
+        BatchJob(penstock, "batch_1").wait()
 
     assert type(caught.value) is error
     assert stub.requests[1].path == "/v1/batches/batch_1"
@@ -134,7 +134,7 @@ def test_a_job_that_is_not_there_is_said_at_once(penstock: Penstock, stub: Any) 
 def test_a_job_is_cancelled_by_its_id(penstock: Penstock, stub: Any) -> None:
     stub.answer(document={"id": "batch_1", "status": "cancelling"})
 
-    batch = Job(penstock, "batch_1").cancel()
+    batch = BatchJob(penstock, "batch_1").cancel()
 
     assert batch.status == "cancelling"
     assert stub.requests[0].path == "/v1/batches/batch_1/cancel"

@@ -35,7 +35,7 @@ async def spawn(path: Path, marks: Path) -> AsyncIterator[Spawn]:
     """Starts processes that run jobs; returns when one is ready."""
     processes: list[asyncio.subprocess.Process] = []
 
-    async def start(*arguments: object) -> asyncio.subprocess.Process:
+    async def start(*arguments: object, may_die: bool = False) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, job_process.__file__, str(path), str(marks)),
             *map(str, arguments),
@@ -43,8 +43,8 @@ async def spawn(path: Path, marks: Path) -> AsyncIterator[Spawn]:
         )
         processes.append(process)
         assert process.stdout is not None
-        # Nothing when it dies before.
-        assert await asyncio.wait_for(process.stdout.readline(), PATIENCE) in (b"ready\n", b"")
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        assert line == b"ready\n" or may_die
         return process
 
     yield start
@@ -105,20 +105,14 @@ async def test_a_job_that_kills_its_process_ends_failed_and_others_unharmed(open
     (deadly,) = await add(adder, *job_process.jobs("deadly", 1))
 
     for _ in range(2):
-        process = await spawn_until_dead(spawn)
-        assert process.returncode == 9
+        process = await spawn(may_die=True)
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 9
     await spawn()
     record = await until(adder, deadly, lambda record: record.is_final)
     (healthy,) = await add(adder, *job_process.jobs("work", 1))
 
     assert (record.state, record.attempt, record.error.type) == ("failed", 2, "Lost")
     assert (await final(adder, healthy)).state == "completed"
-
-
-async def spawn_until_dead(spawn: Spawn) -> asyncio.subprocess.Process:
-    process = await spawn()
-    await asyncio.wait_for(process.wait(), PATIENCE)
-    return process
 
 
 async def test_two_processes_share_a_backlog_without_a_double_run(opened, spawn, marks):

@@ -8,7 +8,7 @@
 Importing it is cheap: the HTTP library is loaded when the first client is made.
 """
 
-from penstock_client.aio import AsyncJob, AsyncPenstock
+from penstock_client.aio import AsyncBatchJob, AsyncPenstock
 from penstock_client.answers import (
     Batch,
     BatchProgress,
@@ -26,9 +26,16 @@ from penstock_client.answers import (
     Span,
     Verdict,
 )
-from penstock_client.client import Job, Penstock
+from penstock_client.client import BatchJob, Penstock
 from penstock_client.clock import Clock
-from penstock_client.config import CallOptions, ContentOptions
+from penstock_client.config import (
+    BatchOptions,
+    CallOptions,
+    ClearOptions,
+    ContentOptions,
+    JobFilter,
+    ListOptions,
+)
 from penstock_client.decode import Answer
 from penstock_client.errors import (
     APIError,
@@ -50,21 +57,26 @@ from penstock_client.errors import (
     WaitTimeoutError,
 )
 from penstock_client.fist import FistClient
+from penstock_client.pages import AsyncPaged, Page, Paged
 from penstock_client.version import __version__
 
 __all__ = [
     "APIError",
     "Answer",
-    "AsyncJob",
+    "AsyncBatchJob",
+    "AsyncPaged",
     "AsyncPenstock",
     "AuthenticationError",
     "BadRequestError",
     "Batch",
+    "BatchJob",
+    "BatchOptions",
     "BatchProgress",
     "BatchResult",
     "BatchStatus",
     "CacheStats",
     "CallOptions",
+    "ClearOptions",
     "Cleared",
     "Clock",
     "ConflictError",
@@ -75,14 +87,17 @@ __all__ = [
     "InvalidAnswerError",
     "InvalidInputError",
     "ItemError",
-    "Job",
     "JobCancelledError",
     "JobError",
     "JobFailedError",
+    "JobFilter",
     "JobRecord",
+    "ListOptions",
     "Metrics",
     "Moderation",
     "NotFoundError",
+    "Page",
+    "Paged",
     "Penstock",
     "PenstockError",
     "PermissionDeniedError",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -15,22 +14,24 @@ from penstock_client.answers import (
     Cleared,
     Health,
     JobRecord,
-    JobState,
     Metrics,
     Moderation,
     Verdict,
 )
-from penstock_client.api import Api, batch_body, job_filters, texts_of
+from penstock_client.api import Api, texts_of
 from penstock_client.clock import Clock, SystemClock
 from penstock_client.config import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
+    BatchOptions,
     CallOptions,
+    ClearOptions,
     Config,
     ContentOptions,
+    JobFilter,
+    ListOptions,
 )
-from penstock_client.progress import shown
-from penstock_client.watch import Watch
+from penstock_client.pages import AsyncPaged
 
 if TYPE_CHECKING:
     import httpx2
@@ -132,19 +133,19 @@ class AsyncPenstock:
     @overload
     async def moderate_batch(
         self, contents: Iterable[str], background: Literal[True], **options: Unpack[ContentOptions]
-    ) -> AsyncJob: ...
+    ) -> AsyncBatchJob: ...
 
     @overload
     async def moderate_batch(
         self, contents: Iterable[str], background: bool, **options: Unpack[ContentOptions]
-    ) -> list[Moderation] | AsyncJob: ...
+    ) -> list[Moderation] | AsyncBatchJob: ...
 
     async def moderate_batch(
         self,
         contents: Iterable[str],
         background: bool = False,
         **options: Unpack[ContentOptions],
-    ) -> list[Moderation] | AsyncJob:
+    ) -> list[Moderation] | AsyncBatchJob:
         """Moderate many texts: results in their order, or at once a job that goes on without you.
 
         Without `background` an answer is waited for up to 330 s, or `timeout` where that is given.
@@ -153,7 +154,7 @@ class AsyncPenstock:
         if not background:
             return await self._transport.run(self._api.moderate_batch(texts, options))
         begun = await self._transport.run(self._api.start_batch(texts, options))
-        return AsyncJob(self, begun.job_id, begun)
+        return AsyncBatchJob(self, begun.job_id, begun)
 
     async def get_batch_status(self, job_id: str, **options: Unpack[CallOptions]) -> BatchStatus:
         """How far a batch is."""
@@ -178,25 +179,13 @@ class AsyncPenstock:
         return await self._transport.run(self._api.cache_stats(options))
 
     async def clear_cache(
-        self,
-        pattern: str | None = None,
-        *,
-        tag: str | None = None,
-        namespace: str | None = None,
-        older_than_seconds: float | None = None,
-        **options: Unpack[CallOptions],
+        self, pattern: str | None = None, **options: Unpack[ClearOptions]
     ) -> Cleared:
         """Forget cached results: all, or those that fulfil everything given.
 
         `pattern` names keys: `*` is any text, `?` one letter, `[ab]` one of them.
         """
-        meant = {
-            "pattern": pattern,
-            "tag": tag,
-            "namespace": namespace,
-            "older_than_seconds": older_than_seconds,
-        }
-        return await self._transport.run(self._api.clear_cache(meant, options))
+        return await self._transport.run(self._api.clear_cache(pattern, options))
 
     async def test_connection(self, **options: Unpack[CallOptions]) -> bool:
         """Whether the server answers and takes the key. Does not raise, does not retry."""
@@ -206,31 +195,9 @@ class AsyncPenstock:
         """One job, with its result."""
         return await self._transport.run(self._api.job(job_id, options))
 
-    def list_jobs(
-        self,
-        *,
-        state: JobState | Iterable[JobState] | None = None,
-        queue: str | None = None,
-        task: str | None = None,
-        batch_id: str | None = None,
-        owner: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        page_size: int | None = None,
-        **options: Unpack[CallOptions],
-    ) -> AsyncIterator[JobRecord]:
-        """Jobs, newest first, fetched page by page while they are read."""
-        filters = job_filters(
-            state=state,
-            queue=queue,
-            task=task,
-            batch_id=batch_id,
-            owner=owner,
-            created_after=created_after,
-            created_before=created_before,
-            limit=page_size,
-        )
-        return self._transport.iterate(lambda at: self._api.jobs_page(filters, at, options))
+    def list_jobs(self, **options: Unpack[JobFilter]) -> AsyncPaged[JobRecord]:
+        """Jobs, newest first, fetched page by page while they are read; see JobFilter."""
+        return AsyncPaged(self._transport.run, self._api.jobs(options))
 
     async def cancel_job(self, job_id: str, **options: Unpack[CallOptions]) -> JobRecord:
         """Ask a job to end; ConflictError when it has."""
@@ -248,24 +215,15 @@ class AsyncPenstock:
         progress: bool | Callable[[JobRecord], object] = False,
     ) -> JobRecord:
         """Wait for any job: the record with its result, or JobFailedError."""
-        watch = Watch(job_id, self._api.clock, timeout)
-        with shown(progress, job_id) as report:
-            return await self._transport.run(watch.wait(lambda: self._api.job(job_id, {}), report))
+        return await self._transport.run(self._api.wait_for_job(job_id, timeout, progress))
 
     async def create_batch(
         self,
         requests: Iterable[Mapping[str, object]] | None = None,
-        *,
-        endpoint: str = "/v1/moderations",
-        input_file_id: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[BatchOptions],
     ) -> Batch:
         """Begin a batch of one endpoint's requests: `{"custom_id": ..., "body": {...}}` each."""
-        body = batch_body(
-            requests, endpoint=endpoint, input_file_id=input_file_id, metadata=metadata
-        )
-        return await self._transport.run(self._api.create_batch(body, options))
+        return await self._transport.run(self._api.create_batch(requests, options))
 
     async def get_batch(self, batch_id: str, **options: Unpack[CallOptions]) -> Batch:
         """How a batch is."""
@@ -276,15 +234,13 @@ class AsyncPenstock:
         return await self._transport.run(self._api.cancel_batch(batch_id, options))
 
     def batch_results(
-        self, batch_id: str, *, page_size: int | None = None, **options: Unpack[CallOptions]
-    ) -> AsyncIterator[BatchResult]:
+        self, batch_id: str, **options: Unpack[ListOptions]
+    ) -> AsyncPaged[BatchResult]:
         """The outcomes of a batch in the order of its requests, fetched while they are read.
 
-        Of a batch that still runs the later ones are waited for.
+        Of a batch that still runs the later ones are waited for, over a restart of the server too.
         """
-        return self._transport.iterate(
-            lambda at: self._api.batch_results_page(batch_id, page_size, at, options)
-        )
+        return AsyncPaged(self._transport.run, self._api.batch_results(batch_id, options))
 
     async def wait_for_batch(
         self,
@@ -294,17 +250,14 @@ class AsyncPenstock:
         progress: bool | Callable[[Batch], object] = False,
     ) -> Batch:
         """Wait for a batch of `create_batch`: its last state, or JobFailedError."""
-        watch = Watch(batch_id, self._api.clock, timeout)
-        with shown(progress, batch_id) as report:
-            return await self._transport.run(
-                watch.wait(lambda: self._api.batch(batch_id, {}), report)
-            )
+        return await self._transport.run(self._api.wait_for_batch(batch_id, timeout, progress))
 
 
-class AsyncJob:
+class AsyncBatchJob:
     """A batch of `moderate_batch` that goes on in the server: of this call, or of an id you kept.
 
-    `latest` is what the server told last, None before it was asked.
+    `job_id` is the batch's id, as FIST names it. `latest` is what the server told last, None before
+    it was asked.
     """
 
     def __init__(
@@ -315,7 +268,7 @@ class AsyncJob:
         self.latest = latest
 
     def __repr__(self) -> str:
-        return f"AsyncJob({self.job_id!r})"
+        return f"AsyncBatchJob({self.job_id!r})"
 
     async def status(self, **options: Unpack[CallOptions]) -> BatchStatus:
         """Ask how far it is."""
@@ -334,11 +287,7 @@ class AsyncJob:
         waited for. Raises JobFailedError, JobCancelledError.
         """
         api, transport = self._client._api, self._client._transport
-        watch = Watch(self.job_id, api.clock, timeout)
-        with shown(progress, self.job_id) as report:
-            self.latest = await transport.run(
-                watch.wait(lambda: api.watched_batch(self.job_id), report)
-            )
+        self.latest = await transport.run(api.wait_for_texts(self.job_id, timeout, progress))
         return self.latest
 
     async def cancel(self, **options: Unpack[CallOptions]) -> Batch:

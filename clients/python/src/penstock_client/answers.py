@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from penstock_client.decode import Answer, at
 
@@ -16,18 +16,8 @@ FinalDecision = Literal["A", "M", "R"]  # approved, manual review, rejected
 Decision = Literal["approved", "review", "rejected"]
 JobState = Literal["queued", "running", "completed", "failed", "cancelled", "expired"]
 
-T = TypeVar("T")
-
 _ENDED: Final = frozenset(("completed", "failed", "cancelled", "expired"))
 _CACHED: Final = frozenset(("memory", "disk", "redis"))
-
-
-@dataclass(frozen=True)
-class Page(Generic[T]):
-    """A part of a longer list; `next` leads to the part after it, None on the last one."""
-
-    items: list[T]
-    next: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +90,7 @@ class Verdict(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchStatus(Answer):
-    """A batch in FIST's words. Its `job_id` is also its id at `get_batch`."""
+    """A batch in FIST's words. Its `job_id` is the batch's id, as `get_batch` takes it."""
 
     job_id: str
     status: str  # pending, processing, completed or failed

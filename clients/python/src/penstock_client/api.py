@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeVar, cast
-from urllib.parse import quote, urlencode
+from typing import Any, Final, NamedTuple, TypeVar
 
 from penstock_client.answers import (
     Batch,
@@ -22,22 +19,44 @@ from penstock_client.answers import (
     JobRecord,
     Metrics,
     Moderation,
-    Page,
     Verdict,
 )
 from penstock_client.clock import Clock
-from penstock_client.config import CallOptions, Config, ContentOptions, count, seconds
+from penstock_client.config import (
+    BatchOptions,
+    CallOptions,
+    ClearOptions,
+    Config,
+    ContentOptions,
+    JobFilter,
+    ListOptions,
+    count,
+    seconds,
+)
 from penstock_client.decode import Answer, decode, parse
-from penstock_client.errors import InvalidAnswerError, PenstockError
+from penstock_client.encode import as_id, as_json, as_query, parameter, split
+from penstock_client.errors import InvalidAnswerError, NotFoundError, PenstockError
 from penstock_client.flow import Flow, Reply, Request, Sleep, exchange, pauses
+from penstock_client.pages import Page
+from penstock_client.progress import shown
 from penstock_client.version import __version__
+from penstock_client.watch import Patience, S, Watch
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
+Fetch = Callable[[str | None], Flow[Page[T]]]  # a page by its cursor
 
 UNKNOWN: Final = 50  # percent: neither approved nor rejected, by anybody's thresholds
 BATCH_TIMEOUT: Final = 330.0  # a batch answered at once may take the server 300 s
 
+_BATCH_ID: Final = "this is a batch's id: use get_batch, wait_for_batch or cancel_batch"
+_JOB_ID: Final = "this is a job's id: use get_job, wait_for_job or cancel_job"
+_MIXED_UP: Final = {
+    "/v1/jobs/batch_": _BATCH_ID,
+    "/v1/batches/job_": _JOB_ID,
+    "/api/moderate/batch/job_": _JOB_ID,
+}
+_QUERY: Final = {"page_size": "limit"}  # words of the caller that the server has others for
 _AGENT: Final = f"penstock-client/{__version__} python/{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -58,8 +77,8 @@ class Api:
     # Moderation
 
     def moderate_content(self, text: str, options: ContentOptions) -> Flow[Moderation]:
-        body, rest = _split({"content": text}, options)
-        found = yield from self._post("/api/moderate", body, rest)
+        given, rest = split(options, ContentOptions)
+        found = yield from self._post("/api/moderate", {"content": text, **given}, rest)
         return self._judged(found.body, found.request_id)
 
     def moderate(
@@ -74,26 +93,36 @@ class Api:
         return _complete(results, texts)
 
     def find_result(self, moderation_id: str, options: CallOptions) -> Flow[Moderation]:
-        found = yield from self._get(f"/api/results/{_id(moderation_id)}", options)
+        found = yield from self._get(f"/api/results/{as_id(moderation_id)}", options)
         return self._judged(found.body, found.request_id)
 
     def moderate_batch(self, texts: list[str], options: ContentOptions) -> Flow[list[Moderation]]:
         limit = self.config.timeout
-        body, rest = _split({"contents": texts, "background": False}, options)
+        given, rest = split(options, ContentOptions)
+        body = {"contents": texts, "background": False, **given}
         patient: CallOptions = {"timeout": limit and max(limit, BATCH_TIMEOUT), **rest}
         found = yield from self._post("/api/moderate/batch", body, patient)
         return _complete(self._results(found), texts)
 
     def start_batch(self, texts: list[str], options: ContentOptions) -> Flow[BatchStatus]:
-        body, rest = _split({"contents": texts, "background": True}, options)
+        given, rest = split(options, ContentOptions)
+        body = {"contents": texts, "background": True, **given}
         found = yield from self._post("/api/moderate/batch", body, rest)
         return decode(BatchStatus, found.body, request_id=found.request_id)
 
     def batch_status(self, job_id: str, options: CallOptions) -> Flow[BatchStatus]:
-        path = f"/api/moderate/batch/{_id(job_id)}/status"
+        path = f"/api/moderate/batch/{as_id(job_id)}/status"
         return (yield from self._one(BatchStatus, self._get(path, options)))
 
-    def watched_batch(self, job_id: str) -> Flow[BatchStatus]:
+    def wait_for_texts(
+        self,
+        job_id: str,
+        timeout: float | None,
+        progress: bool | Callable[[BatchStatus], object],
+    ) -> Flow[BatchStatus]:
+        return self._wait(job_id, lambda: self._told_apart(job_id), timeout, progress)
+
+    def _told_apart(self, job_id: str) -> Flow[BatchStatus]:
         """The status; FIST has one word for what failed and what was cancelled, we have two."""
         status = yield from self.batch_status(job_id, {})
         if status.status != "failed":
@@ -102,7 +131,7 @@ class Api:
         return replace(status, status=batch.status)
 
     def batch_moderations(self, job_id: str, options: CallOptions) -> Flow[list[Moderation]]:
-        found = yield from self._get(f"/api/moderate/batch/{_id(job_id)}/results", options)
+        found = yield from self._get(f"/api/moderate/batch/{as_id(job_id)}/results", options)
         return self._results(found)
 
     # System
@@ -116,9 +145,10 @@ class Api:
     def cache_stats(self, options: CallOptions) -> Flow[CacheStats]:
         return (yield from self._one(CacheStats, self._get("/api/cache/stats", options)))
 
-    def clear_cache(self, meant: Mapping[str, object], options: CallOptions) -> Flow[Cleared]:
-        body = {name: value for name, value in meant.items() if value is not None}
-        return (yield from self._one(Cleared, self._post("/v1/cache/clear", body, options)))
+    def clear_cache(self, pattern: str | None, options: ClearOptions) -> Flow[Cleared]:
+        given, rest = split(options, ClearOptions)
+        body = {"pattern": pattern, **given}
+        return (yield from self._one(Cleared, self._post("/v1/cache/clear", body, rest)))
 
     def test_connection(self, options: CallOptions) -> Flow[bool]:
         """Whether the server answers and takes the key; /health would answer without one."""
@@ -132,44 +162,68 @@ class Api:
     # Jobs
 
     def job(self, job_id: str, options: CallOptions) -> Flow[JobRecord]:
-        return (yield from self._one(JobRecord, self._get(f"/v1/jobs/{_id(job_id)}", options)))
+        return (yield from self._one(JobRecord, self._get(f"/v1/jobs/{as_id(job_id)}", options)))
 
-    def jobs_page(
-        self, filters: Mapping[str, object], cursor: str | None, options: CallOptions
-    ) -> Flow[Page[JobRecord]]:
-        query = {**filters, "cursor": cursor}
-        found = yield from self._get("/v1/jobs", options, query=query)
-        return _page(JobRecord, found)
+    def jobs(self, options: JobFilter) -> Fetch[JobRecord]:
+        given, rest = split(options, JobFilter)
+        query = {_QUERY.get(name, name): parameter(value) for name, value in given.items()}
+        return lambda cursor: self._page(JobRecord, "/v1/jobs", {**query, "cursor": cursor}, rest)
+
+    def wait_for_job(
+        self,
+        job_id: str,
+        timeout: float | None,
+        progress: bool | Callable[[JobRecord], object],
+    ) -> Flow[JobRecord]:
+        return self._wait(job_id, lambda: self.job(job_id, {}), timeout, progress)
 
     def change_job(self, job_id: str, verb: str, options: CallOptions) -> Flow[JobRecord]:
-        path = f"/v1/jobs/{_id(job_id)}/{verb}"
+        path = f"/v1/jobs/{as_id(job_id)}/{verb}"
         return (yield from self._one(JobRecord, self._post(path, None, options)))
 
     # Batches of any endpoint
 
-    def create_batch(self, body: Mapping[str, object], options: CallOptions) -> Flow[Batch]:
-        given = {name: value for name, value in body.items() if value is not None}
-        return (yield from self._one(Batch, self._post("/v1/batches", given, options)))
+    def create_batch(
+        self, requests: Iterable[Mapping[str, object]] | None, options: BatchOptions
+    ) -> Flow[Batch]:
+        given, rest = split(options, BatchOptions)
+        body = {
+            "endpoint": "/v1/moderations",
+            "requests": None if requests is None else list(requests),
+            "completion_window": "24h",
+            **given,
+        }
+        return (yield from self._one(Batch, self._post("/v1/batches", body, rest)))
 
     def batch(self, batch_id: str, options: CallOptions) -> Flow[Batch]:
-        return (yield from self._one(Batch, self._get(f"/v1/batches/{_id(batch_id)}", options)))
+        return (yield from self._one(Batch, self._get(f"/v1/batches/{as_id(batch_id)}", options)))
 
     def cancel_batch(self, batch_id: str, options: CallOptions) -> Flow[Batch]:
-        path = f"/v1/batches/{_id(batch_id)}/cancel"
+        path = f"/v1/batches/{as_id(batch_id)}/cancel"
         return (yield from self._one(Batch, self._post(path, None, options)))
 
-    def batch_results_page(
-        self, batch_id: str, limit: int | None, cursor: str | None, options: CallOptions
-    ) -> Flow[Page[BatchResult]]:
-        """The next results; of a batch that still runs, when there are some."""
-        path = f"/v1/batches/{_id(batch_id)}/results"
+    def wait_for_batch(
+        self, batch_id: str, timeout: float | None, progress: bool | Callable[[Batch], object]
+    ) -> Flow[Batch]:
+        return self._wait(batch_id, lambda: self.batch(batch_id, {}), timeout, progress)
+
+    def batch_results(self, batch_id: str, options: ListOptions) -> Fetch[BatchResult]:
+        path = f"/v1/batches/{as_id(batch_id)}/results"
+        given, rest = split(options, ListOptions)
+        query = {"limit": given.get("page_size")}
+        return lambda cursor: self._grown(
+            lambda at: self._page(BatchResult, path, {**query, "cursor": at}, rest), cursor
+        )
+
+    def _grown(self, fetch: Fetch[T], cursor: str | None) -> Flow[Page[T]]:
+        """The next page of a list that grows, when there is something on it, or nothing to come."""
+        patience = Patience(self.clock)
         for rest in pauses():
-            query = {"limit": limit, "cursor": cursor}
-            found = yield from self._get(path, options, query=query)
-            page = _page(BatchResult, found)
-            if page.items or page.next is None:
-                return page
-            cursor = page.next
+            page = yield from patience.bear(fetch(cursor))
+            if page is not None:
+                if page.items or page.next is None:
+                    return page
+                cursor = page.next
             yield Sleep(rest)
         raise AssertionError("unreachable")
 
@@ -178,6 +232,28 @@ class Api:
     def _one(self, kind: type[A], asked: Flow[Document]) -> Flow[A]:
         found = yield from asked
         return decode(kind, found.body, request_id=found.request_id)
+
+    def _page(
+        self, kind: type[A], path: str, query: Mapping[str, object], options: CallOptions
+    ) -> Flow[Page[A]]:
+        found = yield from self._call("GET", path + as_query(query), None, options)
+        items = [
+            decode(kind, item, where=f"items[{i}]", request_id=found.request_id)
+            for i, item in enumerate(_list(found.body, "items"))
+        ]
+        following = found.body.get("next")
+        return Page(items, following if isinstance(following, str) else None)
+
+    def _wait(
+        self,
+        job_id: str,
+        look: Callable[[], Flow[S]],
+        timeout: float | None,
+        progress: bool | Callable[[S], object],
+    ) -> Flow[S]:
+        watch = Watch(job_id, self.clock, timeout)
+        with shown(progress, job_id) as report:
+            return (yield from watch.wait(look, report))
 
     def _judged(self, body: Any, request_id: str | None) -> Moderation:
         """A result alone, or within FIST's response."""
@@ -197,10 +273,8 @@ class Api:
             for number, item in enumerate(_list(found.body, "results"))
         ]
 
-    def _get(
-        self, path: str, options: CallOptions, *, query: Mapping[str, object] | None = None
-    ) -> Flow[Document]:
-        return self._call("GET", path + _query(query or {}), None, options)
+    def _get(self, path: str, options: CallOptions) -> Flow[Document]:
+        return self._call("GET", path, None, options)
 
     def _post(
         self, path: str, body: Mapping[str, object] | None, options: CallOptions
@@ -213,7 +287,8 @@ class Api:
         unknown = options.keys() - CallOptions.__annotations__.keys()
         if unknown:
             raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
-        content = None if body is None else _json(body)
+        given = {name: value for name, value in (body or {}).items() if value is not None}
+        content = None if body is None else as_json(given)
         request = Request(
             method,
             self.config.base_url + path,
@@ -223,7 +298,10 @@ class Api:
             seconds(options.get("timeout", self.config.timeout)),
         )
         retries = count(options.get("max_retries", self.config.max_retries))
-        reply: Reply = yield from exchange(request, retries=retries, clock=self.clock)
+        try:
+            reply: Reply = yield from exchange(request, retries=retries, clock=self.clock)
+        except NotFoundError as error:
+            raise _explained(error, path) from None
         document = parse(reply.body, shown_url=self.config.shown_url)
         return Document(document, reply.request_id)
 
@@ -257,55 +335,18 @@ def texts_of(contents: Iterable[str]) -> list[str]:
     return list(contents)
 
 
-def job_filters(
-    *,
-    state: str | Iterable[str] | None,
-    queue: str | None,
-    task: str | None,
-    batch_id: str | None,
-    owner: str | None,
-    created_after: datetime | None,
-    created_before: datetime | None,
-    limit: int | None,
-) -> dict[str, object]:
-    """The query of a list of jobs."""
-    return {
-        "state": [state] if isinstance(state, str) else list(state or ()),
-        "queue": queue,
-        "task": task,
-        "batch_id": batch_id,
-        "owner": owner,
-        "created_after": created_after and created_after.isoformat(),
-        "created_before": created_before and created_before.isoformat(),
-        "limit": limit,
-    }
-
-
-def batch_body(
-    requests: Iterable[Mapping[str, object]] | None,
-    *,
-    endpoint: str,
-    input_file_id: str | None,
-    metadata: Mapping[str, str] | None,
-) -> dict[str, object]:
-    """What a new batch is made of."""
-    return {
-        "endpoint": endpoint,
-        "requests": None if requests is None else [dict(request) for request in requests],
-        "input_file_id": input_file_id,
-        "completion_window": "24h",
-        "metadata": None if metadata is None else dict(metadata),
-    }
-
-
-def _split(
-    body: dict[str, object], options: ContentOptions
-) -> tuple[dict[str, object], CallOptions]:
-    """What of the options goes into the body, and what says how the call is made."""
-    rest: dict[str, Any] = dict(options)
-    told = ContentOptions.__annotations__.keys() - CallOptions.__annotations__.keys()
-    given = {name: rest.pop(name) for name in sorted(told & rest.keys())}
-    return {**body, **given}, cast("CallOptions", rest)
+def _explained(error: NotFoundError, path: str) -> NotFoundError:
+    """The error, with a word where a batch's id was taken for a job's or the other way round."""
+    hint = next((told for start, told in _MIXED_UP.items() if path.startswith(start)), None)
+    if hint is None:
+        return error
+    return NotFoundError(
+        f"{error.detail}; {hint}",
+        status=error.status,
+        code=error.code,
+        request_id=error.request_id,
+        problem=error.problem,
+    )
 
 
 def _complete(results: list[T], texts: list[str]) -> list[T]:
@@ -315,37 +356,8 @@ def _complete(results: list[T], texts: list[str]) -> list[T]:
     return results
 
 
-def _page(kind: type[A], found: Document) -> Page[A]:
-    items = [
-        decode(kind, item, where=f"items[{i}]", request_id=found.request_id)
-        for i, item in enumerate(_list(found.body, "items"))
-    ]
-    following = found.body.get("next")
-    return Page(items, following if isinstance(following, str) else None)
-
-
 def _list(body: dict[str, Any], name: str) -> list[Any]:
     found = body.get(name)
     if not isinstance(found, list):
         raise InvalidAnswerError(f"the answer is not understood: {name} is no list")
     return found
-
-
-def _json(body: Mapping[str, object]) -> bytes:
-    try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        return text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair: the server says in which text it is
-        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _query(query: Mapping[str, object]) -> str:
-    given = {name: value for name, value in query.items() if value is not None and value != []}
-    return "?" + urlencode(given, doseq=True) if given else ""
-
-
-def _id(given: str) -> str:
-    """An id as a part of a path; what would lead elsewhere is refused."""
-    if not given or given in (".", ".."):
-        raise ValueError(f"{given!r} is no id")
-    return quote(given, safe="")

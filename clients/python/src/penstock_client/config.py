@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypedDict
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from penstock_client.answers import JobState
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT: Final = 60.0
@@ -39,6 +43,44 @@ class ContentOptions(CallOptions, total=False):
     percentages: Sequence[float]
     thresholds: Sequence[int]
     probability_thresholds: Mapping[str, int]
+
+
+class ClearOptions(CallOptions, total=False):
+    """Which entries of the cache are meant, beside a pattern: those that fulfil all of it."""
+
+    tag: str | None
+    namespace: str | None
+    older_than_seconds: float | None
+
+
+class BatchOptions(CallOptions, total=False):
+    """What a batch is made of, beside its requests.
+
+    `endpoint` answers each request, /v1/moderations unless it is given. `input_file_id`: a file
+    that was uploaded in OpenAI's form, in place of requests. `metadata` is yours, up to 16 entries.
+    """
+
+    endpoint: str
+    input_file_id: str | None
+    metadata: Mapping[str, str] | None
+
+
+class ListOptions(CallOptions, total=False):
+    """What lists take: how many entries a page has."""
+
+    page_size: int | None
+
+
+class JobFilter(ListOptions, total=False):
+    """Which jobs to list: those that fulfil everything given; `owner` is for administrators."""
+
+    state: JobState | Iterable[JobState] | None
+    queue: str | None
+    task: str | None
+    batch_id: str | None
+    owner: str | None
+    created_after: datetime | None
+    created_before: datetime | None
 
 
 class Secret:

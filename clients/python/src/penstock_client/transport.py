@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import httpx2
 
-from penstock_client.answers import Page
 from penstock_client.clock import Clock
 from penstock_client.config import Config, Secret
 from penstock_client.errors import ConnectionError, InvalidAnswerError, TimeoutError
@@ -36,21 +36,14 @@ class Transport:
     def run(self, flow: Flow[T]) -> T:
         """Do what the flow says until it ends."""
         outcome: Outcome = None
-        while True:
-            try:
-                step = flow.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            outcome = self._do(step)
-
-    def iterate(self, fetch: Callable[[str | None], Flow[Page[T]]]) -> Iterator[T]:
-        """All items of a list that comes in pages."""
-        page = self.run(fetch(None))
-        yield from page.items
-        while page.next is not None:
-            page = self.run(fetch(page.next))
-            yield from page.items
+        with closing(flow):
+            while True:
+                try:
+                    step = flow.send(outcome)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                outcome = self._do(step)
 
     def close(self) -> None:
         """Give the connections back, if they are ours."""
@@ -68,15 +61,8 @@ class Transport:
 
     def _send(self, request: Request) -> Outcome:
         try:
-            response = self._http.request(
-                request.method,
-                request.url,
-                content=request.body,
-                headers=request.headers,
-                timeout=_timeout(request),
-                auth=self._auth,
-                follow_redirects=False,
-            )
+            sent = _built(self._http, request)
+            response = self._http.send(sent, auth=self._auth, follow_redirects=False)
         except httpx2.RequestError as error:
             return _failure(error, request, self._config)
         return _reply(response)
@@ -95,24 +81,14 @@ class AsyncTransport:
     async def run(self, flow: Flow[T]) -> T:
         """Do what the flow says until it ends."""
         outcome: Outcome = None
-        while True:
-            try:
-                step = flow.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            outcome = await self._do(step)
-
-    async def iterate(self, fetch: Callable[[str | None], Flow[Page[T]]]) -> AsyncIterator[T]:
-        """All items of a list that comes in pages."""
-        cursor: str | None = None
-        while True:
-            page = await self.run(fetch(cursor))
-            for item in page.items:
-                yield item
-            if page.next is None:
-                return
-            cursor = page.next
+        with closing(flow):
+            while True:
+                try:
+                    step = flow.send(outcome)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                outcome = await self._do(step)
 
     async def close(self) -> None:
         """Give the connections back, if they are ours."""
@@ -132,15 +108,8 @@ class AsyncTransport:
 
     async def _send(self, request: Request) -> Outcome:
         try:
-            response = await self._http.request(
-                request.method,
-                request.url,
-                content=request.body,
-                headers=request.headers,
-                timeout=_timeout(request),
-                auth=self._auth,
-                follow_redirects=False,
-            )
+            sent = _built(self._http, request)
+            response = await self._http.send(sent, auth=self._auth, follow_redirects=False)
         except httpx2.RequestError as error:
             return _failure(error, request, self._config)
         return _reply(response)
@@ -164,9 +133,15 @@ def _auth(key: Secret | None) -> Any:
     return httpx2.USE_CLIENT_DEFAULT if key is None else _Bearer(key)
 
 
-def _timeout(request: Request) -> httpx2.Timeout:
+def _built(http: httpx2.Client | httpx2.AsyncClient, request: Request) -> httpx2.Request:
     limit = request.timeout
-    return httpx2.Timeout(limit, connect=limit and min(limit, CONNECT_TIMEOUT))
+    return http.build_request(
+        request.method,
+        request.url,
+        content=request.body,
+        headers=request.headers,
+        timeout=httpx2.Timeout(limit, connect=limit and min(limit, CONNECT_TIMEOUT)),
+    )
 
 
 def _reply(response: httpx2.Response) -> Reply:

@@ -15,7 +15,7 @@ from penstock_client.errors import (
 )
 from penstock_client.flow import Flow, Sleep, Tell, pauses
 
-OUTAGE: Final = 60.0  # seconds that a server may be away: it restarts, and the job goes on
+OUTAGE: Final = 60.0  # seconds that a server may be away
 
 
 class Watched(Protocol):
@@ -39,6 +39,29 @@ class Watched(Protocol):
 
 
 S = TypeVar("S", bound=Watched)
+T = TypeVar("T")
+
+
+class Patience:
+    """Bears a server that is away, for a limited time: it restarts, and its work goes on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._away_since: float | None = None
+
+    def bear(self, asked: Flow[T]) -> Flow[T | None]:
+        """What was asked for; None while the server is away."""
+        try:
+            found = yield from asked
+        except (ConnectionError, ServerError):
+            now = self._clock.monotonic()
+            if self._away_since is None:
+                self._away_since = now
+            elif now - self._away_since > OUTAGE:
+                raise
+            return None
+        self._away_since = None
+        return found
 
 
 class Watch:
@@ -49,14 +72,14 @@ class Watch:
         self._clock = clock
         self._timeout = timeout
         self._end = None if timeout is None else clock.monotonic() + timeout
-        self._away_since: float | None = None
+        self._patience = Patience(clock)
 
     def wait(self, look: Callable[[], Flow[S]], report: Callable[[S], object] | None) -> Flow[S]:
         """Return the last state of a job that has completed, raise for one that has not."""
         seen: S | None = None
         rests = pauses()
         while True:
-            state = yield from self._look(look)
+            state = yield from self._patience.bear(look())
             if state is not None and state != seen:
                 seen, rests = state, pauses()
                 if report is not None:
@@ -64,20 +87,6 @@ class Watch:
             if state is not None and state.done:
                 return ended(self._job_id, state)
             yield Sleep(self._rest(next(rests), seen))
-
-    def _look(self, look: Callable[[], Flow[S]]) -> Flow[S | None]:
-        """The state; None while the server is away, for a limited time."""
-        try:
-            state = yield from look()
-        except (ConnectionError, ServerError):
-            now = self._clock.monotonic()
-            if self._away_since is None:
-                self._away_since = now
-            elif now - self._away_since > OUTAGE:
-                raise
-            return None
-        self._away_since = None
-        return state
 
     def _rest(self, rest: float, seen: Watched | None) -> float:
         if self._end is None:

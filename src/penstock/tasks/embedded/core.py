@@ -168,11 +168,21 @@ class Core:
         for reading in list(self._reading):
             reading.cancel()
         self.dispatcher.close()
-        closed = await asyncio.to_thread(self.writer.close, CLOSE_PATIENCE)
+        closed = await self._end_writing()
         self.reader.close()
         self.backlog.close()
         if closed:
             self.registration.release()
+
+    async def _end_writing(self) -> bool:
+        """End the writer. Not in another thread: none may be started while the process exits."""
+        until, pause = self.clock.monotonic() + CLOSE_PATIENCE, 0.001
+        while not self.writer.close(0):
+            if self.clock.monotonic() > until:
+                return False
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return True
 
     def _end(self, ending: Ending) -> None:
         self._stirred.add(ending.candidate.lane)

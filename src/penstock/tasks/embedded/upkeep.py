@@ -61,8 +61,7 @@ class Upkeep:
         self._ear.open(loop)
         core.due = self.due
         core.wake_others()  # they learn of this process
-        await self.rescue()
-        await self._survey()
+        await self._round(rescues=True)
         self._keep(self._rounds())
 
     async def close(self) -> None:
@@ -107,17 +106,20 @@ class Upkeep:
         while True:
             await self._core.clock.sleep(ROUND)
             number += 1
-            try:
-                self._core.time.follow()
-                await self._survey()
-                if number % RESCUE_EVERY == 0:
-                    await self.rescue()
-                await self._look_for_elders()
-                self._fold_log()
-            except (StorageError, OSError) as error:
-                _log.warning("tasks.upkeep_failed", error=str(error))
-            except Exception:  # a process without rounds rescues nobody
-                _log.exception("tasks.upkeep_failed")
+            await self._round(rescues=number % RESCUE_EVERY == 0)
+
+    async def _round(self, *, rescues: bool) -> None:
+        try:
+            self._core.time.follow()
+            await self._survey()
+            if rescues:
+                await self.rescue()
+            await self._look_for_elders()
+            self._fold_log()
+        except (StorageError, OSError) as error:
+            _log.warning("tasks.upkeep_failed", error=str(error))
+        except Exception:  # a process without rounds rescues nobody
+            _log.exception("tasks.upkeep_failed")
 
     def _woken(self) -> None:
         self._core.forget_peers()

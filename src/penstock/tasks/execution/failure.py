@@ -8,30 +8,35 @@ from types import TracebackType
 from typing import Final
 
 from penstock.errors import RateLimited, RequestError
+from penstock.observe.logging import get_logger
 from penstock.tasks.engine import Failed
 from penstock.tasks.retry import Retry, RetryPolicy
 
 MAX_MESSAGE: Final = 2_000  # characters
 MAX_TRACEBACK: Final = 8_000
 FRAMES: Final = 10  # the last ones: where it happened
+MAX_AFTER: Final = 366 * 86_400.0  # seconds that a function may ask to wait
+
+_log = get_logger("penstock.tasks")
 
 
 def failure(error: BaseException, policy: RetryPolicy) -> Failed:
-    """What an engine is told of `error`, raised inside a task; its first frame is the caller's."""
-    after = error.after if isinstance(error, Retry) else getattr(error, "retry_after", None)
-    return Failed(
-        type(error).__name__,
-        message_of(error),
-        frames_of(error),
-        _may_improve(error, policy),
-        float(after) if isinstance(after, int | float) else None,
-    )
+    """What an engine is told of `error`, raised inside a task; its first frame is the caller's.
+
+    It never raises, whatever the exception's own code does: a job would have no outcome.
+    """
+    retryable, after = True, None
+    try:
+        retryable, after = _may_improve(error, policy), _after(error)
+    except Exception:
+        _log.exception("tasks.error_unreadable", type=type(error).__name__)
+    return Failed(type(error).__name__, message_of(error), frames_of(error), retryable, after)
 
 
 def message_of(error: BaseException) -> str:
     """What the exception says, shortened; an exception may fail even at that."""
     try:
-        return str(error)[:MAX_MESSAGE]
+        return _storable(str(error)[:MAX_MESSAGE])
     except Exception as worse:
         return f"its message cannot be shown: {type(worse).__name__}"
 
@@ -47,9 +52,22 @@ def formatted(error: BaseException, frames: TracebackType | None) -> str:
         told = traceback.TracebackException(
             type(error), error, frames, limit=-FRAMES, compact=True, max_group_width=5
         )
-        return "".join(told.format())[-MAX_TRACEBACK:]
+        return _storable("".join(told.format())[-MAX_TRACEBACK:])
     except Exception as worse:  # a broken __str__ or source file must not cost the outcome
         return f"its traceback cannot be shown: {type(worse).__name__}"
+
+
+def _storable(text: str) -> str:
+    """The text without halves of characters, as names of files have them, which UTF-8 has not."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _after(error: BaseException) -> float | None:
+    """The wait that the function asks for, if it is one."""
+    asked = error.after if isinstance(error, Retry) else getattr(error, "retry_after", None)
+    if not isinstance(asked, int | float) or asked != asked:  # not even equal to itself: NaN
+        return None
+    return float(min(max(asked, 0.0), MAX_AFTER))
 
 
 def _may_improve(error: BaseException, policy: RetryPolicy) -> bool:

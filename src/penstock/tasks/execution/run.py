@@ -153,10 +153,20 @@ class CoroutineAttempt(Attempt):
         except (GeneratorExit, KeyboardInterrupt):
             raise  # the loop is torn down: there is nobody left to tell
         except BaseException as error:  # SystemExit too: a job may not end the server
-            outcome = self.outcome_of(error)
+            outcome = Stopped() if self._is_torn_down(error) else self.outcome_of(error)
         # The task's context leads back here through `ctx`, in a way that the collector cannot see.
         self.task = None
         if self.is_over:
             self.gone()
         else:
             self.end(outcome)
+
+    def _is_torn_down(self, error: BaseException) -> bool:
+        """Whether the loop ends: asyncio.run cancels whatever is left on it, the engine too."""
+        task = self.task
+        if not isinstance(error, asyncio.CancelledError) or self.asked is not None or task is None:
+            return False
+        # A function that cancels itself alone has failed: it would do so each time, for ever.
+        return task.cancelling() > 0 and any(
+            other.cancelling() for other in asyncio.all_tasks() if other is not task
+        )
