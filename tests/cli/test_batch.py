@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 KIND = "Have a lovely day, everyone."
 FOUL = "I will find you and kill you, you worthless idiot."
 PATIENCE = 60.0
+COMMAND = [sys.executable, "-m", "penstock", "batch", "in.jsonl", "--out", "out.jsonl"]
 LINES = [
     json.dumps({"input": KIND}),
     json.dumps(FOUL),
@@ -65,10 +68,32 @@ def test_the_same_command_again_only_writes_the_results(run, tmp_path):
     assert (first["cached"], fresh["cached"]) == (0, 1)
 
 
+def test_a_finished_batch_that_is_run_again_says_that_it_was_answered_before(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    first = run("batch", "in.jsonl", "--out", "out.jsonl")
+
+    second = run("batch", "in.jsonl", "--out", "out.jsonl")
+
+    assert first.stderr == ""
+    assert "was answered before" in second.stderr
+    assert "--fresh" in second.stderr
+
+
+def test_lines_that_are_no_json_are_named_with_what_to_do(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(f"{json.dumps(KIND)}\n\nA plain line.\n{{broken\n")
+
+    result = run("batch", "in.jsonl", "--out", "out.jsonl")
+
+    said = "line 3 is not JSON: put the text in quotes (and 1 more lines)\n"
+    assert (result.exit_code, result.stderr) == (1, said)
+    assert len(read(tmp_path / "out.jsonl")) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "options", "told"),
     [
         ("", (), "holds no line"),
+        ("Plain.\nLines.", (), "line 1 is not JSON: put the text in quotes"),
         ('{"body": {}, "url": "/v1/other"}', (), "--endpoint"),
         ('"x"', ("--endpoint", "/v1/none"), "known: /v1/moderations"),
         ('"x"', ("--out", "none/out.jsonl"), "there is no folder"),
@@ -85,23 +110,27 @@ def test_a_wrong_call_says_what_to_do_and_writes_nothing(run, tmp_path, content,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_middle_it_says_how_far_it_is_and_how_to_go_on(home, tmp_path, number):
+    with answering(home, tmp_path) as first:
+        first.send_signal(number)
+
+        out, error = first.communicate(timeout=PATIENCE)
+
+    assert first.returncode == 128 + number
+    assert error == f"stopped after {answered(home)} of 2000; the same command goes on\n"
+    assert out == ""
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on_where_it_was(home, tmp_path):
-    texts = [f"note {number}: the parcel has arrived" for number in range(2000)]
-    (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(text) for text in texts))
-    command = [sys.executable, "-m", "penstock", "batch", "in.jsonl", "--out", "out.jsonl"]
-    env = {**os.environ, "PENSTOCK_HOME": str(home)}
-    first = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
-    end = time.monotonic() + PATIENCE
-    while answered(home) < 200:
-        with suppress(subprocess.TimeoutExpired):
-            first.wait(0.05)
-        assert first.poll() is None
-        assert time.monotonic() < end
-    first.kill()
-    first.communicate()
+    with answering(home, tmp_path) as first:
+        first.kill()
+        first.communicate()
     before = answered(home)
 
-    second = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    second = subprocess.run(COMMAND, capture_output=True, text=True, timeout=PATIENCE)
 
     answers = read(tmp_path / "out.jsonl")
     assert second.returncode == 0
@@ -110,6 +139,26 @@ def test_killed_in_the_middle_the_same_command_goes_on_where_it_was(home, tmp_pa
         str(number) for number in range(2000)
     ]
     assert not [name for name in os.listdir() if name.startswith(".out")]
+
+
+@contextmanager
+def answering(home: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command at work on 2000 lines, of which it has answered some."""
+    texts = [f"note {number}: the parcel has arrived" for number in range(2000)]
+    (folder / "in.jsonl").write_text("\n".join(json.dumps(text) for text in texts))
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(COMMAND, stdout=pipe, stderr=pipe, text=True)
+    try:
+        end = time.monotonic() + PATIENCE
+        while answered(home) < 200:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.05)
+            assert process.poll() is None
+            assert time.monotonic() < end
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def answered(home: Path) -> int:

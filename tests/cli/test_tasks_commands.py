@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from penstock.cli import tasks as commands
 from penstock.observe.metrics import Metrics
 from penstock.runtime import open_layer_queue
 from penstock.settings import Settings
 from penstock.tasks import Job
+from penstock.tasks.job import QUEUES
 from penstock.tasks.task import declare
 
 
@@ -56,9 +58,44 @@ def state(run_json: Callable[..., Any]) -> Callable[[str], str]:
     return lambda job_id: run_json("tasks", "show", job_id)["state"]
 
 
-def test_an_empty_installation_has_no_jobs(run, run_json):
-    assert run_json("tasks", "list") == []
-    assert run("tasks", "list").stdout.split()[:2] == ["id", "task"]
+@pytest.mark.parametrize("command", ["list", "queues", "schedules", "dead"])
+def test_a_folder_without_jobs_is_refused_and_nothing_is_made_in_it(run, home, command):
+    result = run("tasks", command)
+
+    assert result.exit_code == 2
+    assert f"error: no job file in {home}\n" in result.stderr
+    assert "PENSTOCK_HOME or --home" in result.stderr
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("place", [("--home", "home", "list"), ("list", "--home", "home")])
+def test_home_names_the_folder_before_or_after_the_command(run, jobs, monkeypatch, place):
+    monkeypatch.setenv("PENSTOCK_HOME", "elsewhere")
+
+    assert jobs["done"] in run("tasks", *place).stdout
+
+
+def test_an_empty_answer_names_the_folder(run, run_json, home, jobs):
+    result = run("tasks", "list", "--owner", "nobody")
+
+    assert (result.stdout, result.stderr) == ("", f"no such job in {home}\n")
+    assert run_json("tasks", "list", "--owner", "nobody") == []
+
+
+def test_a_task_that_no_job_is_of_is_told_with_those_that_there_are(run, home, jobs):
+    listed = run("tasks", "list", "--task", "test.dubble")
+    cancelled = run("tasks", "cancel", "--task", "test.dubble")
+
+    told = f"no job in {home} is of the task 'test.dubble'; there are jobs of: "
+    assert listed.stderr == cancelled.stderr == f"{told}test.double, test.fail\n"
+
+
+def test_a_queue_that_there_is_not_is_a_usage_error_that_names_the_five(run, jobs):
+    result = run("tasks", "list", "--queue", "fast")
+
+    assert result.exit_code == 2
+    assert all(queue in result.stderr for queue in QUEUES)
+    assert commands.QUEUES == QUEUES
 
 
 def test_list_shows_jobs_newest_first(run, run_json, jobs):
@@ -97,11 +134,13 @@ def test_show_tells_result_and_errors(run, run_json, jobs):
     assert "in fail" in told
 
 
-def test_show_of_an_unknown_job_is_exit_code_1(run):
-    result = run("tasks", "show", "job_0000000000001")
+@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+@pytest.mark.parametrize("job_id", ["job_0000000000001", "nonsense"])
+def test_an_unknown_job_is_exit_code_1_in_the_same_words_everywhere(run, jobs, command, job_id):
+    result = run("tasks", command, job_id)
 
     assert result.exit_code == 1
-    assert result.stderr == "error: there is no job 'job_0000000000001'\n"
+    assert result.stderr == f"error: no job is called {job_id!r}; its record may have expired\n"
 
 
 def test_dead_lists_failed_jobs_with_their_error(run, run_json, jobs):

@@ -99,6 +99,7 @@ def test_a_worker_runs_the_tasks_of_a_users_module_and_ends_on_a_signal(home, sh
     assert on_queue(home, double) == 42
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
+    assert "2 tasks of yours" in greeting
     assert "default, maintenance" in greeting
 
 
@@ -129,6 +130,34 @@ def test_a_job_that_runs_in_a_worker_is_cancelled_from_the_command_line(home, sh
 
     assert result.exit_code == 0
     on_queue(home, lambda queue: until(queue, job_id, "cancelled"))
+
+
+@pytest.mark.slow
+def test_a_worker_without_a_users_task_says_how_to_include_them(start):
+    process = start()
+
+    assert "runs 0 tasks of yours" in process.stdout.readline()
+    assert "--include" in process.stdout.readline()
+
+
+@pytest.mark.slow
+def test_show_tells_that_the_process_of_a_running_job_is_dead(home, shop, start, run, run_json):
+    async def hold(queue: TaskQueue) -> str:
+        job = await queue.enqueue(shop_task(shop, "hold"))
+        await until(queue, job.id, "running")
+        return job.id
+
+    process = start("--include", "shop")
+    process.stdout.readline()
+    job_id = on_queue(home, hold)
+    alive = run_json("tasks", "show", job_id)["why"]
+    process.kill()
+    process.wait(PATIENCE)
+
+    told = run("tasks", "show", job_id).stdout
+
+    assert alive is None
+    assert "its process is dead; it is queued again when a process starts" in told
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,23 @@ def test_inside_a_job_it_speaks_for_it():
     assert told == [Progress(3, 10, 1, 2, "reading")]
     unbind(token)
     assert ctx.job_id is None
+
+
+@pytest.mark.parametrize("wrong", [(0.5,), ("1",), (1, None)], ids=str)
+def test_progress_is_counted_in_whole_numbers(wrong):
+    with pytest.raises(TypeError, match="as an integer"):
+        ctx.progress(*wrong)
+
+
+def test_a_note_is_made_one_that_can_be_stored():
+    told: list[Progress] = []
+    token = bind(Running("job_1", 1, None, told.append, lambda: False))
+
+    ctx.progress(1, 2, Path("caf\udce9.txt"))
+    ctx.progress(2, 2, "café")
+
+    assert [progress.note for progress in told] == [r"caf\udce9.txt", "café"]
+    unbind(token)
 
 
 def test_a_cancelled_job_is_told_where_it_asks():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from penstock.errors import ConfigurationError
 from penstock.tasks import Task, TaskQueue, open_queue
+from penstock.tasks.group import Group
 
 
 @pytest.fixture
@@ -74,6 +76,27 @@ async def test_plain_functions_in_threads_have_blocking_calls(queue):
         return job.result_sync(), job.status_sync().priority
 
     assert await asyncio.to_thread(plain) == ("a", 2)
+
+
+async def test_the_time_to_wait_for_a_result_is_a_number_or_words():
+    release = asyncio.Event()
+
+    async def wait() -> str:
+        await release.wait()
+        return "a"
+
+    with TemporaryDirectory() as folder:
+        async with open_queue(f"embedded://{folder}/tasks.db") as queue:
+            job = await queue.enqueue(Task(wait))
+            jobs = Group("g", [job])
+
+            with pytest.raises(TimeoutError, match=r"has not ended within 0\.01 s; it goes on"):
+                await job.result("10ms")
+            with pytest.raises(TimeoutError):
+                await jobs.results("10ms")
+            release.set()
+            assert await job.result("10s") == "a"
+            assert await jobs.outcomes("10s") == ["a"]
 
 
 async def test_an_empty_list_of_calls_is_no_job(queue):

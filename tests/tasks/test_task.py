@@ -85,7 +85,18 @@ def test_rates_are_starts_in_a_time(text, rate):
         ({"retries": -1}, "retries is -1"),
         ({"timeout": 0}, "timeout is 0"),
         ({"rate": "fast"}, "'fast' is no rate; write '10/s'"),
-        ({"backoff": -1}, "backoff of .* is below 0"),
+        ({"priority": None}, "None is no priority; known: urgent"),
+        ({"retries": "3"}, "retries is '3'; it is a whole number"),
+        ({"backoff": -1}, "backoff of .* is -1; it is a time of 0 or more"),
+        ({"backoff": float("inf")}, "backoff of .* is inf; a hundred years are the most"),
+        ({"keep": float("inf")}, "keep is inf; a hundred years are the most"),
+        ({"retry_on": [ValueError]}, r"retry_on of .*greet has \[.*ValueError.*\] in it; it is an"),
+        ({"retry_on": "ValueError"}, "retry_on of .* has 'ValueError' in it"),
+        ({"retry_on": (OSError, int)}, "retry_on of .* has <class 'int'> in it"),
+        ({"key": "c:{nope}"}, "names 'nope', which is no parameter; known: name, times"),
+        ({"key": "c:{}"}, "names '', which is no parameter"),
+        ({"key": "c:{name"}, "cannot be read .* write key='user:{id}'"),
+        ({"key": 7}, "the key 7 of .* cannot be read"),
         ({"schedule": "every 15m"}, "callable without arguments; give defaults to: name"),
         ({"process": True}, "process=True is for plain ones"),
     ],
@@ -95,9 +106,31 @@ def test_an_option_that_cannot_be_is_refused_at_the_declaration(options: Any, me
         Task(greet, **options)
 
 
-def test_an_unknown_option_is_refused():
-    with pytest.raises(TypeError, match="retry"):
-        declare(retry=3)(greet)  # type: ignore[call-arg]
+def test_an_unknown_option_is_refused_with_those_that_there_are():
+    with pytest.raises(TypeError, match=r"no option 'retrys'; known: name, queue, .*retries"):
+        declare(retrys=3)  # type: ignore[call-arg]
+
+
+def test_a_method_is_no_task():
+    with pytest.raises(ConfigurationError, match=r"Shop\.send is a method.* at module level"):
+
+        class Shop:
+            @declare()
+            async def send(self, to: str) -> None: ...
+
+
+async def test_a_function_in_a_class_and_a_method_of_an_object_may_be_tasks():
+    class Shop:
+        @staticmethod
+        @declare()
+        async def send(to: str) -> str:
+            return to
+
+        async def ship(self, to: str) -> str:
+            return to
+
+    assert await Shop.send("Ann") == "Ann"
+    assert await Task(Shop().ship)("Bob") == "Bob"
 
 
 def test_a_generator_is_no_task():
@@ -146,19 +179,24 @@ def test_a_job_may_have_options_of_its_own():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"prio": 1}, TypeError),
+        ({"prioritty": 1}, TypeError),
         ({"queue": "fast"}, InvalidInput),
         ({"priority": "soon"}, InvalidInput),
+        ({"priority": None}, InvalidInput),
+        ({"delay": float("inf")}, ConfigurationError),
         ({"run_at": datetime(2026, 1, 1)}, InvalidInput),
         ({"expires": 0}, ConfigurationError),
         ({"retries": -1}, ConfigurationError),
     ],
 )
-def test_a_wrong_option_of_a_job_is_refused(options: Any, error):
-    bound = Task(greet).options(**options)
-
+def test_a_wrong_option_of_a_job_is_refused_before_anything_is_enqueued(options: Any, error):
     with pytest.raises(error):
-        bound.task.new_job(("Ann",), {}, bound.given)
+        Task(greet).options(**options)
+
+
+def test_an_unknown_option_of_a_job_is_refused_with_those_that_there_are():
+    with pytest.raises(TypeError, match=r"no option 'prioritty'; known: queue, priority, "):
+        Task(greet).options(prioritty="high")  # type: ignore[call-arg]
 
 
 def test_a_key_is_made_of_the_arguments():
@@ -167,6 +205,7 @@ def test_a_key_is_made_of_the_arguments():
     assert by_template.new_job(("Ann",), {}).key == "Annx1"
     assert by_template.key_of((), {"name": "Ann", "times": 2}) == "Annx2"
     assert by_function.new_job(("Ann",), {}).key == "Ann"
+    assert Task(greet, key="{name[0]}:{times:03}").key_of(("Ann",), {}) == "A:001"
     assert Task(greet).key_of(("Ann",), {}) is None
 
 

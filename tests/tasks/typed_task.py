@@ -41,6 +41,18 @@ async def jobs() -> None:
     bound = measure.options(priority="urgent", delay=60, key="k", run_at=at, owner="ann")
     assert_type(await bound.enqueue("a"), Job[int])
     assert_type(await (await group(measure.call("a"), bound.call("b"))).results(), list[int])
+    assert_type(await (await measure.enqueue("a")).result(timeout="10s"), int)
+
+
+async def groups() -> None:
+    several = await group(*(measure.call(text) for text in "abcde"))
+    assert_type(await several.results("1m"), list[int])
+    two = await group(measure.call("a"), classify.call("b"))
+    assert_type(await two.results(), list[int | dict[str, float]])
+    four = await group(measure.call("a"), classify.call("b"), report.call(), measure.call("c"))
+    assert_type(await four.results(), list[int | dict[str, float] | None])
+    calls = (measure.call("a"), classify.call("b"), report.call(), measure.call("c"), report.call())
+    await group(*calls)
 
 
 async def arguments() -> None:
@@ -50,11 +62,14 @@ async def arguments() -> None:
     measure.call()  # type: ignore[call-arg]
     measure.options(dealy=1)  # type: ignore[call-arg]
     measure.options(priority="soon")  # type: ignore[arg-type]
+    measure.options(queue="fast")  # type: ignore[arg-type]
 
 
 def options() -> None:
     task(retry=1)  # type: ignore[call-overload]
     task(priority="soon")  # type: ignore[call-overload]
+    task(queue="fast")  # type: ignore[call-overload]
+    task(retry_on=[ValueError])  # type: ignore[call-overload]
 
 
 async def queue(queue: TaskQueue) -> None:

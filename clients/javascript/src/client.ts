@@ -1,7 +1,7 @@
 /** The client: one method for each thing that the server does. */
 
 import type { ClientOptions } from "./config.js";
-import { PenstockError } from "./errors.js";
+import { NotFoundError, PenstockError } from "./errors.js";
 import { Job, type WaitOptions } from "./job.js";
 import { camel, type Shape, snake } from "./naming.js";
 import {
@@ -17,7 +17,7 @@ import {
   type NewBatch,
   pathPart,
 } from "./options.js";
-import { type ListOptions, type Page, Paged } from "./pages.js";
+import { type Fetch, growing, type ListOptions, Paged } from "./pages.js";
 import { batchInfo, batchResult, list, moderation, moderations, verdicts } from "./reading.js";
 import type {
   BatchInfo,
@@ -34,19 +34,19 @@ import type {
 } from "./results.js";
 import { CACHE, HEALTH, JOB, METRICS } from "./shapes.js";
 import { batchSource, contentBatchSource, jobSource } from "./sources.js";
-import { type CallOptions, type Query, type Reply, Transport } from "./transport.js";
+import { type Call, type CallOptions, type Query, type Reply, Transport } from "./transport.js";
 import type { WatchOptions } from "./watch.js";
 
 // Seconds: a batch that is answered at once may take the server 300. Node's own fetch gives up after
 // 300; then the next try, with the same idempotency key, brings the answer.
 const BATCH_TIMEOUT = 330;
 
-/** A background batch of `moderateBatch`. */
-export type ContentJob = Job<BatchStatus, Promise<Moderation[]>>;
+/** A background batch of `moderateBatch`; its id is a batch's. */
+export type BatchJob = Job<BatchStatus, Promise<Moderation[]>>;
 /** A job of the server's task queue; its result is what its function returned. */
 export type TaskJob = Job<JobInfo, Promise<unknown>>;
 /** A batch of `createBatch`; its results are read page by page. */
-export type BatchJob = Job<BatchInfo, Paged<BatchResult>>;
+export type Batch = Job<BatchInfo, Paged<BatchResult>>;
 
 /**
  * A client of one Penstock server.
@@ -88,7 +88,7 @@ export class Penstock {
   moderateBatch(
     contents: string[],
     options: ContentBatchOptions & { background: true },
-  ): Promise<ContentJob>;
+  ): Promise<BatchJob>;
   moderateBatch(
     contents: string[],
     options?: ContentBatchOptions & { background?: false },
@@ -96,11 +96,11 @@ export class Penstock {
   moderateBatch(
     contents: string[],
     options?: ContentBatchOptions,
-  ): Promise<ContentJob | Moderation[]>;
+  ): Promise<BatchJob | Moderation[]>;
   async moderateBatch(
     contents: string[],
     options: ContentBatchOptions = {},
-  ): Promise<ContentJob | Moderation[]> {
+  ): Promise<BatchJob | Moderation[]> {
     if (!Array.isArray(contents)) {
       throw new TypeError("this takes a list of texts; for one text there is moderateContent");
     }
@@ -180,7 +180,7 @@ export class Penstock {
   /** Jobs, newest first: one's own, or everybody's for administrators. */
   listJobs(filter: JobFilter = {}): Paged<TaskJob> {
     const read = (item: unknown) => this.#job(camel(item, JOB) as JobInfo);
-    return this.#list("/v1/jobs", jobQuery(filter), filter, read);
+    return new Paged(this.#pages("/v1/jobs", jobQuery(filter), filter, read));
   }
 
   /** Cancel a job. One that runs is asked to end and may take a moment. */
@@ -196,12 +196,12 @@ export class Penstock {
   }
 
   /** Have many requests answered in the background, by any endpoint that takes batches. */
-  async createBatch(batch: NewBatch): Promise<BatchJob> {
+  async createBatch(batch: NewBatch): Promise<Batch> {
     return this.#batch(await this.#post("/v1/batches", batchBody(batch), batch));
   }
 
   /** A batch of `createBatch`. */
-  async getBatch(batchId: string, options: CallOptions = {}): Promise<BatchJob> {
+  async getBatch(batchId: string, options: CallOptions = {}): Promise<Batch> {
     const path = `/v1/batches/${pathPart(batchId)}`;
     return this.#batch(await this.#get(path, options));
   }
@@ -212,38 +212,55 @@ export class Penstock {
   }
 
   /** Cancel a batch. What is answered stays answered. */
-  async cancelBatch(batchId: string, options: CallOptions = {}): Promise<BatchJob> {
+  async cancelBatch(batchId: string, options: CallOptions = {}): Promise<Batch> {
     const path = `/v1/batches/${pathPart(batchId)}/cancel`;
     return this.#batch(await this.#post(path, undefined, options));
   }
 
-  /** The outcomes of a batch's requests in their order, fetched while they are read. */
+  /**
+   * The outcomes of a batch's requests in their order, fetched while they are read. Of a batch that
+   * still runs the later ones are waited for, over a restart of the server too.
+   */
   batchResults(batchId: string, options: ListOptions = {}): Paged<BatchResult> {
     const path = `/v1/batches/${pathPart(batchId)}/results`;
-    return this.#list(path, { limit: options.pageSize }, options, batchResult);
+    const fetch = this.#pages(path, { limit: options.pageSize }, options, batchResult);
+    return new Paged(growing(fetch, this.#transport.clock, options));
   }
 
   #get(path: string, options: CallOptions, query?: Query): Promise<Reply> {
-    return this.#transport.call({ method: "GET", path, options, ...(query && { query }) });
+    return this.#call({ method: "GET", path, options, ...(query && { query }) });
   }
 
   #post(path: string, body: unknown, options: CallOptions): Promise<Reply> {
-    return this.#transport.call({ method: "POST", path, body, options });
+    return this.#call({ method: "POST", path, body, options });
   }
 
-  #list<T>(path: string, query: Query, options: CallOptions, read: (item: unknown) => T): Paged<T> {
-    return new Paged(async (cursor): Promise<Page<T>> => {
+  async #call(call: Call): Promise<Reply> {
+    try {
+      return await this.#transport.call(call);
+    } catch (error) {
+      throw error instanceof NotFoundError ? explained(error, call.path) : error;
+    }
+  }
+
+  #pages<T>(
+    path: string,
+    query: Query,
+    options: CallOptions,
+    read: (item: unknown) => T,
+  ): Fetch<T> {
+    return async (cursor) => {
       const { document, requestId } = await this.#get(path, options, { ...query, cursor });
       const next = typeof document.next === "string" ? document.next : null;
       return { items: list(document, "items").map(read), next, requestId };
-    });
+    };
   }
 
   #job(info: JobInfo): TaskJob {
     return new Job(info.id, info, jobSource(this, info.id), this.#transport.clock);
   }
 
-  #batch(reply: Reply): BatchJob {
+  #batch(reply: Reply): Batch {
     const info = batchInfo(reply);
     return new Job(info.id, info, batchSource(this, info.id), this.#transport.clock);
   }
@@ -252,6 +269,20 @@ export class Penstock {
 /** The answer's document with camelCase fields, and the request id unless it has one itself. */
 function named<T>(reply: Reply, shape: Shape): T {
   return { requestId: reply.requestId, ...(camel(reply.document, shape) as T) };
+}
+
+const BATCH_ID = "this is a batch's id: use getBatch, waitForBatch or cancelBatch";
+const JOB_ID = "this is a job's id: use getJob, waitForJob or cancelJob";
+const MIXED_UP: Record<string, string> = {
+  "/v1/jobs/batch_": BATCH_ID,
+  "/v1/batches/job_": JOB_ID,
+  "/api/moderate/batch/job_": JOB_ID,
+};
+
+/** The error, with a word where a batch's id was taken for a job's or the other way round. */
+function explained(error: NotFoundError, path: string): NotFoundError {
+  const start = Object.keys(MIXED_UP).find((one) => path.startsWith(one));
+  return start ? new NotFoundError(`${error.detail}; ${MIXED_UP[start]}`, error) : error;
 }
 
 function signalOf({ signal }: WatchOptions): CallOptions {

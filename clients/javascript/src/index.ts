@@ -1,6 +1,6 @@
 /** Client of a Penstock server, for Node and browsers. */
 
-export type { BatchJob, ContentJob, TaskJob } from "./client.js";
+export type { Batch, BatchJob, TaskJob } from "./client.js";
 export { Penstock } from "./client.js";
 export type { Clock } from "./clock.js";
 export type { ClientOptions } from "./config.js";

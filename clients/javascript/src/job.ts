@@ -34,16 +34,22 @@ export interface Source<S, R> {
  * between 0.1 and 2 s.
  */
 export class Job<S, R> {
-  readonly jobId: string;
+  /** A batch's id (`batch_...`) or a job's (`job_...`), whichever it was made of. */
+  readonly id: string;
   readonly #source: Source<S, R>;
   readonly #clock: Clock;
   #latest: S;
 
-  constructor(jobId: string, latest: S, source: Source<S, R>, clock: Clock) {
-    this.jobId = jobId;
+  constructor(id: string, latest: S, source: Source<S, R>, clock: Clock) {
+    this.id = id;
     this.#latest = latest;
     this.#source = source;
     this.#clock = clock;
+  }
+
+  /** `id`, by the name that FIST has for it. */
+  get jobId(): string {
+    return this.id;
   }
 
   /** What the server told last; `refresh` asks again. */
@@ -84,7 +90,7 @@ export class Job<S, R> {
         return;
       }
       if (watch.over) {
-        const so = `${this.jobId} is ${this.status} after ${options.timeout} s of waiting`;
+        const so = `${this.id} is ${this.status} after ${options.timeout} s of waiting`;
         throw new WaitTimeoutError(`${so}; it goes on`);
       }
       await watch.rest();
@@ -105,7 +111,7 @@ export class Job<S, R> {
       return state;
     }
     const reason = this.#source.reason(state);
-    const message = `${this.jobId} is ${this.status}${reason ? `: ${reason}` : ""}`;
+    const message = `${this.id} is ${this.status}${reason ? `: ${reason}` : ""}`;
     throw new (ended === "cancelled" ? JobCancelledError : JobFailedError)(message, state);
   }
 

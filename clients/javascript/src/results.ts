@@ -35,7 +35,8 @@ export interface Moderation extends Answered {
   error: ItemError | null;
 }
 
-export type BatchState = "pending" | "processing" | "completed" | "failed";
+/** FIST's words; `cancelled` is told by a job's `wait`, the server calls that failed here. */
+export type BatchState = "pending" | "processing" | "completed" | "failed" | "cancelled";
 
 /** A batch in FIST's words. */
 export interface BatchStatus extends Answered {

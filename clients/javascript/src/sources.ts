@@ -4,17 +4,27 @@ import type { Penstock } from "./client.js";
 import type { Ended, Source } from "./job.js";
 import type { Paged } from "./pages.js";
 import type { BatchInfo, BatchResult, BatchStatus, JobInfo, Moderation } from "./results.js";
+import type { CallOptions } from "./transport.js";
 
 /** Background batches of `moderateBatch`, in FIST's words. */
 export function contentBatchSource(
   client: Penstock,
   id: string,
 ): Source<BatchStatus, Promise<Moderation[]>> {
+  const read = async (options: CallOptions): Promise<BatchStatus> => {
+    const state = await client.getBatchStatus(id, options);
+    if (state.status !== "failed") {
+      return state;
+    }
+    // FIST has one word for what failed and what was cancelled, we have two.
+    const { status } = (await client.getBatch(id, options)).latest;
+    return status === "cancelled" ? { ...state, status } : state;
+  };
   return {
-    read: (options) => client.getBatchStatus(id, options),
+    read,
     cancel: async (options) => {
       await client.cancelBatch(id, options);
-      return client.getBatchStatus(id, options);
+      return read(options);
     },
     results: (options) => client.getBatchResults(id, options),
     word: (state) => state.status,
@@ -26,7 +36,7 @@ export function contentBatchSource(
 
 /** Jobs of the task queue. */
 export function jobSource(client: Penstock, id: string): Source<JobInfo, Promise<unknown>> {
-  const read = async (options: object) => (await client.getJob(id, options)).latest;
+  const read = async (options: CallOptions) => (await client.getJob(id, options)).latest;
   return {
     read,
     cancel: async (options) => (await client.cancelJob(id, options)).latest,

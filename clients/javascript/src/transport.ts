@@ -104,6 +104,7 @@ export class Transport {
         method: call.method,
         headers: this.#headers(call, key),
         signal: ending.signal,
+        redirect: "manual", // the key, and headers of the caller's own, are for this server alone
         ...body,
       });
       return this.#read(response, await response.text());
@@ -133,6 +134,11 @@ export class Transport {
   }
 
   #read(response: Response, body: string): Reply {
+    if (response.type === "opaqueredirect") {
+      throw new InvalidAnswerError(
+        `${this.baseUrl} sends its callers elsewhere; call that address`,
+      );
+    }
     const requestId = response.headers.get("x-request-id");
     if (!response.ok) {
       const retryAfter = this.#asked(response.headers.get("retry-after"));

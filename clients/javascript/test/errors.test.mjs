@@ -114,3 +114,22 @@ for (const id of ["", ".", "..", undefined]) {
     await assert.rejects(stub(json({})).getJob(id), TypeError);
   });
 }
+
+test("a redirect is an error: the key is for one server", async () => {
+  const { fetch, calls } = script(response("", 307, { location: "http://elsewhere.example/" }));
+
+  await assert.rejects(
+    new client.Penstock({ fetch, apiKey: "psk_1" }).moderateContent("a"),
+    (error) => error instanceof client.APIError && error.status === 307,
+  );
+  assert.deepEqual([calls.length, calls[0].redirect], [1, "manual"]);
+});
+
+test("a page, which sees nothing of a redirect, is told of it", async () => {
+  const { fetch } = script({ ...response("", 0), type: "opaqueredirect" });
+
+  await assert.rejects(
+    new client.Penstock({ fetch }).moderateContent("a"),
+    client.InvalidAnswerError,
+  );
+});

@@ -24,7 +24,10 @@ async function started(...answers) {
 test("a batch in the background is a job with an id, before anything is done", async () => {
   const { job, calls } = await started();
 
-  assert.deepEqual([job.jobId, job.status, job.done], ["batch_1", "pending", false]);
+  assert.deepEqual(
+    [job.id, job.jobId, job.status, job.done],
+    ["batch_1", "batch_1", "pending", false],
+  );
   assert.deepEqual(calls[0].body, { contents: ["a", "b", "c", "d"], background: true });
 });
 
@@ -112,15 +115,24 @@ test("a job that has ended is not asked again", async () => {
   assert.equal(calls.length, 2);
 });
 
+const batchOf = (status) => json({ id: "batch_1", status, penstock: {} });
+
 test("a failed job is a JobFailedError with its last state", async () => {
-  const { job, clock } = await started(at(1, "failed"));
+  const { job, clock } = await started(at(1, "failed"), batchOf("failed"));
 
   await assert.rejects(clock.settle(job.wait()), (error) => {
-    assert.ok(error instanceof client.JobFailedError);
+    assert.equal(error.constructor, client.JobFailedError);
     assert.equal(error.message, "batch_1 is failed");
     assert.equal(error.job.processedItems, 1);
     return true;
   });
+});
+
+test("a cancelled batch of texts is told from a failed one", async () => {
+  const { job, clock } = await started(at(1, "failed"), batchOf("cancelled"));
+
+  await assert.rejects(clock.settle(job.wait()), client.JobCancelledError);
+  assert.deepEqual([job.status, job.latest.processedItems], ["cancelled", 1]);
 });
 
 for (const state of ["cancelled", "expired"]) {
@@ -212,13 +224,14 @@ test("what the caller's function throws ends the wait", async () => {
 
 test("cancelling a batch of texts cancels it and asks how it is", async () => {
   const { job, calls } = await started(
-    json({ id: "batch_1", status: "cancelling", penstock: {} }),
+    batchOf("cancelling"),
     at(1, "failed"),
+    batchOf("cancelled"),
   );
 
   const state = await job.cancel();
 
-  assert.equal(state.status, "failed");
+  assert.equal(state.status, "cancelled");
   assert.match(calls[1].url, /\/v1\/batches\/batch_1\/cancel$/);
 });
 
@@ -300,17 +313,94 @@ test("a batch whose file is wrong says so", async () => {
   await assert.rejects(batch.wait(), /batch_1 is failed: line 3 is no JSON/);
 });
 
-test("the results of a running batch are those that are there", async () => {
-  const { fetch, calls } = script(
+async function resultsOf(answers, options) {
+  const clock = new ManualClock();
+  const { fetch, calls } = script(...answers);
+  const results = new client.Penstock({ fetch, clock }).batchResults("batch_1", options);
+  return { results, clock, calls };
+}
+
+test("the later results of a running batch are waited for", async () => {
+  const { results, clock, calls } = await resultsOf([
+    json({ items: [], next: "0" }),
     json({ items: [{ custom_id: "a" }], next: "1" }),
-    json({ items: [], next: "1" }),
+    ...Array(20).fill(json({ items: [], next: "1" })),
+    json({ items: [{ custom_id: "b" }], next: null }),
+  ]);
+
+  const found = await clock.settle(results.toArray());
+
+  assert.deepEqual(
+    found.map((result) => result.customId),
+    ["a", "b"],
   );
-
-  const results = await new client.Penstock({ fetch }).batchResults("batch_1").toArray();
-
-  assert.equal(results.length, 1);
-  assert.equal(calls.length, 2);
+  assert.equal(calls.length, 23);
+  assert.match(calls[22].url, /\?cursor=1$/);
+  const pauses = clock.waits.filter((wait) => wait !== 60_000);
+  assert.equal(pauses[0], 100);
+  assert.ok(Math.max(...pauses) <= 2000);
 });
+
+test("reading results outlives a restart of the server", async () => {
+  const { results, clock } = await resultsOf([
+    json({ items: [{ custom_id: "a" }], next: "1" }),
+    ...Array(50).fill(refused),
+    json({ items: [{ custom_id: "b" }], next: null }),
+  ]);
+
+  const found = await clock.settle(results.toArray());
+
+  assert.equal(found.length, 2);
+});
+
+test("a server that stays away longer than a minute ends the results", async () => {
+  const { results, clock } = await resultsOf([json({ items: [], next: "0" }), refused]);
+  const begun = clock.now();
+
+  await assert.rejects(clock.settle(results.toArray()), client.ConnectionError);
+
+  assert.ok(clock.now() - begun > 60_000);
+});
+
+test("an abort ends the waiting for results", async () => {
+  const controller = new AbortController();
+  const { results, calls } = await resultsOf([json({ items: [], next: "0" })], {
+    signal: controller.signal,
+  });
+
+  const reading = results.toArray();
+  setImmediate(() => controller.abort());
+
+  await assert.rejects(reading, client.AbortedError);
+  assert.equal(calls.length, 1);
+});
+
+test("a list goes on where a page ended", async () => {
+  const { results, calls } = await resultsOf([json({ items: [{ custom_id: "b" }], next: null })]);
+
+  for await (const { items } of results.pages("1")) assert.equal(items[0].customId, "b");
+
+  assert.match(calls[0].url, /\?cursor=1$/);
+});
+
+for (const [name, id, told] of [
+  ["getJob", "batch_1", /use getBatch/],
+  ["cancelJob", "batch_1", /cancelBatch/],
+  ["waitForJob", "batch_1", /waitForBatch/],
+  ["getBatch", "job_1", /use getJob/],
+  ["getBatchStatus", "job_1", /use getJob/],
+]) {
+  test(`${name} says what ${id} is`, async () => {
+    const { fetch } = script(problem(404, "not-found"));
+
+    await assert.rejects(new client.Penstock({ fetch })[name](id), (error) => {
+      assert.ok(error instanceof client.NotFoundError);
+      assert.match(error.message, told);
+      assert.deepEqual([error.code, error.requestId], ["not_found", "req_1"]);
+      return true;
+    });
+  });
+}
 
 test("a batch's results are read page by page", async () => {
   const { fetch } = script(

@@ -1,6 +1,8 @@
 /** Compiled, never run: what callers may write keeps its types. */
 
 import {
+  type Batch,
+  type BatchJob,
   type BatchResult,
   type BatchStatus,
   FistClient,
@@ -26,6 +28,7 @@ export async function typed(client: Penstock, wish: boolean): Promise<void> {
   const job = await client.moderateBatch(["a"], { background: true });
   const either = await client.moderateBatch(["a"], { background: wish });
   same<typeof results, Moderation[]>(true);
+  same<typeof job, BatchJob>(true);
   same<typeof either, Moderation[] | typeof job>(true);
 
   const state = await job.wait({
@@ -41,6 +44,8 @@ export async function typed(client: Penstock, wish: boolean): Promise<void> {
   for await (const found of client.listJobs({ state: "failed" })) {
     same<typeof found.latest, JobInfo>(true);
   }
+  const batch = await client.createBatch({ requests: [{ body: { input: "a" } }] });
+  same<typeof batch, Batch>(true);
   for await (const page of client.batchResults("batch_1", { pageSize: 5 }).pages()) {
     same<typeof page.items, BatchResult[]>(true);
   }

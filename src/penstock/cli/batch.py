@@ -43,7 +43,6 @@ WINDOW = 30 * 86_400.0
     "--endpoint", default="/v1/moderations", show_default=True, help="What answers each line."
 )
 @click.option("--fresh", is_flag=True, help="Answer every line anew, whatever was done before.")
-@opening.at_home
 @as_json
 def batch(file: IO[bytes], out: Path, endpoint: str, fresh: bool, json_: bool) -> None:
     """Answer every line of FILE (JSON lines) and write the results to a file.

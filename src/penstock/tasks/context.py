@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from operator import index
 
 import msgspec
 
@@ -75,10 +76,20 @@ class Context:
     def progress(
         self, done: int, total: int = 0, note: str = "", *, failed: int = 0, cached: int = 0
     ) -> None:
-        """Say how far the job is; cheap enough for every item."""
+        """Say how far the job is; cheap enough for every item.
+
+        Raises TypeError for what is no whole number: a record that cannot be read harms others.
+        """
+        told = Progress(index(done), index(total), index(failed), index(cached), _storable(note))
         running = _running.get()
         if running is not None:
-            running.report(Progress(done, total, failed, cached, note))
+            running.report(told)
+
+
+def _storable(note: object) -> str:
+    text = note if isinstance(note, str) else str(note)
+    # Halves of characters, as names of files have them, are no UTF-8.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 ctx = Context()

@@ -146,6 +146,41 @@ def test_the_old_snippet_runs_from_its_old_path(node: Run, backend: Live) -> Non
     assert job.startswith("Job ID: batch_")
 
 
+REDIRECTED = """
+import { createServer } from "node:http";
+import { Penstock } from "penstock-client";
+
+async function listening(answer) {
+  const server = createServer(answer).listen(0, "127.0.0.1");
+  await new Promise((ready) => server.once("listening", ready));
+  return { server, url: `http://127.0.0.1:${server.address().port}` };
+}
+
+const seen = [];
+const other = await listening((request, response) => {
+  seen.push(request.headers);
+  response.end("{}");
+});
+const ours = await listening((request, response) => {
+  response.writeHead(307, { location: other.url }).end();
+});
+const penstock = new Penstock({ baseUrl: ours.url, apiKey: "psk_secret" });
+const error = await penstock.getHealth({ headers: { "x-team": "red" } }).catch((error) => error);
+console.log(JSON.stringify([error.name, error.status, seen.length]));
+for (const { server } of [ours, other]) {
+  server.closeAllConnections();
+  server.close();
+}
+"""
+
+
+def test_a_redirect_does_not_lead_the_key_to_another_host(node: Run, package: Path) -> None:
+    done = node("--input-type=module", "-", cwd=package, text=REDIRECTED)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["APIError", 307, 0]
+
+
 def test_the_how_to_runs(node: Run, backend: Live, root: Path) -> None:
     """Its ```js blocks, one after the other, as one module."""
     page = (root / "docs" / "howto" / "javascript-client.md").read_text("utf-8")

@@ -72,7 +72,7 @@ def test_every_method_of_the_python_client_has_its_twin(node: Run) -> None:
 
 
 def test_every_method_of_a_python_job_has_its_twin(node: Run) -> None:
-    python = {camel(name) for name in methods("client.py", "Job")}
+    python = {camel(name) for name in methods("client.py", "BatchJob")}
 
     ours = set(names(node, "Object.getOwnPropertyNames(client.Job.prototype)"))
 

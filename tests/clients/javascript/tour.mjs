@@ -46,9 +46,9 @@ async function batches(penstock) {
   const lines = await native.results().toArray();
   return {
     inline: inline.map((result) => result.finalDecision),
-    jobId: job.jobId,
+    jobId: job.id,
     percents,
-    status: await penstock.getBatchStatus(job.jobId),
+    status: await penstock.getBatchStatus(job.id),
     background: (await job.results()).map((result) => result.finalDecision),
     batch: last,
     told,
@@ -58,8 +58,8 @@ async function batches(penstock) {
       statusCode,
       body.results[0].flagged,
     ]),
-    pages: await pagesOf(penstock.batchResults(native.jobId, { pageSize: 2 })),
-    cancelDone: await errorOf(penstock.cancelBatch(native.jobId)),
+    pages: await pagesOf(penstock.batchResults(native.id, { pageSize: 2 })),
+    cancelDone: await errorOf(penstock.cancelBatch(native.id)),
   };
 }
 
@@ -70,7 +70,7 @@ async function jobs(penstock) {
   return {
     listed: listed.map(({ id, state, batchId }) => ({ id, state, batchId })),
     job: job.latest,
-    cancelJob: await errorOf(penstock.cancelJob(job.jobId)),
+    cancelJob: await errorOf(penstock.cancelJob(job.id)),
   };
 }
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -74,7 +75,21 @@ class Stub:
 
 @pytest.fixture
 def stub() -> Iterator[Stub]:
-    stub = Stub()
+    """The server."""
+    with listening(Stub()) as stub:
+        yield stub
+
+
+@pytest.fixture
+def other_host() -> Iterator[Stub]:
+    """A server that nobody meant to call."""
+    with listening(Stub()) as stub:
+        yield stub
+
+
+@contextmanager
+def listening(stub: Stub) -> Iterator[Stub]:
+    """Answer requests on a port of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -15,6 +15,7 @@ from penstock_client import (
     Health,
     JobRecord,
     Moderation,
+    Page,
     Penstock,
     PenstockError,
     RateLimitError,
@@ -52,6 +53,8 @@ def blocking(texts: list[str]) -> str:
         batch = client.create_batch([{"custom_id": "a", "body": {"input": "x"}}])
         assert_type(client.wait_for_batch(batch.id, progress=True), Batch)
         assert_type([*client.batch_results(batch.id)], list[BatchResult])
+        for page in client.batch_results(batch.id, page_size=10).pages("cursor"):
+            assert_type(page, Page[BatchResult])
         return result.final_decision
 
 
@@ -75,3 +78,5 @@ def misused(client: Penstock) -> None:
     client.moderate_content(b"one")  # type: ignore[arg-type]
     client.moderate_batch(["one"]).results()  # type: ignore[attr-defined]
     client.moderate_batch(["one"], background=True)[0]  # type: ignore[index]
+    client.list_jobs(state="lost")  # type: ignore[arg-type]
+    client.list_jobs(states="failed")  # type: ignore[call-arg]

@@ -7,7 +7,7 @@ from typing import Any
 
 import penstock_client
 import pytest
-from penstock_client import BatchJob, Penstock
+from penstock_client import AsyncPenstock, BatchJob, Penstock
 
 ITEM = {
     "moderation_id": "mod_2",

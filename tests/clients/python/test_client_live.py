@@ -20,14 +20,14 @@ PAGES = ("docs/howto/python-client.md", "clients/python/README.md")
 HERE = str(Path(penstock_client.__file__).parents[1])
 
 
-def run(code: str, live: Live, *path: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, live: Live, path: str = HERE) -> subprocess.CompletedProcess[str]:
     """A program in a process of its own; a warning ends it."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=live.home,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join([*path, HERE]),
+            "PYTHONPATH": path,
             "PENSTOCK_URL": live.url,
             "PENSTOCK_KEY": ADMIN,
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,34 @@ def test_it_imports_nothing_of_the_server() -> None:
 
 def test_the_types_are_shipped() -> None:
     assert (SOURCE / "py.typed").is_file()
+
+
+def without_packages(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A program of a Python that has its standard library only."""
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_fist_s_module_says_what_to_install() -> None:
+    done = without_packages("import client_libraries.python.fist_client", ROOT / "compat")
+
+    assert "ModuleNotFoundError: FIST's client needs httpx2" in done.stderr
+    assert "pip install ./clients/python" in done.stderr
+
+
+def test_fist_s_module_says_it_outside_of_a_checkout_too(tmp_path: Path) -> None:
+    module = "client_libraries/python/fist_client.py"
+    (tmp_path / "compat" / module).parent.mkdir(parents=True)
+    shutil.copy(ROOT / "compat" / module, tmp_path / "compat" / module)
+
+    done = without_packages("import client_libraries.python.fist_client", tmp_path / "compat")
+
+    assert "ModuleNotFoundError: FIST's client needs penstock_client" in done.stderr
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.tasks.context import ctx
-from penstock.tasks.engine import Completed, Outcome, Run, Stopped
+from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
 from penstock.tasks.task import declare
 from tests.tasks.execution import functions
 from tests.tasks.execution.conftest import Rig, soon
@@ -69,6 +69,49 @@ async def test_a_run_that_comes_after_the_stop_is_stopped(rig: Rig) -> None:
     await rig.execution.stop(0)
 
     assert await rig.run(wait) == Stopped()
+
+
+def test_a_job_is_stopped_not_failed_when_the_loop_is_torn_down() -> None:
+    """As asyncio.run does with whatever is left on the loop, without asking the engine."""
+    outcomes: list[Outcome] = []
+
+    async def main() -> None:
+        begun = asyncio.Event()
+
+        @declare()
+        async def hang() -> None:
+            begun.set()
+            await asyncio.gather(asyncio.Event().wait())
+
+        rig = Rig()
+        rig.start(hang).add_done_callback(lambda told: outcomes.append(told.result()))
+        left.append(asyncio.ensure_future(until_cancelled(rig)))
+        await begun.wait()
+
+    async def until_cancelled(rig: Rig) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await rig.execution.aclose()
+
+    left: list[asyncio.Task[None]] = []
+    asyncio.run(main())
+
+    assert outcomes == [Stopped()]
+
+
+async def test_a_job_that_cancels_itself_has_failed(rig: Rig) -> None:
+    @declare()
+    async def give_in() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    outcome = await rig.run(give_in)
+
+    assert isinstance(outcome, Failed)
+    assert outcome.type == "CancelledError"
 
 
 async def test_an_engine_that_fails_to_take_an_outcome_harms_no_other_job(

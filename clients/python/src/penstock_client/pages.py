@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,7 +20,7 @@ class Page(Generic[T]):
     next: str | None
 
 
-class Paged(Generic[T]):
+class Paged(Iterable[T], Generic[T]):
     """A list that is fetched while it is read by `for`. Nothing is asked for until then."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Paged(Generic[T]):
             yield from page.items
 
 
-class AsyncPaged(Generic[T]):
+class AsyncPaged(AsyncIterable[T], Generic[T]):
     """A list that is fetched while it is read by `async for`. Nothing is asked for until then."""
 
     def __init__(

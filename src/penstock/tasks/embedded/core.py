@@ -18,7 +18,7 @@ from penstock.errors import QueueStopped, StorageError
 from penstock.hub import Hub
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
-from penstock.tasks.embedded import changes, wake
+from penstock.tasks.embedded import changes
 from penstock.tasks.embedded.attempts import Attempts, tell
 from penstock.tasks.embedded.backlog import Backlog
 from penstock.tasks.embedded.candidate import Candidate
@@ -31,13 +31,13 @@ from penstock.tasks.embedded.numbers import EngineTime, Numbers
 from penstock.tasks.embedded.outbox import Outbox
 from penstock.tasks.embedded.settle import Settled
 from penstock.tasks.embedded.states import DELAYED, READY
+from penstock.tasks.embedded.wake import Peers
 from penstock.tasks.embedded.watch import Watches
 from penstock.tasks.embedded.writer import Batch, Ending, Insert, Writer
 
 T = TypeVar("T")
 
 AFTER_FAULT: Final = 0.5  # seconds until jobs are claimed again after the file refused it
-PEERS_FOR: Final = 1.0  # seconds that the list of other processes is trusted
 CLOSE_PATIENCE: Final = 30.0
 
 _log = get_logger("penstock.tasks")
@@ -73,6 +73,7 @@ class Core:
             raise fault(error, path) from error
         self.numbers.begin(slot=self.registration.id, last=last)
         self.reader = Reader(path)
+        self.peers = Peers(path, self.registration.id, reader=self.reader, clock=clock)
         self.writer = Writer(
             connection, path, worker=lambda: self.registration.id, written=self._written
         )
@@ -99,8 +100,6 @@ class Core:
         self._stirred: set[Lane] = set()
         self._is_blocked = False
         self._reading: set[asyncio.Task[None]] = set()
-        self._peers: list[int] = []
-        self._peers_at = -PEERS_FOR
 
     def bind(self) -> asyncio.AbstractEventLoop:
         """The loop on which the engine lives: the first that used it."""
@@ -143,24 +142,7 @@ class Core:
                 self.look_at_disk()
             for lane in self.dispatcher.lanes.values():
                 self.stir(lane)
-        self.wake_others()
-
-    def wake_others(self) -> None:
-        """Tell the other processes to look at the file."""
-        now = self.clock.monotonic()
-        if now - self._peers_at >= PEERS_FOR or now < self._peers_at:
-            self._peers_at = now
-            try:
-                rows = self.reader.rows("SELECT id FROM worker WHERE runs")
-            except StorageError:
-                return  # they look by themselves, a little later
-            self._peers = [number for (number,) in rows if number != self.registration.id]
-        if self._peers:
-            wake.wake(self.path, self._peers)
-
-    def forget_peers(self) -> None:
-        """Other processes have come or gone."""
-        self._peers_at = -PEERS_FOR
+        self.peers.wake()
 
     async def close(self) -> None:
         """Write what waits and leave the file."""
@@ -253,7 +235,7 @@ class Core:
             if op.due:
                 self.due(op.due)
             if op.wakes:
-                self.wake_others()
+                self.peers.wake()
 
     def _claimed(self, batch: Batch) -> None:
         if batch.claim_error is not None:

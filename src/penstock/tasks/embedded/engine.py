@@ -204,7 +204,7 @@ class EmbeddedEngine:
         if lane is not None:
             lane.is_paused = paused
             core.stir(lane)
-        core.wake_others()
+        core.peers.wake()
 
     async def _stop(self, grace: float) -> None:
         if self._is_stopped:
@@ -236,7 +236,7 @@ class EmbeddedEngine:
         except Exception as error:  # whoever comes next finds this process dead
             _log.warning("tasks.not_left", error=str(error))
         else:
-            core.wake_others()
+            core.peers.wake()
 
     def _change(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         self._check_open()
@@ -248,7 +248,7 @@ class EmbeddedEngine:
 
     def _ready_on_disk(self) -> None:
         self._core.look_at_disk()
-        self._core.wake_others()
+        self._core.peers.wake()
 
     def _usual_execution(self, report: Callable[[int, Progress], None]) -> Executes:
         from penstock.tasks.execution.run import Execution

@@ -60,7 +60,7 @@ class Upkeep:
         await core.call(core.registration.runs_jobs)
         self._ear.open(loop)
         core.due = self.due
-        core.wake_others()  # they learn of this process
+        core.peers.wake()  # they learn of this process
         await self._round(rescues=True)
         self._keep(self._rounds())
 
@@ -89,7 +89,7 @@ class Upkeep:
                 if not is_dead:
                     continue
                 numbers = await core.call(partial(_bury, worker=worker, now=core.time.ms()))
-            core.forget_peers()
+            core.peers.forget()
             for number in numbers:
                 core.watches.changed(number)
             rescued += len(numbers)
@@ -98,7 +98,7 @@ class Upkeep:
                 _log.warning("tasks.jobs_rescued", worker=worker, jobs=len(numbers))
         if rescued:
             core.look_at_disk()
-            core.wake_others()
+            core.peers.wake()
         return rescued
 
     async def _rounds(self) -> None:
@@ -122,7 +122,7 @@ class Upkeep:
             _log.exception("tasks.upkeep_failed")
 
     def _woken(self) -> None:
-        self._core.forget_peers()
+        self._core.peers.forget()
         if self._is_surveying:
             self._is_woken = True
         else:
@@ -177,7 +177,7 @@ class Upkeep:
             self.due(moved.next_at)
         if moved.promoted:
             core.look_at_disk()
-            core.wake_others()
+            core.peers.wake()
 
     async def _look_for_elders(self) -> None:
         core = self._core

@@ -1,7 +1,7 @@
 """Tells other processes on the same file that there is something to do.
 
 Every process that runs jobs listens on a named pipe beside the job file. A byte is enough: what is
-to be done is in the file. A wake-up that gets lost costs a second at most, see `rounds.py`.
+to be done is in the file. A wake-up that gets lost costs a second at most, see `upkeep.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+from penstock.clock import Clock
+from penstock.errors import StorageError
 from penstock.observe.logging import get_logger
+from penstock.tasks.embedded.connection import Reader
+
+KNOWN_FOR: Final = 1.0  # seconds that the list of other processes is trusted
 
 _log = get_logger("penstock.tasks")
 
@@ -55,6 +61,35 @@ class Ear:
         with suppress(BlockingIOError):
             os.read(self._handle or 0, 4096)
         self._woken()
+
+
+class Peers:
+    """The other processes that run jobs of the same file."""
+
+    def __init__(self, path: Path, worker: int, *, reader: Reader, clock: Clock) -> None:
+        self._path = path
+        self._worker = worker
+        self._reader = reader
+        self._clock = clock
+        self._known: list[int] = []
+        self._known_at: float | None = None
+
+    def wake(self) -> None:
+        """Tell them to look at the file."""
+        now = self._clock.monotonic()
+        if self._known_at is None or now - self._known_at >= KNOWN_FOR:
+            try:
+                rows = self._reader.rows("SELECT id FROM worker WHERE runs")
+            except StorageError:
+                return  # they look by themselves, a little later
+            self._known = [number for (number,) in rows if number != self._worker]
+            self._known_at = now
+        if self._known:
+            wake(self._path, self._known)
+
+    def forget(self) -> None:
+        """Some have come or gone."""
+        self._known_at = None
 
 
 def pipe_path(path: Path, worker: int) -> Path:
