@@ -56,6 +56,18 @@ async def test_a_wait_that_is_over_says_that_the_job_goes_on(
     assert sum(times.waits) == pytest.approx(5.0)
 
 
+def test_a_wait_is_not_held_up_by_what_the_server_asks(
+    penstock: Penstock, stub: Any, times: Any
+) -> None:
+    for _ in range(9):
+        stub.problem(503, retry_after="60")
+
+    with pytest.raises(penstock_client.WaitTimeoutError, match="not known after 3 s"):
+        BatchJob(penstock, "batch_1").wait(timeout=3)
+
+    assert sum(times.waits) == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize(
     ("word", "error"),
     [

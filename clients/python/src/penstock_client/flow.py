@@ -153,6 +153,6 @@ def _asked(header: str | None, clock: Clock) -> float | None:
 
         try:
             found = parsedate_to_datetime(header).timestamp() - clock.now()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return max(0.0, found) if found == found else None  # not NaN

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import inf
 from typing import Final, Protocol, TypeVar
 
 from penstock_client.clock import Clock
@@ -13,7 +15,7 @@ from penstock_client.errors import (
     ServerError,
     WaitTimeoutError,
 )
-from penstock_client.flow import Flow, Sleep, Tell, pauses
+from penstock_client.flow import Flow, Outcome, Send, Sleep, Tell, pauses
 
 OUTAGE: Final = 60.0  # seconds that a server may be away
 
@@ -79,7 +81,7 @@ class Watch:
         seen: S | None = None
         rests = pauses()
         while True:
-            state = yield from self._patience.bear(look())
+            state = yield from self._patience.bear(self._within(look(), seen))
             if state is not None and state != seen:
                 seen, rests = state, pauses()
                 if report is not None:
@@ -88,7 +90,27 @@ class Watch:
                 return ended(self._job_id, state)
             yield Sleep(self._rest(next(rests), seen))
 
+    def _within(self, look: Flow[S], seen: S | None) -> Flow[S]:
+        """A look whose own pauses and time-outs end when the waiting does."""
+        outcome: Outcome = None
+        try:
+            while True:
+                try:
+                    step = look.send(outcome)
+                except StopIteration as done:
+                    answer: S = done.value
+                    return answer
+                if isinstance(step, Sleep):
+                    step = Sleep(self._rest(step.seconds, seen))
+                elif isinstance(step, Send) and self._end is not None:
+                    left = self._rest(step.request.timeout or inf, seen)
+                    step = Send(replace(step.request, timeout=left))
+                outcome = yield step
+        finally:
+            look.close()
+
     def _rest(self, rest: float, seen: Watched | None) -> float:
+        """So much of `rest` as is left. Raises WaitTimeoutError when nothing is."""
         if self._end is None:
             return rest
         left = self._end - self._clock.monotonic()
