@@ -1,6 +1,6 @@
 """Penstock's queue in a process of its own: what the task benchmarks measure.
 
-`python -m benchmarks.rigs.jobs all|each|start|urgent|backlog DURABILITY COUNT` prints JSON.
+`python -m benchmarks.rigs.jobs MODE DURABILITY COUNT` prints JSON; the modes are at the end.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ WARM = 20
 AT_ONCE = 64  # jobs that run at once: as many as the peers take from Redis ahead of time
 PACE = 0.003  # seconds between lone jobs
 POLL = 0.005
+TICK = 0.001
 
 began: dict[int, asyncio.Future[int]] = {}
 
@@ -40,10 +42,30 @@ async def stamp(number: int) -> int:
     return number
 
 
+@declare()
+async def pause(number: int) -> int:
+    await asyncio.sleep(0.02)
+    return number
+
+
+@declare()
+def block(number: int) -> int:
+    """Waits in a thread, as a library does that knows no asyncio."""
+    threading.Event().wait(0.02)
+    return number
+
+
+@declare()
+def compute(number: int) -> int:
+    """Holds the interpreter's lock for some milliseconds."""
+    return sum(range(200_000)) + number
+
+
 @asynccontextmanager
 async def opened(durability: str, workers: int) -> AsyncIterator[TaskQueue]:
-    """A queue on an empty file."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
+    """A queue on an empty file, or on the one that processes of a benchmark share."""
+    shared = os.environ.get("BENCH_FOLDER")
+    with nullcontext(shared) if shared else tempfile.TemporaryDirectory() as folder:
         metrics, clock = Metrics(), SystemClock()
         queue = open_queue(
             f"embedded://{Path(folder) / 'tasks.db'}",
@@ -52,7 +74,7 @@ async def opened(durability: str, workers: int) -> AsyncIterator[TaskQueue]:
             workers=workers,
             durability=durability,
         )
-        queue.register([noop, stamp])
+        queue.register([noop, stamp, pause, block, compute])
         await queue.start()
         try:
             yield queue
@@ -112,6 +134,55 @@ async def backlog(durability: str, count: int) -> dict[str, float]:
         }
 
 
+async def busy(durability: str, count: int) -> dict[str, Any]:
+    """The loop's longest stall and each enqueue, ms, beside jobs that block and that compute."""
+    async with opened(durability, 4) as queue:
+        return {
+            "block": await _beside(queue, block, count),
+            "compute": await _beside(queue, compute, count),
+        }
+
+
+async def _beside(queue: TaskQueue, job: Any, count: int) -> dict[str, Any]:
+    stalls: list[float] = []
+    spent: list[float] = []
+    watching = asyncio.ensure_future(_watch(stalls))
+    for number in range(count):
+        start = time.perf_counter()
+        last = await queue.enqueue(job, (number,))
+        spent.append((time.perf_counter() - start) * 1e3)
+        await asyncio.sleep(PACE)
+    await last.result()
+    watching.cancel()
+    return {"stall": max(stalls), "enqueue": spent}
+
+
+async def work(durability: str, _: int) -> str:
+    """Run jobs until a line comes in."""
+    async with opened(durability, 4):
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+    return "stopped"
+
+
+async def waits(durability: str, count: int) -> float:
+    """Seconds until other processes have done `count` jobs that wait."""
+    async with opened(durability, 0) as queue:
+        await queue.pause("default")
+        await queue.enqueue_many(pause, [(number,) for number in range(count)])
+        start = time.perf_counter()
+        await queue.resume("default")
+        await _finished(queue, count)
+        return time.perf_counter() - start
+
+
+async def _watch(stalls: list[float]) -> None:
+    while True:
+        start = time.perf_counter()
+        await asyncio.sleep(TICK)
+        stalls.append((time.perf_counter() - start - TICK) * 1e3)
+
+
 async def _start(queue: TaskQueue, number: int, **options: Any) -> float:
     started = began[number] = asyncio.get_running_loop().create_future()
     enqueued = time.monotonic_ns()
@@ -138,6 +209,9 @@ def main() -> None:
         "start": starts,
         "urgent": urgent,
         "backlog": backlog,
+        "busy": busy,
+        "work": work,
+        "waits": waits,
     }
     print(json.dumps(asyncio.run(measures[mode](durability, count))))
 

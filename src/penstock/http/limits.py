@@ -12,15 +12,21 @@ class BodyLimit:
     """ASGI middleware: TooLarge by Content-Length at once, and by counting where there is none.
 
     A body whose length is announced is not counted: the server reads no more than that. `larger`
-    are paths with a bound of their own.
+    are paths with a bound of their own, `advice` says of paths what to do instead.
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int, larger: Mapping[str, int] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        larger: Mapping[str, int] | None = None,
+        advice: Mapping[str, str] | None = None,
     ) -> None:
         self.app = app
         self._max_bytes = max_bytes
         self._larger = dict(larger or {})
+        self._advice = dict(advice or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -32,13 +38,13 @@ class BodyLimit:
         length = headers.get(b"content-length")
         # Where both headers are given, servers differ in which one they follow: then count.
         if length is None or not length.isdigit() or b"transfer-encoding" in headers:
-            receive = _counted(receive, most)
+            receive = _counted(receive, most, self._advice.get(scope["path"], ""))
         elif len(length) > 18 or int(length) > most:
-            raise _too_large(most)
+            raise _too_large(most, self._advice.get(scope["path"], ""))
         await self.app(scope, receive, send)
 
 
-def _counted(receive: Receive, most: int) -> Receive:
+def _counted(receive: Receive, most: int, advice: str) -> Receive:
     read = 0
 
     async def receive_counted() -> Message:
@@ -47,11 +53,12 @@ def _counted(receive: Receive, most: int) -> Receive:
         if message["type"] == "http.request":
             read += len(message.get("body", b""))
             if read > most:
-                raise _too_large(most)
+                raise _too_large(most, advice)
         return message
 
     return receive_counted
 
 
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"the body is larger than {most} bytes", limit=most)
+def _too_large(most: int, advice: str) -> TooLarge:
+    more = f"; {advice}" if advice else ""
+    return TooLarge(f"the body is larger than {most} bytes{more}", limit=most)

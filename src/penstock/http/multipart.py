@@ -4,18 +4,26 @@
         async for piece in part.data: ...        # or: await part.text()
 
 A part's data must be read before the next part is asked for; what is left is skipped.
+
+python-multipart finds the delimiters and the headers; here are the order of events and the bounds.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator
-from email.message import Message
+from functools import partial
 from typing import Final, NamedTuple
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 
 from penstock.errors import InvalidInput, RequestError, UnsupportedMedia
 
-LONGEST_HEAD: Final = 16 << 10  # bytes of a part's headers
+LONGEST_HEAD: Final = 16 << 10  # bytes of a part's headers; the library bounds each of them too
 LONGEST_TEXT: Final = 64 << 10  # bytes of a field that is no file
+LONGEST_BOUNDARY: Final = 70  # RFC 2046
 MOST_PARTS: Final = 64
 
 
@@ -38,102 +46,89 @@ class Part(NamedTuple):
 
 async def parts(stream: AsyncIterator[bytes], content_type: str) -> AsyncIterator[Part]:
     """The parts of a body. Raises UnsupportedMedia, or RequestError for one that is malformed."""
-    source = _Source(stream, _boundary(content_type))
-    await source.skip()  # what stands before the first delimiter
-    for _ in range(MOST_PARTS):
-        if await source.take(2) == b"--":
-            return
-        head = await source.head()
-        name, filename = _disposition(head)
-        yield Part(name, filename, source.data())
-        await source.skip()
-    raise RequestError(f"the form has more than {MOST_PARTS} fields")
+    form = _Form(stream, content_type)
+    while (event := await form.next()) is not None:
+        if isinstance(event, Part):
+            yield event
 
 
-class _Source:
-    """The stream with what was read too far of it."""
+class _Form:
+    """What the parser found in the stream: parts, each followed by its data and an empty piece."""
 
-    def __init__(self, stream: AsyncIterator[bytes], boundary: bytes) -> None:
+    def __init__(self, stream: AsyncIterator[bytes], content_type: str) -> None:
         self._stream = stream
-        self._buffer = bytearray(b"\r\n")  # so that the first delimiter looks like the others
-        self._delimiter = b"\r\n--" + boundary
-        self._inside = True
+        self._found: deque[Part | bytes | None] = deque()
+        self._begun = 0
+        self._head = [b"", b""]  # field and value of the header that is being read
+        self._head_size = 0
+        self._disposition = b""
+        self._parser = self._open(content_type)
 
-    async def data(self) -> AsyncIterator[bytes]:
-        """Bytes up to the next delimiter."""
-        kept = len(self._delimiter) - 1  # what may be the beginning of one
-        while self._inside:
-            at = self._buffer.find(self._delimiter)
-            if at >= 0:
-                piece = bytes(self._buffer[:at])
-                del self._buffer[: at + len(self._delimiter)]
-                self._inside = False
-            else:
-                piece = bytes(self._buffer[:-kept])
-                del self._buffer[:-kept]
-                await self._fill()
-            if piece:
-                yield piece
-
-    async def skip(self) -> None:
-        """Pass over what is left before the next delimiter."""
-        async for _ in self.data():
-            pass
-
-    async def head(self) -> bytes:
-        """The headers of a part, whose data comes next."""
-        while (at := self._buffer.find(b"\r\n\r\n")) < 0:
-            if len(self._buffer) > LONGEST_HEAD:
-                raise RequestError("the headers of a field are too long")
-            await self._fill()
-        head = bytes(self._buffer[:at])
-        del self._buffer[: at + 2]  # the line end that stays belongs to the delimiter of no data
-        self._inside = True
-        await self._pass_line_end()
-        return head
-
-    async def _pass_line_end(self) -> None:
-        while len(self._buffer) < len(self._delimiter):
-            await self._fill()
-        if not self._buffer.startswith(self._delimiter):
-            del self._buffer[:2]
-
-    async def take(self, number: int) -> bytes:
-        """The next bytes."""
-        while len(self._buffer) < number:
-            await self._fill()
-        taken = bytes(self._buffer[:number])
-        del self._buffer[:number]
-        return taken
-
-    async def _fill(self) -> None:
-        more = await anext(self._stream, b"")
-        while not more:  # an empty chunk stands at the end of some streams
+    async def next(self) -> Part | bytes | None:
+        """What comes next; None at the end of the form."""
+        while not self._found:
+            chunk = await anext(self._stream, None)
+            if chunk is None:  # the library does not mind
+                raise RequestError("the form ends before its last delimiter")
             try:
-                more = await anext(self._stream)
-            except StopAsyncIteration:
-                raise RequestError("the form ends before its last delimiter") from None
-        self._buffer += more
+                self._parser.write(chunk)
+            except FormParserError as error:
+                raise RequestError(f"the form is malformed: {error}") from error
+        return self._found.popleft()
 
-
-def _boundary(content_type: str) -> bytes:
-    message = Message()
-    message["content-type"] = content_type
-    boundary = message.get_boundary()
-    if message.get_content_type() != "multipart/form-data" or not boundary:
-        raise UnsupportedMedia(
-            "send a form with the header Content-Type: multipart/form-data; boundary=..."
+    def _open(self, content_type: str) -> MultipartParser:
+        kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY:
+            raise UnsupportedMedia(
+                "send a form with the header Content-Type: multipart/form-data; boundary=..."
+            )
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": partial(self._read_head, 0),
+                "on_header_value": partial(self._read_head, 1),
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_head,
+                "on_part_data": lambda data, at, end: self._found.append(data[at:end]),
+                "on_part_end": lambda: self._found.append(b""),
+                "on_end": lambda: self._found.append(None),
+            },
         )
-    return boundary.encode("latin-1", "replace")
 
+    def _begin(self) -> None:
+        self._begun += 1
+        if self._begun > MOST_PARTS:
+            raise RequestError(f"the form has more than {MOST_PARTS} fields")
+        self._head_size = 0
+        self._disposition = b""
 
-def _disposition(head: bytes) -> tuple[str, str | None]:
-    for line in head.decode(errors="replace").split("\r\n"):
-        field, _, value = line.partition(":")
-        if field.strip().lower() == "content-disposition":
-            message = Message()
-            message["content-disposition"] = value.strip()
-            name = message.get_param("name", header="content-disposition")
-            if isinstance(name, str):
-                return name, message.get_filename()
-    raise RequestError("a field of the form has no name")
+    def _read_head(self, which: int, data: bytes, start: int, end: int) -> None:
+        self._head_size += end - start
+        if self._head_size > LONGEST_HEAD:
+            raise RequestError("the headers of a field are too long")
+        self._head[which] += data[start:end]
+
+    def _end_header(self) -> None:
+        field, value = self._head
+        if field.lower() == b"content-disposition":
+            self._disposition = value
+        self._head = [b"", b""]
+
+    def _end_head(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise RequestError("a field of the form has no name")
+        filename = options.get(b"filename")
+        self._found.append(
+            Part(
+                options[b"name"].decode(errors="replace"),
+                None if filename is None else filename.decode(errors="replace"),
+                self._data(),
+            )
+        )
+
+    async def _data(self) -> AsyncIterator[bytes]:
+        while isinstance(piece := await self.next(), bytes) and piece:
+            yield piece
