@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 AFTER_FAULT: Final = 0.5  # seconds until jobs are claimed again after the file refused it
 CLOSE_PATIENCE: Final = 30.0
+LOSSES: Final = 3  # turns without a job, after which what others left is read from disk
 
 _log = get_logger("penstock.tasks")
 
@@ -254,10 +255,22 @@ class Core:
             else:
                 candidate.attempt += 1
                 self.attempts.give_back(candidate)
-        if len(lost) * 2 > len(batch.claims):  # others take the same jobs: look what they left
-            for lane in {candidate.lane for candidate in batch.claims}:
+        if lost or batch.claims[0].lane.losses:
+            self._count_losses(batch.claims, lost)
+
+    def _count_losses(self, claims: Sequence[Candidate], lost: Collection[int]) -> None:
+        """Go on with the jobs in memory while some can be had; else look what others have left.
+
+        Processes that share a queue overtake one another: each loses what the other has just
+        begun, and gets what comes next.
+        """
+        had = {candidate.lane for candidate in claims if candidate.number not in lost}
+        for lane in {candidate.lane for candidate in claims}:
+            lane.losses = 0 if lane in had else lane.losses + 1
+            if lane.losses == LOSSES:
+                lane.losses = 0
                 lane.clear()
-                self._stirred.add(lane)
+            self._stirred.add(lane)
 
     def _drop(self, candidate: Candidate) -> None:
         """Free the place of a job that did not come to run here."""

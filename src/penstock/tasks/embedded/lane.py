@@ -42,6 +42,7 @@ class Lane:
         "is_stale",
         "limit",
         "looked_at",
+        "losses",
         "name",
         "waiting",
     )
@@ -55,6 +56,7 @@ class Lane:
         self.is_reading = False
         self.is_stale = True  # there may be jobs on disk, before the horizon
         self.looked_at = 0.0  # when more was read from disk last
+        self.losses = 0  # turns in a row in which every claim came too late
         self.waiting: dict[int, Candidate] = {}
         self.elders: deque[Candidate] = deque()  # those that wait longest, of any priority
         self.horizon: Place | None = BEFORE_ALL
