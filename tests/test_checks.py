@@ -17,7 +17,7 @@ async def test_a_fresh_installation_is_healthy(runtime):
 
     assert health.status == "healthy"
     assert list(health.checks) == [
-        *("database", "cache.memory", "cache.disk", "disk_space", "model", "provider"),
+        *("database", "tasks", "cache.memory", "cache.disk", "disk_space", "model", "provider"),
     ]
     assert health.checks["model"].detail.startswith("penstock-moderation")
 
@@ -32,6 +32,17 @@ async def test_a_database_that_cannot_be_written_degrades_because_answers_go_on(
     assert health.status == "degraded"
     assert health.checks["database"].status == "degraded"
     assert health.checks["database"].detail
+
+
+async def test_a_job_file_that_is_gone_degrades_and_says_what_to_do(runtime):
+    checks = HealthChecks()
+    add_checks(checks, runtime)
+    (runtime.settings.home / "tasks.db").unlink()
+
+    health = await checks.run(within=30.0)
+
+    assert health.checks["tasks"].status == "degraded"
+    assert health.checks["tasks"].fix == "restart the server"
 
 
 async def test_a_tier_that_does_not_answer_degrades(runtime):

@@ -1,4 +1,4 @@
-"""What the health report looks at: database, cache tiers, disk space, model, provider.
+"""What the health report looks at: database, job file, cache tiers, disk space, model, provider.
 
 Only a missing model makes an installation unhealthy: without the others answers go on, and the
 report says what they lack.
@@ -31,6 +31,9 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
     async def database() -> CheckResult:
         return told((await runtime.database.health())["detail"])
 
+    async def tasks() -> CheckResult:
+        return told(await runtime.jobs.store.health())
+
     async def disk_space() -> CheckResult:
         return disk(settings.home, free=shutil.disk_usage(settings.home).free)
 
@@ -41,6 +44,7 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
         return providers(settings.provider, runtime.metrics)
 
     checks.add("database", database)
+    checks.add("tasks", tasks)
     for tier in settings.cache:
         checks.add(f"cache.{tier}", _tier(runtime, tier))
     checks.add("disk_space", disk_space)

@@ -243,7 +243,7 @@ class Settings(BaseModel):
     max_file_bytes: int = _setting(
         100 << 20,
         "PENSTOCK_MAX_FILE_BYTES",
-        about="Largest body on /v1/files and /v1/batches, bytes.",
+        about="Largest body on /v1/files, bytes.",
         ge=1024,
     )
 

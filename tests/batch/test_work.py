@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.batch import output
 from penstock.batch.files import FileStore
+from penstock.batch.operation import ItemError
 from penstock.batch.records import COMPLETED, FAILED
 from penstock.batch.store import BatchStore
 from penstock.batch.work import BatchWork
@@ -235,3 +236,14 @@ async def test_an_answer_that_cannot_be_read_stays_an_error_after_its_retries(
 
     batch = await store.find("batch_1")
     assert (batch.completed, batch.failed) == (0, 1)
+
+
+async def test_a_batch_that_never_came_in_whole_ends_with_the_items_that_there_are(store, work):
+    await store.add(new_batch(total=5), items_of(2, 4))
+    batch = await store.find("batch_1")
+
+    await work.end(batch, "failed", error=ItemError("incomplete", "it broke off"))
+
+    ended = await store.find("batch_1")
+    assert (ended.total, ended.completed, ended.failed) == (2, 0, 2)
+    assert ended.progress.percent == 100.0

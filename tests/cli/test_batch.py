@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,86 @@ def test_a_wrong_call_says_what_to_do_and_writes_nothing(run, tmp_path, content,
     assert result.exit_code == 2
     assert told in result.output
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_files_with_the_same_requests_under_other_names_are_two_batches(run, tmp_path):
+    for name in ("first", "second"):
+        request = {"custom_id": name, "body": {"input": KIND}}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(request))
+
+        run("batch", f"{name}.jsonl", "--out", f"{name}.out")
+
+    named = [read(tmp_path / f"{name}.out")[0]["custom_id"] for name in ("first", "second")]
+    assert named == ["first", "second"]
+
+
+@pytest.mark.parametrize("out", ["in.jsonl", "./in.jsonl", "link.jsonl", "hard.jsonl"])
+def test_the_file_of_requests_is_not_written_over(run, tmp_path, out):
+    given = tmp_path / "in.jsonl"
+    given.write_text(json.dumps(KIND))
+    (tmp_path / "link.jsonl").symlink_to(given)
+    os.link(given, tmp_path / "hard.jsonl")
+
+    result = run("batch", "in.jsonl", "--out", out)
+
+    assert result.exit_code == 2
+    assert "holds the requests" in result.stderr
+    assert given.read_text() == json.dumps(KIND)
+
+
+def test_the_file_behind_a_link_is_replaced_and_keeps_its_mode(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    target = tmp_path / "there" / "target.jsonl"
+    target.parent.mkdir()
+    target.write_text("old")
+    target.chmod(0o640)
+    (tmp_path / "out.jsonl").symlink_to(target)
+
+    run("batch", "in.jsonl", "--out", "out.jsonl")
+
+    assert (tmp_path / "out.jsonl").is_symlink()
+    assert len(read(target)) == 1
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(target.parent) == ["target.jsonl"]
+
+
+def test_a_fifo_stays_one_and_its_reader_has_the_results(run, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    os.mkfifo(tmp_path / "pipe")
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit((tmp_path / "pipe").read_text)
+        result = run("batch", "in.jsonl", "--out", "pipe")
+        text = reading.result(PATIENCE)
+
+    assert result.exit_code == 0
+    assert json.loads(text)["response"]["status_code"] == 200
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work_begins(run, home, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    (tmp_path / "round").symlink_to("round")
+
+    for out in ("round", "x" * 300, "/proc/none"):
+        result = run("batch", "in.jsonl", "--out", out)
+
+        assert (result.exit_code, "cannot write to" in result.stderr) == (2, True)
+    assert not home.exists()
+
+
+@pytest.mark.slow
+def test_on_standard_output_there_are_the_results_and_nothing_else(home, tmp_path):
+    (tmp_path / "in.jsonl").write_text(json.dumps(KIND))
+    command = [*COMMAND[:-1], "/dev/stdout"]
+
+    piped = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    with (tmp_path / "kept.jsonl").open("w") as kept:
+        subprocess.run(command, stdout=kept, stderr=subprocess.PIPE, check=True, timeout=PATIENCE)
+
+    assert json.loads(piped.stdout)["response"]["status_code"] == 200
+    assert "1 of 1 lines answered" in piped.stderr
+    assert (tmp_path / "kept.jsonl").read_text() == piped.stdout
 
 
 @pytest.mark.slow

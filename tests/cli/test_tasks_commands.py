@@ -27,6 +27,11 @@ async def fail() -> None:
     raise RuntimeError("no luck")
 
 
+@declare(name="test.shout", retries=0)
+async def shout() -> None:
+    raise RuntimeError("\x1b]0;title\x07\x1b[2Jred\x9b31m\ntwo")
+
+
 @pytest.fixture
 def jobs(home: Path) -> dict[str, str]:
     """Jobs that an earlier process left, by name."""
@@ -132,6 +137,23 @@ def test_show_tells_result_and_errors(run, run_json, jobs):
     told = run("tasks", "show", jobs["failed"]).stdout
     assert "RuntimeError: no luck" in told
     assert "in fail" in told
+
+
+def test_a_traceback_cannot_steer_the_terminal_and_keeps_its_form(run, home):
+    async def fill() -> str:
+        settings = Settings(home=home, log_level="error")
+        async with open_layer_queue(settings, metrics=Metrics()) as queue:
+            job = await queue.enqueue(shout)
+            async for record in job.watch():
+                if record.is_final:
+                    break
+            return job.id
+
+    told = run("tasks", "show", asyncio.run(fill())).stdout
+
+    assert "title" in told
+    assert all(letter.isprintable() for letter in told.replace("\n", ""))
+    assert "\n    raise RuntimeError(" in told
 
 
 @pytest.mark.parametrize("command", ["show", "cancel", "retry"])

@@ -108,3 +108,14 @@ async def test_other_protocols_pass_through(echo: Any) -> None:
     await BodyLimit(echo, max_bytes=1)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
 
     assert echo.scope == {"type": "lifespan"}
+
+
+async def test_a_path_with_advice_says_what_to_do_instead(call: Any, echo: Any) -> None:
+    app = BodyLimit(echo, max_bytes=10, larger={"/": 20}, advice={"/": "send a file instead"})
+
+    announced = await call(RequestId(Problems(app)), "POST", content=b"x" * 21)
+    counted = await call(RequestId(Problems(app)), "POST", content=parts(3, 10))
+
+    for response in (announced, counted):
+        assert response.status_code == 413
+        assert response.json()["detail"].endswith("20 bytes; send a file instead")

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.rigs.upstream import Upstream, hang
 from penstock.settings import Settings
+from penstock.web.pages import encode_cursor
 from tests.conftest import ADMIN, Live
 from tests.server.asking import assert_problem
 from tests.server.conftest import SHARED, App, Start
@@ -120,6 +121,34 @@ async def test_results_come_in_pages(emptied: App):
     assert seen == [["r0", "r1", "r2"], ["r3", "r4", "r5"], ["r6"]]
 
 
+@SHARED
+async def test_the_pages_of_an_ended_batch_end_whatever_it_should_have_had(emptied: App):
+    batch = await create(emptied.client, requests=requests("parcel", "letter"))
+    await ended(emptied, batch["id"])
+    await emptied.runtime.database.write(
+        ("UPDATE batch_batches SET total = 9 WHERE id = ?", (batch["id"],))
+    )
+
+    url = f"{PATH}/{batch['id']}/results"
+    whole = (await emptied.client.get(url)).json()
+    exact = (await emptied.client.get(url, params={"limit": 2})).json()
+
+    assert len(whole["items"]) == len(exact["items"]) == 2
+    assert whole["next"] is exact["next"] is None
+
+
+@SHARED
+@pytest.mark.parametrize("place", [2**63, 2**64 - 1, -1, True, "x"])
+async def test_a_cursor_that_no_page_gave_is_refused(emptied: App, place: object):
+    batch = await create(emptied.client, requests=requests("parcel"))
+
+    reply = await emptied.client.get(
+        f"{PATH}/{batch['id']}/results", params={"cursor": encode_cursor(place)}
+    )
+
+    assert_problem(reply, 422)
+
+
 async def test_while_a_batch_runs_its_pages_stop_where_it_is_and_lead_on(
     behind: Start, upstream: Upstream
 ):
@@ -210,6 +239,50 @@ async def test_more_requests_than_the_setting_are_too_large(shared: App):
     body = {"endpoint": ENDPOINT, "requests": [{"body": {}}] * 50_001}
 
     assert_problem(await shared.client.post(PATH, json=body), 413)
+
+
+@SHARED
+async def test_requests_that_are_too_many_for_a_body_are_to_be_sent_as_a_file(shared: App):
+    huge = requests("x" * (8 << 20))
+    tiny = b'{"endpoint":"/v1/moderations","requests":[' + b'{ "body":1},' * 100_001
+    headers = {"Content-Type": "application/json"}
+
+    too_long = await shared.client.post(PATH, json={"endpoint": ENDPOINT, "requests": huge})
+    too_many = await shared.client.post(PATH, content=tiny + b"{}]}", headers=headers)
+
+    for reply in (too_long, too_many):
+        assert "to /v1/files instead" in assert_problem(reply, 413)["detail"]
+
+
+@SHARED
+async def test_metadata_is_bounded_before_it_is_read(shared: App):
+    metadata = {str(number): "" for number in range(50_000)}
+
+    body = {"endpoint": ENDPOINT, "requests": requests(KIND), "metadata": metadata}
+
+    problem = assert_problem(await shared.client.post(PATH, json=body), 422)
+    assert problem["errors"][0]["pointer"] == "/metadata"
+    assert "bytes" in problem["errors"][0]["detail"]
+
+
+@SHARED
+async def test_what_a_body_names_twice_is_not_read_twice(shared: App):
+    huge = ",".join(f'"{number}":""' for number in range(50_000))
+    body = f'{{"endpoint":"{ENDPOINT}","metadata":{{{huge}}},"metadata":{{"a":"b"}},"requests":[]}}'
+    headers = {"Content-Type": "application/json"}
+
+    problem = assert_problem(await shared.client.post(PATH, content=body, headers=headers), 422)
+
+    assert problem["errors"][0]["pointer"] == "/requests"
+
+
+@SHARED
+async def test_a_request_in_a_body_is_no_longer_than_a_line_of_a_file(shared: App):
+    body = {"endpoint": ENDPOINT, "requests": requests(KIND, "x" * (1 << 20))}
+
+    problem = assert_problem(await shared.client.post(PATH, json=body), 422)
+
+    assert problem["errors"][0]["pointer"] == "/requests/1/body"
 
 
 @SHARED

@@ -1,4 +1,4 @@
-"""Streams of events on real connections."""
+"""Streams of events on real connections, and how many of them there may be."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ import uvicorn
 
 from penstock.clock import SystemClock
 from penstock.http.request_id import RequestId
+from penstock.server.app import key_ring
 from penstock.server.protocol import BoundedHttp
 from penstock.web.sse import Event, EventStream
+from penstock.web.streams import MOST_OF_A_KEY
+from tests.conftest import ADMIN
+from tests.server.asking import assert_problem
+from tests.server.conftest import App
+from tests.server.jobs import double, enqueue
 
 PATIENCE = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -92,3 +98,68 @@ async def test_a_server_that_stops_ends_its_streams_properly(running, endless: E
     assert rest.endswith(b"0\r\n\r\n")
     assert endless.closed.is_set()
     writer.close()
+
+
+class Watcher:
+    """A caller of the application with an open event stream."""
+
+    def __init__(self, app: App, token: str, path: str) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._left = asyncio.Event()
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {token}".encode())],
+            "client": ("127.0.0.1", 1),
+            "server": ("testserver", 80),
+        }
+        self.served = asyncio.ensure_future(app.server(scope, self._receive, self._send))
+
+    async def hang_up(self) -> None:
+        self._left.set()
+        await asyncio.wait_for(self.served, PATIENCE)
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status.set_result(message["status"])
+
+
+async def test_a_key_with_too_many_streams_is_told_to_come_later_and_others_are_not(app: App):
+    await app.runtime.jobs.pause("default")
+    job = await enqueue(app, double, 1)
+    path = f"/v1/jobs/{job.id}/events"
+    watchers = [Watcher(app, ADMIN, path) for _ in range(MOST_OF_A_KEY)]
+    for watcher in watchers:
+        assert await asyncio.wait_for(watcher.status, PATIENCE) == 200
+
+    refused = await app.client.get(path)
+    token = (await app.client.post("/v1/keys", json={"name": "b", "role": "admin"})).json()["token"]
+    watchers.append(Watcher(app, token, path))
+
+    assert "event streams" in assert_problem(refused, 429)["detail"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert await asyncio.wait_for(watchers[-1].status, PATIENCE) == 200
+    for watcher in watchers:
+        await watcher.hang_up()
+
+
+async def test_a_key_that_is_revoked_is_not_accepted_any_more(app: App):
+    ring = key_ring(app.runtime)
+    made = await ring.create("watcher", role="viewer")
+    who, env = ring.verify(made.token), ring.verify(ADMIN)
+    assert who is not None
+    assert env is not None
+
+    before = ring.accepts(who)
+    await ring.revoke(made.record.id)
+
+    assert (before, ring.accepts(who), ring.accepts(env)) == (True, False, True)

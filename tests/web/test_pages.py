@@ -34,6 +34,14 @@ def test_what_no_page_gave_is_refused(cursor: str) -> None:
         decode_cursor(cursor, type=tuple[int, str])
 
 
+@pytest.mark.parametrize("position", [2**63, (2**64 - 1, "a"), -(2**63) - 0.5])
+def test_a_number_that_no_database_can_compare_is_refused(position: object) -> None:
+    kind = tuple[int, str] if isinstance(position, tuple) else int
+
+    with pytest.raises(InvalidInput, match="cursor cannot be read"):
+        decode_cursor(encode_cursor(position), type=kind)
+
+
 def test_the_last_page_has_no_next() -> None:
     page = Page[int](items=[1, 2])
 

@@ -15,11 +15,11 @@ PATIENCE = 10.0
 class Caller:
     """One open response: what was sent, and the way to hang up."""
 
-    def __init__(self, events: AsyncIterator[Event], clock: ManualClock) -> None:
+    def __init__(self, events: AsyncIterator[Event], clock: ManualClock, **more: Any) -> None:
         self.scope: dict[str, Any] = {"type": "http", "penstock": {}}
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._left = asyncio.Event()
-        response = EventStream(events, clock=clock)
+        response = EventStream(events, clock=clock, **more)
         self.served = asyncio.ensure_future(response(self.scope, self._receive, self.sent.put))
 
     async def next(self) -> dict[str, Any]:
@@ -155,6 +155,32 @@ async def test_a_source_that_fails_cuts_the_response(clock):
         await asyncio.wait_for(caller.served, PATIENCE)
     assert [(await caller.next())["type"] for _ in range(2)][1] == "http.response.body"
     assert caller.sent.empty()
+
+
+async def test_a_stream_ends_at_the_heartbeat_after_its_key_was_revoked(source, clock):
+    allowed = True
+    caller = Caller(source.events(), clock, is_allowed=lambda: allowed)
+    await caller.next()
+    await source.coming.put(Event("job", b"1"))
+    assert b"data: 1" in await caller.body()
+    await settled()
+
+    allowed = False
+    clock.advance(15.0)
+
+    assert (await caller.next())["more_body"] is False
+    await asyncio.wait_for(source.closed.wait(), PATIENCE)
+
+
+async def test_a_busy_stream_has_its_heartbeat_too(caller, source, clock):
+    await caller.next()
+    for number in range(2):
+        await source.coming.put(Event("job", str(number).encode()))
+        assert b"data" in await caller.body()
+        await settled()
+        clock.advance(7.5)
+
+    assert await caller.body() == b":\n\n"
 
 
 async def settled() -> None:

@@ -265,7 +265,7 @@ class Batches:
                 yield batch
             last = batch
             if not batch.is_final:
-                await self._work.bell.wait(CHANGED)
+                await self._work.bell.wait(batch_id, CHANGED)
 
     # --- the end ---------------------------------------------------------------------------------
 

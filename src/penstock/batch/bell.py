@@ -7,24 +7,27 @@ from contextlib import suppress
 
 
 class Bell:
-    """Rings for everybody who waits at that moment."""
+    """Rings for those who wait for the same batch at that moment."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
-    def ring(self) -> None:
-        """Something has changed."""
-        for waiter in self._waiting:
+    def ring(self, batch_id: str) -> None:
+        """A batch has changed."""
+        for waiter in self._waiting.get(batch_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait(self, seconds: float) -> None:
-        """Return at the next ring, or after so many seconds."""
+    async def wait(self, batch_id: str, seconds: float) -> None:
+        """Return at the batch's next ring, or after so many seconds."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiter)
+        waiting = self._waiting.setdefault(batch_id, set())
+        waiting.add(waiter)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await waiter
         finally:
-            self._waiting.discard(waiter)
+            waiting.discard(waiter)
+            if not waiting:
+                self._waiting.pop(batch_id, None)

@@ -6,6 +6,8 @@ known; one whose upload broke off is swept away.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
@@ -18,6 +20,7 @@ from penstock.db import Database
 
 PIECE: Final = 256 << 10  # bytes
 LONGEST_LINE: Final = 1 << 20  # bytes; the default bound of a request's body
+AT_ONCE: Final = 1000  # lines between two turns of the loop
 ABANDONED: Final = 86_400.0  # seconds after which an unfinished upload is given up
 
 _COLUMNS = ", ".join(File.__struct_fields__)
@@ -44,6 +47,7 @@ _OLD = """
 SELECT id FROM batch_files WHERE expires_at < ? OR (size IS NULL AND created_at < ?) LIMIT 100
 """
 _LAST = (1 << 62, "")
+_TEXT = re.compile(rb"\S[^\n]*")  # a line that is not blank, from its first letter
 
 
 class FileStore:
@@ -102,6 +106,7 @@ class FileStore:
         while (row := self._database.get(_PIECE, (file_id, number))) is not None:
             yield row[0]
             number += 1
+            await asyncio.sleep(0)  # a reader that never waits would keep the loop for itself
 
     async def delete(self, file_id: str) -> None:
         """Forget a file."""
@@ -143,19 +148,28 @@ class FileStore:
 
 
 async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Numbered lines (from 1) that are not blank; None for one that is too long to be read."""
-    number = 0
+    """Numbered lines (from 1) that are not blank; None for one that is too long to be read.
+
+    Blank lines are counted, not looked at: a file may hold nothing else.
+    """
+    number = told = 0
     rest = b""
     skipping = False
     async for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            number += 1
-            if skipping or len(line) > LONGEST_LINE:
-                skipping = False
-                yield number, None
-            elif stripped := line.strip():
-                yield number, stripped
+        text = rest + piece
+        at, end = 0, text.rfind(b"\n") + 1
+        if skipping and end:
+            at, number, skipping = text.index(b"\n") + 1, number + 1, False
+            yield number, None
+        for found in _TEXT.finditer(text, at, end):
+            number += text.count(b"\n", at, found.start())
+            at = found.start()
+            yield number + 1, None if len(found[0]) > LONGEST_LINE else found[0].strip()
+            told += 1
+            if not told % AT_ONCE:
+                await asyncio.sleep(0)
+        number += text.count(b"\n", at, end)
+        rest = text[end:]
         if len(rest) > LONGEST_LINE:  # do not collect what will not be read
             rest, skipping = b"", True
     if skipping:

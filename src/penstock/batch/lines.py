@@ -16,6 +16,7 @@ from penstock.errors import InvalidInput, TooLarge
 
 NAMED: Final = 100  # errors of one file that are told
 LONGEST_ID: Final = 512
+LONGEST_BODY: Final = 1 << 20  # bytes; as long as a line of a file
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -50,6 +51,10 @@ def inline(requests: Sequence[Request], *, endpoint: str, most: int) -> list[New
     items: list[NewItem] = []
     for number, request in enumerate(requests):
         form.check(number, request.custom_id, request.method, request.url)
+        if len(bytes(request.body)) > LONGEST_BODY:
+            form.tell(
+                "body_too_long", f"the body is longer than {LONGEST_BODY} bytes", number, "body"
+            )
         items.append(NewItem(number, bytes(request.body), request.custom_id))
     if form.errors:
         listed = [
@@ -77,6 +82,8 @@ class Reading:
         """The items of the lines that have the right form, numbered from 0."""
         async for number, line in lines:
             item = self._read(number, line)
+            if len(self.errors) == NAMED:  # no more are told, and the batch is refused
+                return
             if item is None:
                 continue
             if self.total == self._most:

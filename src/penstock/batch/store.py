@@ -60,7 +60,7 @@ rate = ? WHERE id = ? AND ended_at IS NULL
 """
 _COUNT = """
 SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),
-count(*) FILTER (WHERE cached)
+count(*) FILTER (WHERE cached), count(*)
 FROM batch_items WHERE batch_id = ?
 """
 _SET_COUNTS = "UPDATE batch_batches SET completed = ?, failed = ?, cached = ? WHERE id = ?"
@@ -84,7 +84,7 @@ DELETE FROM batch_items WHERE batch_id = ? AND number IN (
 )
 """
 _END = """
-UPDATE batch_batches SET status = ?, ended_at = ?, completed = ?, failed = ?, cached = ?,
+UPDATE batch_batches SET status = ?, ended_at = ?, completed = ?, failed = ?, cached = ?, total = ?,
 output_file_id = ?, error_file_id = ?, errors = ? WHERE id = ? AND ended_at IS NULL
 """
 _ITEMS = """
@@ -180,7 +180,8 @@ class BatchStore:
 
     async def recount(self, batch_id: str) -> tuple[int, int, int]:
         """Count completed, failed and cached items anew: after a crash they may have drifted."""
-        counts = await self._count(batch_id)
+        completed, failed, cached, _ = await self._count(batch_id)
+        counts = (completed, failed, cached)
         await self._database.write((_SET_COUNTS, (*counts, batch_id)))
         return counts
 
@@ -212,7 +213,7 @@ class BatchStore:
         error_file_id: str | None = None,
         errors: bytes | None = None,
     ) -> None:
-        """Write the final state, once; counts are taken from the items."""
+        """Write the final state, once; counts are taken from the items, `total` too."""
         counts = await self._count(batch_id)
         files = (output_file_id, error_file_id, errors)
         await self._database.write((_END, (status, at, *counts, *files, batch_id)))
@@ -231,9 +232,10 @@ class BatchStore:
             total += deleted
         return total
 
-    async def _count(self, batch_id: str) -> tuple[int, int, int]:
-        completed, failed, cached = (await self._database.scan(_COUNT, (batch_id,)))[0]
-        return completed, failed, cached
+    async def _count(self, batch_id: str) -> tuple[int, int, int, int]:
+        """Completed, failed, cached, all."""
+        completed, failed, cached, total = (await self._database.scan(_COUNT, (batch_id,)))[0]
+        return completed, failed, cached, total
 
 
 def _batch(row: tuple[Any, ...]) -> Batch:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -100,7 +101,7 @@ class BatchWork:
             await self._run(batch)
         finally:
             del self._stops[batch_id]
-            self.bell.ring()
+            self.bell.ring(batch_id)
 
     async def run_now(
         self,
@@ -203,7 +204,8 @@ class BatchWork:
             failed=failed,
             cached=cached,
         )
-        recorder = Recorder(self._store, batch.id, meter, on_written=self.bell.ring)
+        ring = partial(self.bell.ring, batch.id)
+        recorder = Recorder(self._store, batch.id, meter, on_written=ring)
         left = (batch.expires_at - self._now()) / 1000
         time = left if batch.time_limit is None else min(left, batch.time_limit)
         if time <= 0:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli import lines, opening
+from penstock.cli import lines, opening, sink
 from penstock.cli.failure import FAILED, OK, UNREACHABLE
 from penstock.cli.output import as_json, instant, print_json, span
 from penstock.errors import InvalidInput
@@ -51,20 +50,21 @@ def batch(file: IO[bytes], out: Path, endpoint: str, fresh: bool, json_: bool) -
     line of OpenAI's batch files. Stopped or killed, the same command goes on where it was. Exits
     with 1 when a line has no answer, with 130 or 143 when a signal stopped it.
     """
-    if not out.parent.is_dir():
-        raise click.UsageError(f"there is no folder {out.parent} for the results")
-    ended = opening.with_runtime(
-        lambda runtime: _answer(runtime, file, out, endpoint, fresh), workers=None
-    )
-    summary = _summary(ended, out)
-    print_json(summary) if json_ else click.echo(_sentence(ended, out))
+    with sink.opened(out, source=file) as place:
+        ended = opening.with_runtime(
+            lambda runtime: _answer(runtime, file, place, endpoint, fresh), workers=None
+        )
+    if json_:
+        print_json(_summary(ended, out), err=place.is_stdout)
+    else:
+        click.echo(_sentence(ended, out), err=place.is_stdout)
     if ended.status not in ("completed", "expired"):
         raise click.exceptions.Exit(UNREACHABLE if ended.status == "failed" else FAILED)
     raise click.exceptions.Exit(FAILED if ended.failed else OK)
 
 
 async def _answer(
-    runtime: Runtime, file: IO[bytes], out: Path, endpoint: str, fresh: bool
+    runtime: Runtime, file: IO[bytes], place: sink.Sink, endpoint: str, fresh: bool
 ) -> Batch:
     batches = runtime.batches
     batches.check_endpoint(endpoint)
@@ -79,7 +79,7 @@ async def _answer(
             await _stop(runtime, started, fresh=fresh)
             raise click.exceptions.Exit(128 + asked.result())
     ended = await following
-    await _write(batches.lines(ended), out)
+    await place.write(batches.lines(ended))
     return ended
 
 
@@ -162,12 +162,19 @@ def _read(file: IO[bytes], endpoint: str) -> tuple[list[NewItem], str, list[str]
         if line.fault.startswith("is longer"):
             raise InvalidInput(f"line {line.number} {line.fault}")
         items.append(_item(len(items), line, endpoint, wrong))
-        digest.update(items[-1].body + b"\n")
+        digest.update(_identity(items[-1]))
     if not items:
         raise InvalidInput("the file holds no line")
     if len(wrong) == len(items):
         raise InvalidInput(wrong[0])
     return items, digest.hexdigest(), wrong
+
+
+def _identity(item: NewItem) -> bytes:
+    """What makes it the same item again: its name is in the results too."""
+    import msgspec
+
+    return msgspec.json.encode(item.custom_id) + b" " + item.body + b"\n"
 
 
 def _item(number: int, line: lines.Line, endpoint: str, wrong: list[str]) -> NewItem:
@@ -203,20 +210,6 @@ def _item(number: int, line: lines.Line, endpoint: str, wrong: list[str]) -> New
 def _no_json(text: str) -> str:
     is_plain = not text.lstrip().startswith(("{", "["))
     return "is not JSON: put the text in quotes" if is_plain else "is not JSON"
-
-
-async def _write(results: AsyncIterator[bytes], out: Path) -> None:
-    """Write everything beside the place where it belongs, then put it there in one step."""
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as sink:
-            async for part in results:
-                sink.write(part)
-            sink.flush()
-            os.fsync(sink.fileno())
-        aside.replace(out)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -13,11 +13,11 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 """The option of every command that prints."""
 
 
-def print_json(value: object) -> None:
-    """Print one line of JSON."""
+def print_json(value: object, *, err: bool = False) -> None:
+    """Print one line of JSON; on standard error where the output holds something else."""
     import msgspec
 
-    click.echo(msgspec.json.encode(value, enc_hook=_plain).decode())
+    click.echo(msgspec.json.encode(value, enc_hook=_plain).decode(), err=err)
 
 
 def print_table(rows: Sequence[Sequence[object]], *, header: Sequence[str] = ()) -> None:

@@ -98,8 +98,9 @@ def show(job_id: str, json_: bool) -> None:
     print_table([(name, value) for name, value in document.items() if value not in (None, "")])
     for error in errors:
         click.echo(f"\nattempt {error['attempt']} at {error['at']}: {_told(error)}")
-        if error["traceback"]:
-            click.echo(error["traceback"].rstrip())
+        for line in (error["traceback"] or "").rstrip().splitlines():
+            indent = len(line) - len(line.lstrip(" "))
+            click.echo(" " * indent + one_line(line))
 
 
 @tasks.command()

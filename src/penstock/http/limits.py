@@ -33,14 +33,15 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         most = self._larger.get(scope["path"], self._max_bytes) if self._larger else self._max_bytes
+        advice = self._advice.get(scope["path"], "") if self._advice else ""
         notes = scope.get("penstock")
         headers = (notes and notes["headers"]) or dict(scope["headers"])
         length = headers.get(b"content-length")
         # Where both headers are given, servers differ in which one they follow: then count.
         if length is None or not length.isdigit() or b"transfer-encoding" in headers:
-            receive = _counted(receive, most, self._advice.get(scope["path"], ""))
+            receive = _counted(receive, most, advice)
         elif len(length) > 18 or int(length) > most:
-            raise _too_large(most, self._advice.get(scope["path"], ""))
+            raise _too_large(most, advice)
         await self.app(scope, receive, send)
 
 

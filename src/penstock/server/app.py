@@ -27,7 +27,8 @@ from penstock.observe import logging
 from penstock.observe.health import open_reader, system_usage
 from penstock.runtime import Runtime, open_runtime
 from penstock.server import docs
-from penstock.server.auth import Auth
+from penstock.server.auth import ANONYMOUS, Auth
+from penstock.server.batch_request import ADVICE, MOST_BYTES
 from penstock.server.compat import fist, fist_batch, halilit, halilit_tasks, pixel, pixel_tasks
 from penstock.server.keys import KeyRing
 from penstock.server.openapi import describe_app
@@ -47,6 +48,7 @@ from penstock.services.moderation.answers import MODEL
 from penstock.settings import Settings, load_settings
 from penstock.web import errors
 from penstock.web.hot import HotPaths, HotRoute
+from penstock.web.streams import Streams
 
 OPENAI_PATHS = ("/v1/moderations", "/v1/models", "/v1/batches", "/v1/files")
 
@@ -115,8 +117,13 @@ def build_app(runtime: Runtime) -> ASGIApp:
         default_rate=settings.rate_limit,
         metrics=runtime.metrics,
     )
-    larger = dict.fromkeys(("/v1/files", "/v1/batches"), settings.max_file_bytes)
-    app = BodyLimit(app, max_bytes=settings.max_body_bytes, larger=larger)
+    larger = {
+        "/v1/files": settings.max_file_bytes,
+        batches.PATH: min(MOST_BYTES, settings.max_file_bytes),
+    }
+    app = BodyLimit(
+        app, max_bytes=settings.max_body_bytes, larger=larger, advice={batches.PATH: ADVICE}
+    )
     app = Problems(app, metrics=runtime.metrics, openai_paths=OPENAI_PATHS)
     if settings.cors_origins:  # outside Problems: a page may read why it was refused
         app = CORSMiddleware(
@@ -160,6 +167,9 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
 def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     compat = runtime.settings.compat
     checks = runtime.checks
+    streams = Streams(
+        clock=runtime.clock, is_allowed=lambda who: who is ANONYMOUS or ring.accepts(who)
+    )
     usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
         docs.router(title="Penstock"),
@@ -167,10 +177,10 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
         models.router(runtime),
         keys.router(ring),
         cache.router(runtime.cache, runtime.clock, runtime.moderation),
-        jobs.router(runtime.jobs, runtime.clock),
+        jobs.router(runtime.jobs, streams),
         queues.router(runtime.jobs),
         schedules.router(runtime.jobs),
-        batches.router(runtime.batches, runtime.clock),
+        batches.router(runtime.batches, streams),
         files.router(runtime.batches),
     ]
     if "fist" in compat:

@@ -7,7 +7,7 @@ Administrators see all, also those of the installation itself, which have no own
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel, Field
@@ -16,6 +16,10 @@ from penstock.errors import Forbidden, NotFound
 from penstock.tasks.engine import JobStore
 from penstock.tasks.job import JobError, JobRecord, Progress, State
 from penstock.web.principal import Principal
+
+
+_FIRST: Final = -62_135_596_800_000  # milliseconds of the year 1
+_LAST: Final = 253_402_300_799_000  # of the end of 9999
 
 
 class ProgressView(BaseModel):
@@ -100,8 +104,8 @@ def scope(who: Principal, asked: str | None = None) -> str | None:
 
 
 def instant(milliseconds: int) -> datetime:
-    """An aware time of what is stored."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """An aware time of what is stored; what no calendar has is the first or last it has."""
+    return datetime.fromtimestamp(min(max(milliseconds, _FIRST), _LAST) / 1000, UTC)
 
 
 def maybe(milliseconds: int | None) -> datetime | None:

@@ -101,6 +101,16 @@ class KeyRing:
             self._touch(entry, now)
         return entry.principal
 
+    def accepts(self, who: Principal) -> bool:
+        """Whether the key that `verify` knew is still good; while keys cannot be read it is."""
+        if who.key_id == self._admin.key_id:
+            return True
+        try:
+            record = self._store.find(who.key_id)
+        except StorageError:
+            return True
+        return record is not None and record.is_live(self._now())
+
     async def create(
         self,
         name: str,

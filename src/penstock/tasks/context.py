@@ -14,7 +14,7 @@ from operator import index
 import msgspec
 
 from penstock.errors import JobCancelled
-from penstock.tasks.job import Progress
+from penstock.tasks.job import Progress, storable
 
 
 class Running(msgspec.Struct, gc=False):
@@ -80,16 +80,11 @@ class Context:
 
         Raises TypeError for what is no whole number: a record that cannot be read harms others.
         """
-        told = Progress(index(done), index(total), index(failed), index(cached), _storable(note))
+        text = storable(note if isinstance(note, str) else str(note))
+        told = Progress(index(done), index(total), index(failed), index(cached), text)
         running = _running.get()
         if running is not None:
             running.report(told)
-
-
-def _storable(note: object) -> str:
-    text = note if isinstance(note, str) else str(note)
-    # Halves of characters, as names of files have them, are no UTF-8.
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 ctx = Context()

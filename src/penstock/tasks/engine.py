@@ -110,6 +110,9 @@ class JobStore(Protocol):
     async def count(self, filter: JobFilter) -> dict[str, int]:
         """How many jobs, by state."""
 
+    async def health(self) -> str:
+        """Why jobs cannot be kept or read, `what is wrong; what to do`; nothing if they can."""
+
     async def queues(self) -> list[QueueStatus]:
         """All queues."""
 
@@ -153,6 +156,8 @@ class Failed(NamedTuple):
 
 class Stopped(NamedTuple):
     """The function ended because it was asked to: by a cancel, or because the engine stops."""
+
+    has_begun: bool = True  # False: it never ran, and may run elsewhere even if it may only once
 
 
 Outcome = Completed | Failed | Stopped

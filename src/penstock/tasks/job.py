@@ -153,6 +153,11 @@ def priority_of(given: Priority) -> int:
     )
 
 
+def storable(text: str) -> str:
+    """The text without halves of characters, as names of files have them, which UTF-8 has not."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
 _PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 _VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}

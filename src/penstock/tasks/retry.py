@@ -32,4 +32,4 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     def delay(self, attempt: int, *, chance: Callable[[], float] = random.random) -> float:
         """Seconds to wait after the failure of `attempt` (1 is the first)."""
-        return chance() * min(self.cap, self.base * 2.0 ** (attempt - 1))
+        return chance() * min(self.cap, self.base * 2.0 ** min(attempt - 1, 1_000))

@@ -38,7 +38,10 @@ def decode_cursor(cursor: str, *, type: type[Position]) -> Position:
         if len(cursor) > _LONGEST:
             raise ValueError("too long")
         data = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
-        return msgspec.msgpack.decode(data, type=type)
+        found = msgspec.msgpack.decode(data, type=type)
+        if not _is_storable(found):
+            raise ValueError("too large a number")
+        return found
     except (
         ValueError,
         RecursionError,
@@ -47,3 +50,10 @@ def decode_cursor(cursor: str, *, type: type[Position]) -> Position:
         raise InvalidInput(
             "the cursor cannot be read", errors=[{"pointer": "/cursor", "detail": told}]
         ) from error
+
+
+def _is_storable(position: object) -> bool:
+    """Whether a database can compare it: msgpack has numbers up to 64 bits without a sign."""
+    if isinstance(position, tuple | list):
+        return all(map(_is_storable, position))
+    return not isinstance(position, int) or -(1 << 63) <= position < 1 << 63

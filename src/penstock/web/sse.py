@@ -10,7 +10,8 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Header
@@ -49,10 +50,12 @@ class Event(NamedTuple):
 
 
 class EventStream(Response):
-    """Sends events as they come, a comment when nothing came for `heartbeat` seconds.
+    """Sends events as they come, and a comment every `heartbeat` seconds.
 
-    Ends with its source, when the caller goes away, and when the server stops: each time the
-    source is closed, so that what it holds is let go. An error of the source cuts the connection.
+    Ends with its source, when the caller goes away, when the server stops, and at the heartbeat at
+    which `is_allowed` says no: each time the source is closed, so that what it holds is let go. An
+    error of the source cuts the connection. `place` is held meanwhile; what it raises when it is
+    taken is the answer.
     """
 
     media_type = "text/event-stream"
@@ -63,6 +66,8 @@ class EventStream(Response):
         *,
         clock: Clock,
         heartbeat: float = HEARTBEAT,
+        place: AbstractContextManager[None] | None = None,
+        is_allowed: Callable[[], bool] = lambda: True,
         status_code: int = 200,  # FastAPI's document reads it from this signature
     ) -> None:
         self.status_code = status_code
@@ -72,9 +77,15 @@ class EventStream(Response):
         self._events = events
         self._clock = clock
         self._heartbeat = heartbeat
+        self._place = place or nullcontext()
+        self._is_allowed = is_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one caller."""
+        with self._place:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         stopping = asyncio.Event()
         notes = scope.get("penstock")
         if notes is not None:
@@ -91,13 +102,15 @@ class EventStream(Response):
 
     async def _tell(self, send: Send) -> None:
         number = 0
-        coming = _next(self._events)
+        coming, beat = _next(self._events), self._beat()
         try:
             while True:
-                beat = asyncio.ensure_future(self._clock.sleep(self._heartbeat))
-                await _first_of(coming, beat, keep=coming)
-                if not coming.done():
+                await asyncio.wait((coming, beat), return_when=asyncio.FIRST_COMPLETED)
+                if beat.done():
+                    if not self._is_allowed():
+                        return
                     await _write(send, _COMMENT)
+                    beat = self._beat()
                     continue
                 event = coming.result()
                 if event is None:
@@ -106,10 +119,13 @@ class EventStream(Response):
                 await _write(send, encode(event, number=number))
                 coming = _next(self._events)
         finally:
-            await _end(coming)
+            await _end(coming, beat)
             close = getattr(self._events, "aclose", None)
             if close is not None:
                 await close()
+
+    def _beat(self) -> Work:
+        return asyncio.ensure_future(self._clock.sleep(self._heartbeat))
 
 
 def encode(event: Event, *, number: int = 0) -> bytes:
@@ -139,12 +155,12 @@ def _next(events: AsyncIterator[Event]) -> asyncio.Future[Event | None]:
     return asyncio.ensure_future(take())
 
 
-async def _first_of(*works: Work, keep: Work | None = None) -> None:
-    """Return when one has ended; the others are ended too, but for `keep`."""
+async def _first_of(*works: Work) -> None:
+    """Return when one has ended; the others are ended too."""
     try:
         await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await _end(*(work for work in works if work is not keep))
+        await _end(*works)
 
 
 async def _end(*works: Work) -> None:

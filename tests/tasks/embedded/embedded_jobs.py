@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.tasks.embedded.engine import EmbeddedEngine
-from penstock.tasks.engine import NewJob
-from penstock.tasks.job import JobRecord, priority_of
+from penstock.tasks.engine import NewJob, Run, Stopped
+from penstock.tasks.job import JobRecord, Progress, priority_of
 from penstock.tasks.task import Task
 
 PATIENCE = 20.0
@@ -69,6 +69,25 @@ async def until(
 async def finals(engine: EmbeddedEngine, ids: list[str]) -> list[JobRecord]:
     """The records of jobs that have ended."""
     return [await final(engine, job_id) for job_id in ids]
+
+
+class Idle:
+    """An execution that begins nothing: what it was given is told to have stopped unbegun."""
+
+    def __init__(self, report: Callable[[int, Progress], None]) -> None:
+        self._runs: list[Run] = []
+
+    def start(self, run: Run) -> None:
+        self._runs.append(run)
+
+    def cancel(self, number: int) -> None: ...
+
+    async def stop(self, grace: float) -> None:
+        for run in self._runs:
+            run.done(run, Stopped(has_begun=False))
+        self._runs.clear()
+
+    async def aclose(self) -> None: ...
 
 
 class Gate:

@@ -180,7 +180,7 @@ async def test_a_coroutine_is_cancelled_before_its_first_step(rig: Rig) -> None:
     outcome = rig.start(never)
     rig.execution.cancel(1)
 
-    assert await soon(outcome) == Stopped()
+    assert await soon(outcome) == Stopped(has_begun=False)
 
 
 async def test_a_coroutine_that_finishes_although_it_was_cancelled_has_completed(rig: Rig) -> None:

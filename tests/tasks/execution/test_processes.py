@@ -242,7 +242,7 @@ async def test_a_job_that_waits_for_a_child_is_cancelled_at_once(
     await asyncio.sleep(0)
     rig.execution.cancel(2)
 
-    assert await soon(waiting) == Stopped()
+    assert await soon(waiting) == Stopped(has_begun=False)
     rig.execution.cancel(1)
     assert await rig.run(functions.double, 1) == Completed(b"2")
 
@@ -252,7 +252,7 @@ async def test_a_job_is_cancelled_while_its_child_starts(rig: Rig) -> None:
     await asyncio.sleep(0)
     rig.execution.cancel(1)
 
-    assert await soon(outcome) == Stopped()
+    assert await soon(outcome) == Stopped(has_begun=False)
     assert await rig.run(functions.double, 2) == Completed(b"4")
 
 

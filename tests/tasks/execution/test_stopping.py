@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from penstock.tasks.context import ctx
 from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
+from penstock.tasks.execution.run import CoroutineAttempt
 from penstock.tasks.task import declare
 from tests.tasks.execution import functions
 from tests.tasks.execution.conftest import Rig, soon
@@ -61,43 +63,91 @@ async def test_a_stop_returns_although_a_thread_does_not(rig: Rig) -> None:
     outcome = rig.start(block)
     await rig.execution.stop(0)
 
-    assert outcome.result() == Stopped()
+    assert isinstance(outcome.result(), Stopped)  # its thread may not have begun yet
     release.set()
 
 
 async def test_a_run_that_comes_after_the_stop_is_stopped(rig: Rig) -> None:
     await rig.execution.stop(0)
 
-    assert await rig.run(wait) == Stopped()
+    assert await rig.run(wait) == Stopped(has_begun=False)
 
 
 def test_a_job_is_stopped_not_failed_when_the_loop_is_torn_down() -> None:
-    """As asyncio.run does with whatever is left on the loop, without asking the engine."""
+    """As asyncio.run does with whatever is left on the loop, before the engine asks for it."""
     outcomes: list[Outcome] = []
+    begun = asyncio.Event()
 
-    async def main() -> None:
-        begun = asyncio.Event()
+    @declare()
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
 
-        @declare()
-        async def hang() -> None:
-            begun.set()
-            await asyncio.gather(asyncio.Event().wait())
-
-        rig = Rig()
-        rig.start(hang).add_done_callback(lambda told: outcomes.append(told.result()))
-        left.append(asyncio.ensure_future(until_cancelled(rig)))
-        await begun.wait()
-
-    async def until_cancelled(rig: Rig) -> None:
+    async def keep(rig: Rig, outcome: asyncio.Future[Outcome]) -> None:
         try:
             await asyncio.Event().wait()
         finally:
+            outcomes.append(await outcome)
             await rig.execution.aclose()
 
-    left: list[asyncio.Task[None]] = []
+    async def main() -> asyncio.Task[None]:
+        rig = Rig()
+        keeper = asyncio.ensure_future(keep(rig, rig.start(hang)))
+        await begun.wait()
+        return keeper
+
     asyncio.run(main())
 
     assert outcomes == [Stopped()]
+
+
+async def test_an_attempt_that_no_thread_can_be_had_for_has_failed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @declare()
+    def plain() -> int:
+        return 1
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        outcome = rig.start(plain)
+
+    failed = await soon(outcome)
+    assert (failed.type, failed.retryable) == ("RuntimeError", True)
+    assert await rig.run(plain) == Completed(b"1")
+
+
+async def test_a_function_that_raises_what_closes_generators_has_failed(rig: Rig) -> None:
+    @declare()
+    async def leave() -> None:
+        raise GeneratorExit
+
+    failed = await rig.run(leave)
+
+    assert isinstance(failed, Failed)
+    assert failed.type == "GeneratorExit"
+
+
+async def test_a_coroutine_that_is_thrown_away_tells_nobody(rig: Rig) -> None:
+    @declare()
+    async def linger() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    outcome = rig.start(linger)
+    await begun.wait()
+    attempt = rig.execution._desk.attempts[1]
+    assert isinstance(attempt, CoroutineAttempt)
+    assert attempt.task is not None
+
+    # As the collector does with what a closed loop has left.
+    cast(Coroutine[Any, Any, None], attempt.task.get_coro()).close()
+
+    assert not outcome.done()
 
 
 async def test_a_job_that_cancels_itself_has_failed(rig: Rig) -> None:

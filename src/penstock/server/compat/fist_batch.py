@@ -124,10 +124,10 @@ def router(runtime: Runtime) -> APIRouter:
         request: Request, who: Operator, idempotency_key: IdempotencyKey = None
     ) -> Response:
         """Moderate up to a hundred contents, at once or in the background."""
-        asked, body = await read_body(request, _request)
+        asked, digest = await read_body(request, _read)
         _check(asked, runtime.settings)
         id = new_id() if idempotency_key is None else id_of(PATH, who.owner, idempotency_key)
-        accepted = _Accepted(asked, runtime.settings, id=id, owner=who.owner, body=body)
+        accepted = _Accepted(asked, runtime.settings, id=id, owner=who.owner, digest=digest)
         if asked.background:
             batch = await accepted.later(batches)
             place = {"location": f"{PATH}/{batch.id}/status"}
@@ -216,7 +216,7 @@ class _Accepted:
     """One request, checked."""
 
     def __init__(
-        self, asked: FistBatchRequest, settings: Settings, *, id: str, owner: str, body: bytes
+        self, asked: FistBatchRequest, settings: Settings, *, id: str, owner: str, digest: str
     ) -> None:
         low, high = limits_of(asked.probability_thresholds)
         self._limits = Limits(low, high)
@@ -227,7 +227,7 @@ class _Accepted:
             "id": id,
             "endpoint": ENDPOINT,
             "owner": owner,
-            "digest": hashlib.sha256(body).hexdigest(),
+            "digest": digest,
             "options": _encode(self._limits),
         }
 
@@ -258,6 +258,10 @@ class _Accepted:
         return msgspec.structs.replace(
             document(batch, clock), results=results, errors=_faults(outcomes)
         )
+
+
+def _read(body: bytes) -> tuple[FistBatchRequest, str]:
+    return _request.decode(body), hashlib.sha256(body).hexdigest()
 
 
 def _check(asked: FistBatchRequest, settings: Settings) -> None:

@@ -5,21 +5,17 @@ Times are epoch seconds here, as OpenAI writes them. Unknown fields are ignored,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from penstock.batch import Batch, Batches, Progress, id_of
-from penstock.batch.lines import Request as OneRequest
-from penstock.batch.lines import inline
 from penstock.batch.output import line
 from penstock.batch.records import FileError, named
-from penstock.clock import Clock, seconds
 from penstock.errors import (
-    ConfigurationError,
     Conflict,
     InvalidInput,
     NotFound,
@@ -28,6 +24,7 @@ from penstock.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from penstock.server.batch_request import Asked, BatchRequest, read
 from penstock.server.routes.files import find as find_file
 from penstock.web.body import gives, read_body, takes
 from penstock.web.errors import responses
@@ -36,10 +33,9 @@ from penstock.web.pages import decode_cursor, encode_cursor
 from penstock.web.principal import Principal
 from penstock.web.roles import Operator, Viewer
 from penstock.web.sse import DOCUMENTED, FINISHED, Event, EventStream, LastEventId
+from penstock.web.streams import Streams
 
 PATH = "/v1/batches"
-LONGEST_WINDOW = 30 * 86_400.0
-
 Id = Annotated[str, Path(min_length=1, max_length=64)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 ResultLimit = Annotated[int, Query(ge=1, le=1000)]
@@ -47,19 +43,6 @@ After = Annotated[str | None, Query(max_length=64, description="The last id of t
 Cursor = Annotated[
     str | None, Query(max_length=1024, description="`next` of the page before this one.")
 ]
-Name = Annotated[str, msgspec.Meta(max_length=64)]
-Value = Annotated[str, msgspec.Meta(max_length=512)]
-Metadata = Annotated[dict[Name, Value], msgspec.Meta(max_length=16)]
-
-
-class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """OpenAI's request; `requests` in place of `input_file_id` brings them along."""
-
-    endpoint: str
-    input_file_id: str | None = None
-    requests: list[OneRequest] | None = None
-    completion_window: str = "24h"
-    metadata: Metadata | None = None
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -153,12 +136,11 @@ class _ShownPage(msgspec.Struct):
     next: str | None
 
 
-_request = msgspec.json.Decoder(BatchRequest)
 _encode = msgspec.json.Encoder().encode
 _errors = msgspec.json.Decoder(list[FileError])
 
 
-def router(batches: Batches, clock: Clock) -> APIRouter:
+def router(batches: Batches, streams: Streams) -> APIRouter:
     """The routes below /v1/batches."""
     routes = APIRouter(prefix=PATH, tags=["batches"])
     known = responses(NotFound)
@@ -177,13 +159,13 @@ def router(batches: Batches, clock: Clock) -> APIRouter:
         request: Request, who: Operator, idempotency_key: IdempotencyKey = None
     ) -> Response:
         """Accept a batch of an uploaded file, or of `requests` in the body."""
-        asked, body = await read_body(request, _request)
+        asked = await read_body(request, partial(read, batches))
         id = None if idempotency_key is None else id_of(PATH, who.owner, idempotency_key)
-        batch = await _create(batches, asked, who, id=id, digest=hashlib.sha256(body).hexdigest())
+        batch = await _create(batches, asked, who, id=id)
         place = {"location": f"{PATH}/{batch.id}"}
         return _respond(view(batch), status=202, headers=place)
 
-    @routes.get("", response_class=Response, responses={200: gives(BatchList)})
+    @routes.get("", response_class=Response, responses={200: gives(BatchList), **known})
     async def list_batches(who: Viewer, after: After = None, limit: Limit = 20) -> Response:
         """List batches, newest first: one's own, or everybody's for administrators."""
         owner = _scope(who)
@@ -220,28 +202,28 @@ def router(batches: Batches, clock: Clock) -> APIRouter:
     ) -> Response:
         """What the requests came to, in their order, as far as they are finished."""
         batch = await batches.find(batch_id, owner=_scope(who))
-        start = 0 if cursor is None else decode_cursor(cursor, type=int)
-        items = await batches.items(batch, start=start, limit=limit)
-        end = start + len(items)
-        more = not batch.is_final or end < batch.total
+        start = 0 if cursor is None else _start(cursor)
+        found = await batches.items(batch, start=start, limit=limit + 1)
+        items = found[:limit]
+        more = len(found) > limit or not batch.is_final
         return _respond(
             ResultPage(
                 [msgspec.Raw(line(batch.id, item)) for item in items],
-                encode_cursor(end) if more else None,
+                encode_cursor(start + len(items)) if more else None,
             )
         )
 
     @routes.get("/{batch_id}/events", response_class=EventStream, responses={**known, **DOCUMENTED})
     async def watch_batch(batch_id: Id, who: Viewer, last_event_id: LastEventId = None) -> Response:
-        """The batch now and after every change, as server-sent events, until it has ended.
+        """The batch now and after its changes, as server-sent events, until it has ended.
 
-        Each event is named `batch` and holds the batch.
+        Each event is named `batch` and holds the batch. Changes within a quarter of a second are
+        one event.
         """
-        owner = _scope(who)
-        batch = await batches.find(batch_id, owner=owner)
+        batch = await batches.find(batch_id, owner=_scope(who))
         if batch.is_final and last_event_id == _event_id(batch):
             return Response(status_code=FINISHED)
-        return EventStream(_events(batches, batch.id, owner), clock=clock)
+        return streams.open(who, ("batch", batch.id), lambda: _events(batches, batch.id))
 
     return routes
 
@@ -273,46 +255,26 @@ def view(batch: Batch) -> BatchObject:
     )
 
 
-async def _create(
-    batches: Batches, asked: BatchRequest, who: Principal, *, id: str | None, digest: str
-) -> Batch:
-    about: dict[str, Any] = {
-        "id": id,
-        "digest": digest,
-        "owner": who.owner,
-        "endpoint": asked.endpoint,
-        "window": _window(asked.completion_window),
-        "window_name": asked.completion_window,
-        "metadata": None if asked.metadata is None else _encode(asked.metadata),
-    }
-    if (asked.input_file_id is None) == (asked.requests is None):
-        raise InvalidInput(
-            "a batch has an input_file_id, or requests in its body",
-            errors=[{"pointer": "/input_file_id", "detail": "one of the two is needed"}],
-        )
-    batches.check_endpoint(asked.endpoint)
-    if asked.requests is not None:
-        items = inline(asked.requests, endpoint=asked.endpoint, most=batches.max_items)
-        return await batches.create(items, **about)
+async def _create(batches: Batches, asked: Asked, who: Principal, *, id: str | None) -> Batch:
+    about = {"id": id, "owner": who.owner, **asked.about}
+    if asked.items is not None:
+        return await batches.create(asked.items, **about)
     file = await find_file(batches, str(asked.input_file_id), who)
     return await batches.create_from_file(file.id, **about)
 
 
-def _window(given: str) -> float:
-    try:
-        window = seconds(given)
-    except ConfigurationError:
-        window = 0.0
-    if not 1.0 <= window <= LONGEST_WINDOW:
+def _start(cursor: str) -> int:
+    start = decode_cursor(cursor, type=int)
+    if start < 0:
         raise InvalidInput(
-            f"the completion_window {given[:40]!r} cannot be used; write 24h, 30m or up to 30d",
-            errors=[{"pointer": "/completion_window", "detail": "is not a time up to 30d"}],
+            "the cursor cannot be read",
+            errors=[{"pointer": "/cursor", "detail": "it is not a cursor of these results"}],
         )
-    return window
+    return start
 
 
-async def _events(batches: Batches, batch_id: str, owner: str | None) -> AsyncIterator[Event]:
-    async for batch in batches.watch(batch_id, owner=owner):
+async def _events(batches: Batches, batch_id: str) -> AsyncIterator[Event]:
+    async for batch in batches.watch(batch_id, owner=None):
         yield Event("batch", _encode(view(batch)), _event_id(batch))
 
 

@@ -107,7 +107,7 @@ def router(batches: Batches) -> APIRouter:
         """Upload the requests of a batch, one JSON object a line."""
         return _view(await _upload(request, who, batches))
 
-    @routes.get("")
+    @routes.get("", responses=known)
     async def list_files(
         who: Viewer, purpose: Purpose = None, after: After = None, limit: Limit = 1000
     ) -> FileList:

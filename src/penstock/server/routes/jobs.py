@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from penstock.clock import Clock
 from penstock.errors import Conflict, InvalidInput, NotFound, StorageFull, StorageUnavailable
 from penstock.server.jobs import (
     JobDetail,
@@ -29,6 +28,7 @@ from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.principal import Principal
 from penstock.web.roles import Operator, Viewer
 from penstock.web.sse import DOCUMENTED, FINISHED, Event, EventStream, LastEventId
+from penstock.web.streams import Streams
 
 Id = Annotated[str, Path(min_length=1, max_length=64, examples=["job_0d9x7zq0k4w2m"])]
 Cursor = Annotated[
@@ -85,7 +85,7 @@ _PREVIEWED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(jobs: TaskQueue, clock: Clock) -> APIRouter:
+def router(jobs: TaskQueue, streams: Streams) -> APIRouter:
     """The routes below /v1/jobs; the queue has the task of `tasks/bulk.py`."""
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=_STORED)
     engine, store = jobs.engine, jobs.store
@@ -172,14 +172,16 @@ def router(jobs: TaskQueue, clock: Clock) -> APIRouter:
 
     @routes.get("/{job_id}/events", response_class=EventStream, responses={**known, **DOCUMENTED})
     async def watch_job(job_id: Id, who: Viewer, last_event_id: LastEventId = None) -> Response:
-        """The job now and after every change, as server-sent events, until it has ended.
+        """The job now and after its changes, as server-sent events, until it has ended.
 
-        Each event is named `job` and holds the job without its result.
+        Each event is named `job` and holds the job without its result. Changes within a quarter of
+        a second are one event.
         """
         job = await find(store, job_id, who)
         if job.is_final and last_event_id == _event_id(job):
             return Response(status_code=FINISHED)
-        return EventStream(_events(jobs, job_id, who), clock=clock)
+        topic = ("job", job_id, who.role == "admin")  # the others are told less
+        return streams.open(who, topic, lambda: _events(jobs, job_id, who))
 
     return routes
 

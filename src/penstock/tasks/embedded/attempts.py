@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from penstock.clock import Clock
+from penstock.errors import StorageError
 from penstock.observe.logging import get_logger
 from penstock.tasks.embedded import settle
 from penstock.tasks.embedded.candidate import Candidate
@@ -25,11 +27,8 @@ from penstock.tasks.embedded.settle import Keep, Settled
 from penstock.tasks.embedded.states import DELAYED, NAMES, READY
 from penstock.tasks.embedded.watch import Watches
 from penstock.tasks.embedded.writer import Ending
-from penstock.tasks.engine import Completed, Failed, Outcome, Run
-from penstock.tasks.job import JobError, Progress
-
-if TYPE_CHECKING:
-    import sqlite3
+from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
+from penstock.tasks.job import JobError, Progress, storable
 
 PROGRESS_EVERY: Final = 0.25  # seconds between writes of how far jobs are
 AGAIN_FIRST: Final = 0.1  # seconds until an ending is written again, doubled up to
@@ -37,6 +36,9 @@ AGAIN_LAST: Final = 5.0
 
 _PROGRESS: Final = "UPDATE job SET progress = ? WHERE id = ? AND state = 1"
 _ARGUMENTS: Final = "SELECT arguments FROM job WHERE id = ?"
+
+# Faults of the file, which it gets over; others are of what was to be stored.
+_MAY_PASS: Final = (StorageError, sqlite3.OperationalError, MemoryError)
 
 _log = get_logger("penstock.tasks")
 
@@ -125,29 +127,17 @@ class Attempts:
         candidate = self.held[run.number]
         candidate.lane.busy -= 1
         candidate.meters.run.record(self._monotonic() - candidate.began)
-        progress = self._last_progress(candidate) if self._fresh else ""
-        if type(outcome) is Completed:
-            now = self._time.ms()
-            expires = now + int(candidate.task.keep * 1000)
-            result = outcome.result.decode()
-            if not candidate.is_keyed and not progress:
-                row = (candidate.number, now, expires, result)
-                self._end(Ending(candidate, row=row))
-                return
-            ending = Ending(
-                candidate, work=self._completion(candidate, now, expires, result, progress)
-            )
-        elif type(outcome) is Failed:
-            ending = Ending(candidate, work=self._failure(candidate, outcome, progress))
-        else:
-            ending = Ending(candidate, work=self._stop(candidate, progress))
+        try:
+            ending = self._ending(candidate, outcome)
+        except Exception as error:  # or it would seem to run for ever
+            ending = self._instead(candidate, error)
         self._end(ending)
 
     def ended(self, endings: Sequence[Ending]) -> None:
         """The writer has stored these, or could not."""
         refused = [ending for ending in endings if ending.error is not None]
         if refused:
-            self._keep(refused)
+            self._refused(refused)
         watches = self._watches
         tells = _log.is_enabled_for(logging.DEBUG)
         for ending in endings:
@@ -223,7 +213,36 @@ class Attempts:
     def give_back(self, candidate: Candidate) -> None:
         """Return a job that is claimed and will not run here after all."""
         candidate.lane.busy -= 1
-        self._end(Ending(candidate, work=self._stop(candidate, "")))
+        self._end(Ending(candidate, work=self._stop(candidate, "", has_begun=False)))
+
+    def _ending(self, candidate: Candidate, outcome: Outcome) -> Ending:
+        """What is to be stored of an outcome."""
+        progress = self._last_progress(candidate) if self._fresh else ""
+        if type(outcome) is Completed:
+            now = self._time.ms()
+            expires = now + int(candidate.task.keep * 1000)
+            result = outcome.result.decode()
+            if not candidate.is_keyed and not progress:
+                return Ending(candidate, row=(candidate.number, now, expires, result))
+            return Ending(
+                candidate, work=self._completion(candidate, now, expires, result, progress)
+            )
+        if type(outcome) is Failed:
+            return Ending(candidate, work=self._failure(candidate, outcome, progress))
+        has_begun = type(outcome) is not Stopped or outcome.has_begun
+        return Ending(candidate, work=self._stop(candidate, progress, has_begun=has_begun))
+
+    def _instead(self, candidate: Candidate, error: Exception) -> Ending:
+        """A failure that can be stored, for an outcome that cannot."""
+        _log.error(
+            "tasks.outcome_not_storable",
+            job=candidate.job_id,
+            task=candidate.task.name,
+            error=repr(error),
+        )
+        message = f"its outcome cannot be stored: {type(error).__name__}: {error}"
+        failed = Failed("NotStorable", message[:2_000], retryable=False)
+        return Ending(candidate, work=self._failure(candidate, failed, ""), is_instead=True)
 
     def _completion(
         self, candidate: Candidate, now: int, expires: int, result: str, progress: str
@@ -250,11 +269,11 @@ class Attempts:
                 wait = candidate.task.policy.delay(candidate.attempt)
             delay = int(wait * 1000)
         error = JobError(
-            type=outcome.type,
-            message=outcome.message,
+            type=storable(outcome.type),
+            message=storable(outcome.message),
             at=now,
             attempt=candidate.attempt,
-            traceback=outcome.traceback,
+            traceback=storable(outcome.traceback),
         )
         keep = keep_of(candidate)
         stop = self._stop(candidate, progress)
@@ -276,7 +295,7 @@ class Attempts:
         return work
 
     def _stop(
-        self, candidate: Candidate, progress: str
+        self, candidate: Candidate, progress: str, *, has_begun: bool = True
     ) -> Callable[[sqlite3.Connection], Settled | None]:
         number, worker, now = candidate.number, self._worker(), self._time.ms()
         keep, is_cancelling = keep_of(candidate), candidate.is_cancelling
@@ -287,22 +306,32 @@ class Attempts:
             now=now,
             keep=keep,
             is_cancelling=is_cancelling,
+            has_begun=has_begun,
             progress=progress,
         )
 
     def _last_progress(self, candidate: Candidate) -> str:
         fresh = self._fresh.pop(candidate.number, None)
-        return "" if fresh is None else msgspec.json.encode(fresh).decode()
+        return "" if fresh is None else _packed(fresh)
 
     def _store_progress(self) -> None:
         self._progress_timer = None
-        rows = [
-            (msgspec.json.encode(progress).decode(), number)
-            for number, progress in self._fresh.items()
-        ]
+        rows = [(_packed(progress), number) for number, progress in self._fresh.items()]
         self._fresh.clear()
         if rows:
             self._post(lambda connection: connection.executemany(_PROGRESS, rows).rowcount)
+
+    def _refused(self, endings: Sequence[Ending]) -> None:
+        """Keep what the file does not take now; of what it never will, store a failure instead."""
+        kept: list[Ending] = []
+        for ending in endings:
+            error = ending.error
+            if error is None or ending.is_instead or isinstance(error, _MAY_PASS):
+                kept.append(ending)
+            else:
+                self._end(self._instead(ending.candidate, error))
+        if kept:
+            self._keep(kept)
 
     def _keep(self, refused: Sequence[Ending]) -> None:
         if not self._unwritten:
@@ -326,6 +355,15 @@ class Attempts:
         for ending in unwritten:
             ending.error = None
             self._end(ending)
+
+
+def _packed(progress: Progress) -> str:
+    """Progress as it is stored; nothing if it cannot be."""
+    try:
+        return msgspec.json.encode(progress).decode()
+    except (TypeError, ValueError) as error:  # of more use without than not at all
+        _log.warning("tasks.progress_not_storable", error=str(error))
+        return ""
 
 
 def keep_of(candidate: Candidate) -> Keep:

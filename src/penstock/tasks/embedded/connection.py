@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from penstock.errors import StorageUnavailable
-from penstock.tasks.embedded.faults import fault, newer
+from penstock.tasks.embedded.faults import fault, gone, newer
 
 Durability = Literal["normal", "full"]
 
@@ -19,6 +19,7 @@ LAYOUT: Final = 1
 WRITE_PATIENCE: Final = 5.0  # seconds that the writer waits for another process's lock
 READ_PATIENCE: Final = 0.1  # reads block their caller's loop, and hardly ever wait
 _CHECKPOINT: Final = 16_000  # pages: a cap; `Upkeep` folds the log in before it grows to that
+_LOOK_EVERY: Final = 1_000  # milliseconds
 _TRIES: Final = 50  # to switch to the log, which no busy handler waits for
 
 
@@ -27,7 +28,7 @@ def open_file(path: Path, durability: Durability, *, patience: float) -> sqlite3
     connection: sqlite3.Connection | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(path, patience)
+        connection = _connect(path, patience, mode="rwc")
         _begin_log(connection)
         connection.execute(f"PRAGMA synchronous = {durability}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
@@ -40,12 +41,36 @@ def open_file(path: Path, durability: Durability, *, patience: float) -> sqlite3
     return connection
 
 
+class OpenFile:
+    """Whether a path still leads to the file that was opened: without it nothing is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = _identity(path)
+        self._looked_at = 0
+
+    def is_gone(self) -> bool:
+        """Look now."""
+        return _identity(self._path) != self._opened
+
+    def check(self, now: int) -> None:
+        """Look, once a second of the engine's time. Raises StorageUnavailable."""
+        if now - self._looked_at >= _LOOK_EVERY:
+            if self.is_gone():
+                raise gone(self._path)
+            self._looked_at = now
+
+
 class Reader:
-    """A connection that only reads, for callers on any thread, one at a time."""
+    """A connection that only reads, for callers on any thread, one at a time.
+
+    It is opened when it is first needed; the file is there from the beginning.
+    """
 
     def __init__(self, path: Path, *, patience: float = READ_PATIENCE) -> None:
         self._path = path
         self._patience = patience
+        self._file = OpenFile(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._is_closed = False
@@ -82,6 +107,8 @@ class Reader:
         if self._is_closed:
             raise StorageUnavailable(f"the job file {self._path} is closed")
         if self._connection is None:
+            if self._file.is_gone():
+                raise gone(self._path)
             self._connection = _connect(self._path, self._patience)
             self._connection.execute("PRAGMA query_only = ON")
         return self._connection
@@ -93,8 +120,23 @@ def fold_log(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
 
-def _connect(path: Path, patience: float) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, patience: float, *, mode: str = "rw") -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=patience,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None for none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _begin_log(connection: sqlite3.Connection) -> None:

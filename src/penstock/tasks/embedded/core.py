@@ -22,7 +22,7 @@ from penstock.tasks.embedded import changes
 from penstock.tasks.embedded.attempts import Attempts, tell
 from penstock.tasks.embedded.backlog import Backlog
 from penstock.tasks.embedded.candidate import Candidate
-from penstock.tasks.embedded.connection import Durability, Reader, open_file
+from penstock.tasks.embedded.connection import Durability, OpenFile, Reader, open_file
 from penstock.tasks.embedded.dispatch import Dispatcher
 from penstock.tasks.embedded.faults import fault
 from penstock.tasks.embedded.lane import Lane
@@ -72,6 +72,7 @@ class Core:
         except Exception as error:
             connection.close()
             raise fault(error, path) from error
+        self.file = OpenFile(path)
         self.numbers.begin(slot=self.registration.id, last=last)
         self.reader = Reader(path)
         self.peers = Peers(path, self.registration.id, reader=self.reader, clock=clock)

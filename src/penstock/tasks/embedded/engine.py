@@ -184,6 +184,7 @@ class EmbeddedEngine:
 
     async def _retry(self, number: int) -> JobRecord:
         core = self._core
+        core.file.check(core.time.ms())
         changed = await self._change(lambda c: changes.retry(c, number, now=core.time.ms()))
         core.ready(number)
         core.watches.changed(number)

@@ -27,6 +27,7 @@ _BROKEN = (
     "the job file {path} is damaged; stop the server, move the file away "
     "and put a backup in its place, or start empty without it"
 )
+_GONE = "the job file {path} was removed or replaced while it was open; restart the server"
 _CANNOT_OPEN = "the job file {path} cannot be opened; check that {folder} exists and may be written"
 _UNREADABLE = "the volume of {path} reports an input/output error; check the disk, then repeat"
 
@@ -45,6 +46,11 @@ def newer(path: Path, version: int) -> StorageUnavailable:
         f"the job file {path} has layout {version}, of a newer Penstock; "
         "update Penstock, or start with another file"
     )
+
+
+def gone(path: Path) -> StorageUnavailable:
+    """The file at `path` is not the one that was opened: what is written goes nowhere."""
+    return StorageUnavailable(_GONE.format(path=path))
 
 
 def _fault(error: BaseException, path: Path) -> Exception:

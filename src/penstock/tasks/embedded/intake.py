@@ -42,8 +42,9 @@ class Intake:
                 f"{MAX_OUTSTANDING} enqueues wait to be written already; "
                 "the disk is too slow for them"
             )
-        op = Insert(asyncio.get_running_loop().create_future())
         now = core.time.ms()
+        core.file.check(now)
+        op = Insert(asyncio.get_running_loop().create_future())
         for job in jobs:
             self._take(op, job, now)
         core.outstanding += 1
@@ -53,6 +54,7 @@ class Intake:
     def insert_all(self, connection: sqlite3.Connection, jobs: Sequence[NewJob]) -> list[Added]:
         """Add ready jobs in the running transaction, on the thread that writes."""
         now = self._core.time.ms()
+        self._core.file.check(now)
         return [self._insert(connection, job, now) for job in jobs]
 
     def _insert(self, connection: sqlite3.Connection, job: NewJob, now: int) -> Added:

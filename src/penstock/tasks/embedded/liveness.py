@@ -30,6 +30,7 @@ class Registration:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
+        self._refused: OSError | None = None  # why a lock could not be had
         self.id = 0
 
     def enter(self, connection: sqlite3.Connection, *, now: int) -> int:
@@ -42,7 +43,9 @@ class Registration:
             taken = {number for (number,) in connection.execute("SELECT id FROM worker")}
             free = (number for number in range(1, SLOTS + 1) if number not in taken)
             if not any(self._take(number) for number in chain(free, sorted(taken))):
-                raise StorageUnavailable(f"{SLOTS} processes use {self._path} already")
+                raise self._refused or StorageUnavailable(
+                    f"{SLOTS} processes use {self._path} already"
+                )
             # Whoever had the number before is dead.
             settle.lost(connection, self.id, now=now, keep=settle.KEEP)
             self.leave(connection)
@@ -73,7 +76,10 @@ class Registration:
             self._lock = None
 
     def _take(self, number: int) -> bool:
-        self._lock = _lock(lock_path(self._path, number))
+        try:
+            self._lock = _lock(lock_path(self._path, number))
+        except OSError as error:  # of another user, or no file: the next one will do
+            self._refused = error
         if self._lock is not None:
             self.id = number
         return self._lock is not None
@@ -88,7 +94,8 @@ def lock_path(path: Path, worker: int) -> Path:
 def dead(path: Path, worker: int) -> Iterator[bool]:
     """Whether a process is dead; while the block runs nobody else finds it so.
 
-    If it is, and the block ends well, its lock file is removed.
+    If it is, and the block ends well, its lock file is removed. Raises OSError when that cannot be
+    told: another user's lock file cannot be opened.
     """
     place = lock_path(path, worker)
     lock = _lock(place)
@@ -105,9 +112,11 @@ def dead(path: Path, worker: int) -> Iterator[bool]:
 def is_alive(path: Path, worker: int) -> bool:
     """Whether a process lives, without disturbing who else asks."""
     try:
-        handle = os.open(lock_path(path, worker), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        handle = os.open(lock_path(path, worker), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
+    except OSError:  # another user's
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -118,7 +127,7 @@ def is_alive(path: Path, worker: int) -> bool:
 
 
 def _lock(path: Path) -> int | None:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever removed the file meanwhile took its name from our lock.

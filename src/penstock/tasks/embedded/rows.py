@@ -22,7 +22,7 @@ _errors = msgspec.json.Decoder(tuple[JobError, ...]).decode
 
 def record_of(row: Sequence[Any], *, result: Any = None) -> JobRecord:
     """The record of a row of `COLUMNS`; progress that is not stored yet is not in it."""
-    errors = _errors(row[19]) if row[19] else ()
+    errors = errors_of(row[19])
     state = row[4]
     return JobRecord(
         id=job_id(row[0]),
@@ -50,9 +50,20 @@ def record_of(row: Sequence[Any], *, result: Any = None) -> JobRecord:
     )
 
 
+def errors_of(stored: str) -> tuple[JobError, ...]:
+    """Stored errors; none where they cannot be read: one job must not hide all others."""
+    try:
+        return _errors(stored) if stored else ()
+    except msgspec.MsgspecError:
+        return ()
+
+
 def progress_of(stored: str) -> Progress:
-    """Stored progress."""
-    return _progress(stored) if stored else _NO_PROGRESS
+    """Stored progress; none where it cannot be read."""
+    try:
+        return _progress(stored) if stored else _NO_PROGRESS
+    except msgspec.MsgspecError:
+        return _NO_PROGRESS
 
 
 def worker_name(worker: int) -> str:

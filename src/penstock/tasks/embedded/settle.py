@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from penstock.tasks.embedded.rows import errors_of
 from penstock.tasks.embedded.states import (
     CANCELLED,
     COMPLETED,
@@ -21,9 +22,10 @@ from penstock.tasks.embedded.states import (
 from penstock.tasks.job import MAX_ERRORS, JobError
 
 LOST: Final = "Lost"
+STOPPED: Final = "Stopped"
 
 _MINE: Final = (
-    "SELECT attempt, max_attempts, cancelling, rerun, errors FROM job "
+    "SELECT attempt, max_attempts, cancelling, rerun, errors, once FROM job "
     "WHERE id = ? AND state = 1 AND worker = ?"
 )
 _COMPLETE: Final = (
@@ -38,16 +40,20 @@ _AGAIN: Final = (
     "UPDATE job SET state = 0, attempt = 0, run_at = ?, started_at = 0, cancelling = 0, "
     "deadline = 0, rerun = 0, errors = ?, progress = '' WHERE id = ?"
 )
-_LATER: Final = "UPDATE job SET state = ?, run_at = ?, errors = ?, started_at = 0 WHERE id = ?"
-_RETURN: Final = (
-    "UPDATE job SET state = 0, attempt = attempt - 1, started_at = 0 WHERE state = 1 AND worker = ?"
+# What has begun was started in time: its deadline is over and done with.
+_LATER: Final = (
+    "UPDATE job SET state = ?, run_at = ?, errors = ?, started_at = 0, deadline = 0 WHERE id = ?"
 )
+# One that did not begin keeps it, unless somebody waits for it to run who came later.
+_RETURN: Final = (
+    "UPDATE job SET state = 0, attempt = attempt - 1, started_at = 0, "
+    "deadline = CASE WHEN ? OR rerun THEN 0 ELSE deadline END WHERE id = ?"
+)
+_HELD: Final = "SELECT id FROM job WHERE state = 1 AND worker = ?"
 _END_CANCELLED: Final = (
     "UPDATE job SET state = 4, finished_at = ?, expires_at = ? "
     "WHERE state = 1 AND worker = ? AND cancelling = 1"
 )
-
-_decode_errors = msgspec.json.Decoder(list[JobError]).decode
 
 
 class Settled(NamedTuple):
@@ -82,7 +88,7 @@ def complete(
     mine = connection.execute(_MINE, (number, worker)).fetchone()
     if mine is None:
         return None
-    _, _, _, rerun, errors = mine
+    _, _, _, rerun, errors, _ = mine
     if rerun:
         connection.execute(_AGAIN, (now, errors, number))
         return Settled(READY, now)
@@ -108,7 +114,7 @@ def fail(
     mine = connection.execute(_MINE, (number, worker)).fetchone()
     if mine is None:
         return None
-    attempt, max_attempts, cancelling, rerun, stored = mine
+    attempt, max_attempts, cancelling, rerun, stored, _ = mine
     errors = _with(stored, error)
     if cancelling:
         return _cancelled(connection, number, now, keep, rerun, errors, progress)
@@ -131,25 +137,44 @@ def stopped(
     now: int,
     keep: Keep,
     is_cancelling: bool,
+    has_begun: bool = True,
     progress: str = "",
 ) -> Settled | None:
-    """A function ended because it was asked to: cancelled, or returned without the attempt."""
+    """A function ended because it was asked to: cancelled, or returned without the attempt.
+
+    One that has begun and may be run only once is failed instead.
+    """
     mine = connection.execute(_MINE, (number, worker)).fetchone()
     if mine is None:
         return None
-    attempt, _, cancelling, rerun, errors = mine
+    attempt, _, cancelling, rerun, errors, once = mine
     if cancelling or is_cancelling:
         return _cancelled(connection, number, now, keep, rerun, errors, progress)
-    connection.execute(
-        "UPDATE job SET state = 0, attempt = attempt - 1, started_at = 0 WHERE id = ?", (number,)
-    )
+    if once and has_begun:
+        return fail(
+            connection,
+            number,
+            worker=worker,
+            now=now,
+            error=_ended(STOPPED, "its process stopped while it ran", now, attempt, once=True),
+            delay=None,
+            keep=keep,
+            progress=progress,
+        )
+    connection.execute(_RETURN, (has_begun, number))
     return Settled(READY, now, attempt - 1)
 
 
 def return_all(connection: sqlite3.Connection, worker: int, *, now: int, keep: Keep) -> int:
-    """Give back what this process holds still, without the attempts; how many."""
+    """Give back what this process holds still, without the attempts; how many.
+
+    What may be run only once has begun, for all that is known, and is failed.
+    """
     connection.execute(_END_CANCELLED, (now, now + keep.ended, worker))
-    return connection.execute(_RETURN, (worker,)).rowcount
+    rows = connection.execute(_HELD, (worker,)).fetchall()
+    for (number,) in rows:
+        stopped(connection, number, worker=worker, now=now, keep=keep, is_cancelling=False)
+    return len(rows)
 
 
 def lost(connection: sqlite3.Connection, worker: int, *, now: int, keep: Keep) -> list[int]:
@@ -162,18 +187,12 @@ def lost(connection: sqlite3.Connection, worker: int, *, now: int, keep: Keep) -
     ).fetchall()
     for number, attempt, max_attempts, once in rows:
         again = not once and attempt < max_attempts
-        error = JobError(
-            type=LOST,
-            message="its process died while it ran" + ("; it may be run only once" if once else ""),
-            at=now,
-            attempt=attempt,
-        )
         fail(
             connection,
             number,
             worker=worker,
             now=now,
-            error=error,
+            error=_ended(LOST, "its process died while it ran", now, attempt, once=bool(once)),
             delay=0 if again else None,
             keep=keep,
         )
@@ -196,6 +215,11 @@ def _cancelled(
     return Settled(CANCELLED)
 
 
+def _ended(kind: str, how: str, now: int, attempt: int, *, once: bool) -> JobError:
+    """The error of an attempt that its process did not see to the end."""
+    message = f"{how}; it may be run only once" if once else how
+    return JobError(type=kind, message=message, at=now, attempt=attempt)
+
+
 def _with(stored: str, error: JobError) -> str:
-    errors = _decode_errors(stored) if stored else []
-    return msgspec.json.encode([*errors, error][-MAX_ERRORS:]).decode()
+    return msgspec.json.encode([*errors_of(stored), error][-MAX_ERRORS:]).decode()

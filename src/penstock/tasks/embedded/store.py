@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from penstock.errors import NotFound, QueueStopped
+from penstock.errors import NotFound, QueueStopped, StorageError
 from penstock.tasks.embedded import liveness
-from penstock.tasks.embedded.connection import WRITE_PATIENCE, Reader
+from penstock.tasks.embedded.connection import WRITE_PATIENCE, OpenFile, Reader
+from penstock.tasks.embedded.faults import gone
 from penstock.tasks.embedded.plan import read_schedules
 from penstock.tasks.embedded.rows import COLUMNS, progress_of, record_of, worker_name
 from penstock.tasks.embedded.states import CODES, NAMES
@@ -76,6 +77,7 @@ class EmbeddedStore:
         self._limits = limits
         self._declared = declared
         self._now = now
+        self._file = OpenFile(path)
         self._near = Reader(path)
         self._far = Reader(path, patience=WRITE_PATIENCE)
         self._is_here = is_here
@@ -111,6 +113,15 @@ class EmbeddedStore:
         for state, count in rows:
             counts[NAMES[state]] = counts.get(NAMES[state], 0) + count
         return counts
+
+    async def health(self) -> str:
+        if self._file.is_gone():
+            return gone(self._path).detail
+        try:
+            await self._scan("SELECT 1 FROM worker LIMIT 1", [])
+        except StorageError as error:
+            return error.detail
+        return ""
 
     async def queues(self) -> list[QueueStatus]:
         return await asyncio.to_thread(self._queues)

@@ -15,7 +15,8 @@ from penstock.tasks.embedded import changes, settle
 from penstock.tasks.embedded.alarm import Alarm
 from penstock.tasks.embedded.connection import fold_log
 from penstock.tasks.embedded.core import Core
-from penstock.tasks.embedded.liveness import dead
+from penstock.tasks.embedded.faults import gone
+from penstock.tasks.embedded.liveness import dead, lock_path
 from penstock.tasks.embedded.wake import Ear
 
 ROUND: Final = 1.0  # seconds
@@ -51,6 +52,8 @@ class Upkeep:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_surveying = False
         self._is_woken = False
+        self._is_gone = False
+        self._unusable: set[int] = set()  # processes of which nobody can tell whether they live
         self._folding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -85,10 +88,9 @@ class Upkeep:
         for (worker,) in core.reader.rows(_OTHERS):
             if worker == core.registration.id:
                 continue
-            with dead(core.path, worker) as is_dead:
-                if not is_dead:
-                    continue
-                numbers = await core.call(partial(_bury, worker=worker, now=core.time.ms()))
+            numbers = await self._take_over(worker)
+            if numbers is None:
+                continue
             core.peers.forget()
             for number in numbers:
                 core.watches.changed(number)
@@ -101,6 +103,26 @@ class Upkeep:
             core.peers.wake()
         return rescued
 
+    async def _take_over(self, worker: int) -> list[int] | None:
+        """The jobs of a process that died; None if it lives, or nobody can tell."""
+        core = self._core
+        try:
+            with dead(core.path, worker) as is_dead:
+                if not is_dead:
+                    return None
+                return await core.call(partial(_bury, worker=worker, now=core.time.ms()))
+        except OSError as error:
+            if worker not in self._unusable:
+                self._unusable.add(worker)
+                place = lock_path(core.path, worker)
+                _log.error(
+                    "tasks.worker_lock_unusable",
+                    worker=worker,
+                    error=str(error),
+                    advice=f"nobody can tell whether it lives; if it does not, remove {place}",
+                )
+            return None
+
     async def _rounds(self) -> None:
         number = 0
         while True:
@@ -111,6 +133,7 @@ class Upkeep:
     async def _round(self, *, rescues: bool) -> None:
         try:
             self._core.time.follow()
+            self._look_at_file()
             await self._survey()
             if rescues:
                 await self.rescue()
@@ -120,6 +143,12 @@ class Upkeep:
             _log.warning("tasks.upkeep_failed", error=str(error))
         except Exception:  # a process without rounds rescues nobody
             _log.exception("tasks.upkeep_failed")
+
+    def _look_at_file(self) -> None:
+        is_gone = self._core.file.is_gone()
+        if is_gone and not self._is_gone:
+            _log.error("tasks.file_gone", error=gone(self._core.path).detail)
+        self._is_gone = is_gone
 
     def _woken(self) -> None:
         self._core.peers.forget()

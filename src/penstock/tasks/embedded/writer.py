@@ -75,12 +75,18 @@ class Call:
 class Ending:
     """How an attempt ended, until that is stored: a plain result, or what `work` makes of it."""
 
-    __slots__ = ("candidate", "error", "result", "row", "work")
+    __slots__ = ("candidate", "error", "is_instead", "result", "row", "work")
 
     def __init__(
-        self, candidate: Candidate, *, row: EndRow | None = None, work: Work | None = None
+        self,
+        candidate: Candidate,
+        *,
+        row: EndRow | None = None,
+        work: Work | None = None,
+        is_instead: bool = False,
     ) -> None:
         self.candidate = candidate
+        self.is_instead = is_instead  # it stands for one that could not be stored
         self.row = row
         self.work = work
         self.result: Any = None

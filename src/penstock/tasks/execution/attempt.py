@@ -59,13 +59,17 @@ class Desk:
 class Attempt:
     """What is common to coroutines, threads and processes."""
 
-    __slots__ = ("_is_reporting", "_progress", "_timer", "asked", "desk", "is_over", "run")
+    __slots__ = (
+        *("_is_reporting", "_progress", "_timer"),
+        *("asked", "desk", "has_begun", "is_over", "run"),
+    )
 
     def __init__(self, desk: Desk, run: Run) -> None:
         self.desk = desk
         self.run = run
         self.asked: Reason | None = None
         self.is_over = False
+        self.has_begun = False  # whether the function was called, or may have been
         self._timer: asyncio.TimerHandle | None = None
         self._progress: Progress | None = None
         self._is_reporting = False
@@ -164,11 +168,11 @@ class Attempt:
             return failure(error, self.run.task.policy)
         if self.asked == "timeout":
             return self.timed_out(frames_of(error))
-        return Stopped()
+        return Stopped(self.has_begun)
 
     def unfinished(self) -> Outcome:
         """What it means that the function did not end when it was asked to."""
-        return self.timed_out("") if self.asked == "timeout" else Stopped()
+        return self.timed_out("") if self.asked == "timeout" else Stopped(self.has_begun)
 
     def timed_out(self, frames: str, *, detail: str = "", retryable: bool = True) -> Failed:
         """A time-out as a failure."""

@@ -10,6 +10,7 @@ from typing import Final
 from penstock.errors import RateLimited, RequestError
 from penstock.observe.logging import get_logger
 from penstock.tasks.engine import Failed
+from penstock.tasks.job import storable
 from penstock.tasks.retry import Retry, RetryPolicy
 
 MAX_MESSAGE: Final = 2_000  # characters
@@ -36,7 +37,7 @@ def failure(error: BaseException, policy: RetryPolicy) -> Failed:
 def message_of(error: BaseException) -> str:
     """What the exception says, shortened; an exception may fail even at that."""
     try:
-        return _storable(str(error)[:MAX_MESSAGE])
+        return storable(str(error)[:MAX_MESSAGE])
     except Exception as worse:
         return f"its message cannot be shown: {type(worse).__name__}"
 
@@ -52,14 +53,9 @@ def formatted(error: BaseException, frames: TracebackType | None) -> str:
         told = traceback.TracebackException(
             type(error), error, frames, limit=-FRAMES, compact=True, max_group_width=5
         )
-        return _storable("".join(told.format())[-MAX_TRACEBACK:])
+        return storable("".join(told.format())[-MAX_TRACEBACK:])
     except Exception as worse:  # a broken __str__ or source file must not cost the outcome
         return f"its traceback cannot be shown: {type(worse).__name__}"
-
-
-def _storable(text: str) -> str:
-    """The text without halves of characters, as names of files have them, which UTF-8 has not."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _after(error: BaseException) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, Final
 
 from penstock.clock import Clock
@@ -49,10 +50,12 @@ class LoopWatch:
         self._awake.set()
         if self._thread is None:
             self._loop_thread = threading.get_ident()
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(loop,), name="penstock-loop-watch", daemon=True
             )
-            self._thread.start()
+            with suppress(RuntimeError):  # the machine has no thread left: jobs run unwatched
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """End the thread."""

@@ -341,10 +341,11 @@ class ChildAttempt(Attempt):
         loss = ""
         for _ in range(STARTS):
             child = self._child = await self._children.take()
+            self.has_begun = True  # it may have, until the child is known to be gone without
             try:
                 return self._outcome_of(await child.run(call, self))
             except ChildLost as lost:
-                loss = str(lost)
+                loss, self.has_begun = str(lost), child.has_begun
                 if child.has_begun or self.asked is not None:
                     break
             finally:

@@ -62,7 +62,7 @@ class Execution:
             self._loop = self._desk.loop = asyncio.get_running_loop()
             self._desk.thread = threading.get_ident()
         if not self._is_open:
-            self._loop.call_soon(run.done, run, Stopped())
+            self._loop.call_soon(run.done, run, Stopped(has_begun=False))
             return
         task, desk = run.task, self._desk
         kind = task.kind
@@ -75,10 +75,13 @@ class Execution:
             attempt = ChildAttempt(desk, run, self._children)
         desk.runs[run.number] = run
         desk.attempts[run.number] = attempt
-        attempt.begin()
-        if (
-            self._watch.sleeps and kind == "async"
-        ):  # after the attempt is on the desk: see LoopWatch
+        try:
+            attempt.begin()
+        except Exception as error:  # the machine has no thread left
+            self._loop.call_soon(attempt.end, failure(error, task.policy))
+            return
+        # After the attempt is on the desk: see LoopWatch.
+        if self._watch.sleeps and kind == "async":
             self._watch.wake(self._loop)
 
     def cancel(self, number: int) -> None:
@@ -114,10 +117,9 @@ class Execution:
 class CoroutineAttempt(Attempt):
     """An attempt at an `async def`, in a task of its own."""
 
-    __slots__ = ("_has_begun", "task")
+    __slots__ = ("task",)
 
     def begin(self) -> None:
-        self._has_begun = False
         # An empty context: whoever happened to be running when the job became due is no part of it.
         self.task: asyncio.Task[None] | None = asyncio.Task(
             self._main(), loop=self.desk.loop, context=Context()
@@ -129,12 +131,12 @@ class CoroutineAttempt(Attempt):
     def interrupt(self) -> None:
         if self.task is not None:
             self.task.cancel()
-            if not self._has_begun:  # then it never will, and cannot tell
+            if not self.has_begun:  # then it never will, and cannot tell
                 self.task = None
                 self.end(self.unfinished())
 
     async def _main(self) -> None:
-        self._has_begun = True
+        self.has_begun = True
         run = self.run
         task = run.task
         if run.request_id is not None:
@@ -150,9 +152,11 @@ class CoroutineAttempt(Attempt):
                 outcome = Completed(task.pack_result(value))
             except Exception as error:  # the same function would give the same kind of value again
                 outcome = failure(error, task.policy)._replace(retryable=False)
-        except (GeneratorExit, KeyboardInterrupt):
-            raise  # the loop is torn down: there is nobody left to tell
+        except KeyboardInterrupt:
+            raise  # the process ends
         except BaseException as error:  # SystemExit too: a job may not end the server
+            if isinstance(error, GeneratorExit) and not self._is_at_work():
+                raise  # it is thrown away with its loop: there is nobody left to tell
             outcome = Stopped() if self._is_torn_down(error) else self.outcome_of(error)
         # The task's context leads back here through `ctx`, in a way that the collector cannot see.
         self.task = None
@@ -160,6 +164,13 @@ class CoroutineAttempt(Attempt):
             self.gone()
         else:
             self.end(outcome)
+
+    def _is_at_work(self) -> bool:
+        """Whether the loop runs its task at this moment."""
+        try:
+            return self.task is not None and asyncio.current_task() is self.task
+        except RuntimeError:
+            return False
 
     def _is_torn_down(self, error: BaseException) -> bool:
         """Whether the loop ends: asyncio.run cancels whatever is left on it, the engine too."""

@@ -47,8 +47,8 @@ class Threads:
                 self._free -= 1
             else:
                 thread = threading.Thread(target=self._work, name="penstock-job", daemon=True)
-                self._threads.add(thread)
                 thread.start()
+                self._threads.add(thread)
         self._calls.put(call)
 
     def close(self) -> None:
@@ -161,7 +161,9 @@ class ThreadAttempt(Attempt):
         trace_id.set(run.trace_id)
         bind(Running(run.job_id, run.attempt, run.owner, self.report, self.cancelled))
         try:
-            if self.asked is not None:  # while no thread had begun
+            self.has_begun = True  # before the look: who asks after it takes it for begun
+            if self.asked is not None:
+                self.has_begun = False
                 raise JobCancelled
             args, kwargs = task.unpack(run.arguments)
             value = task.function(*args, **kwargs)
