@@ -17,7 +17,6 @@ from penstock.tasks.engine import JobStore
 from penstock.tasks.job import JobError, JobRecord, Progress, State
 from penstock.web.principal import Principal
 
-
 _FIRST: Final = -62_135_596_800_000  # milliseconds of the year 1
 _LAST: Final = 253_402_300_799_000  # of the end of 9999
 
