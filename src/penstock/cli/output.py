@@ -57,11 +57,14 @@ def span(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+LAST = 253_402_300_799_000  # milliseconds of the end of the year 9999
+
+
 def instant(milliseconds: int | None) -> str | None:
     """Milliseconds since 1970 as UTC; None stays None."""
     if milliseconds is None:
         return None
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    at = datetime.fromtimestamp(min(milliseconds, LAST) / 1000, UTC)
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -50,7 +50,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 class JobError(msgspec.Struct, frozen=True):
     """Why one attempt did not succeed."""
 
-    type: str  # the exception's class; "Lost": its process died; "Timeout": it took too long
+    # The exception's class, or "Lost": its process died; "Stopped": its process stopped, and it may
+    # be run only once; "Timeout": it took too long; "NotStorable": its outcome cannot be stored.
+    type: str
     message: str
     at: int
     attempt: int

@@ -81,8 +81,9 @@ class Task(Generic[P, R]):
     key; with `again`, enqueueing it while it runs makes it run once more. `rate` ("10/s", "100/m")
     bounds the starts over all processes. `schedule` is a cron line or "every 15m". With `process`
     it runs in a process of its own, which can be ended at any time. A result stays for `keep`. With
-    `at_most_once` a job whose process died is failed, never run again. One that `resumes` where it
-    was is stopped at once when its process ends; others have a while to end by themselves.
+    `at_most_once` a job that had begun when its process ended is failed, never run again. One that
+    `resumes` where it was is stopped at once when its process ends; others have a while to end by
+    themselves.
     """
 
     def __init__(
