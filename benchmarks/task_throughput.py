@@ -15,10 +15,10 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import WORKERS
 from benchmarks.report import Report, ratio, row
 from benchmarks.rigs.redis import redis_server
 
@@ -72,13 +72,10 @@ def _theirs(peer: str, how: str, count: int) -> float:
 @contextmanager
 def working(peer: str) -> Iterator[dict[str, str]]:
     """A peer's worker and its Redis; yields the environment of its producers."""
-    module = "benchmarks.peers." + peer
     with redis_server() as port, tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "BENCH_REDIS_PORT": str(port), "BENCH_FOLDER": folder}
-        os.environ["BENCH_FOLDER"] = folder  # the module reads it when it is imported
-        command = import_module(module).WORKER
         with subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            WORKERS[peer], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as worker:
             try:
                 yield env

@@ -6,19 +6,12 @@ https://docs.celeryq.dev/en/stable/userguide/optimizing.html
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from celery import Celery
 from redis import Redis
 
 PORT = int(os.environ.get("BENCH_REDIS_PORT", "0"))
-WORKER = [
-    *(sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_redis:app", "worker"),
-    *("-P", "prefork", "-c", "2", "-l", "ERROR"),
-    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-]
-
 url = f"redis://127.0.0.1:{PORT}"
 app = Celery("bench", broker=f"{url}/0", backend=f"{url}/1")
 app.conf.update(worker_prefetch_multiplier=64, worker_hijack_root_logger=False)

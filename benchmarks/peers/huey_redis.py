@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from huey import RedisHuey
 
 PORT = int(os.environ.get("BENCH_REDIS_PORT", "0"))
-WORKER = [
-    *(sys.executable, "-m", "huey.bin.huey_consumer", "benchmarks.peers.huey_redis.huey"),
-    *("-w", "4", "-k", "thread", "-q"),
-]
-
 huey = RedisHuey("bench", host="127.0.0.1", port=PORT)
 
 

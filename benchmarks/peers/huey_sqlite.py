@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from huey import SqliteHuey
-
-WORKER = [
-    *(sys.executable, "-m", "huey.bin.huey_consumer", "benchmarks.peers.huey_sqlite.huey"),
-    *("-w", "4", "-k", "thread", "-q"),
-]
 
 huey = SqliteHuey("bench", filename=os.path.join(os.environ["BENCH_FOLDER"], "huey.db"), fsync=True)
 
