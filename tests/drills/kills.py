@@ -21,7 +21,7 @@ import httpx
 from penstock.clock import SystemClock
 from penstock.observe.metrics import Metrics
 from penstock.tasks import TaskQueue, open_queue
-from penstock.tasks.job import JobFilter
+from penstock.tasks.job import JobFilter, job_number
 from tests.conftest import ADMIN
 from tests.drills import killed_work
 
@@ -189,17 +189,25 @@ def whole(path: Path) -> bool:
 async def check(told: Told, marks: Marks, home: Path) -> None:
     """What the drill is for."""
     started, ended = marks.counts("start"), marks.counts("end")
+    unstarted = [job for n, job in told.accepted.items() if n.startswith("once") and not started[n]]
     with closing(sqlite3.connect(home / "tasks.db")) as database:
         twice = database.execute(
             "SELECT name, tick_ms, count(*) FROM fired GROUP BY 1, 2 HAVING count(*) > 1"
         ).fetchall()
+        # Stored as started, and killed before its function was called: never run, and it says so.
+        forgotten = [job for job in unstarted if not is_failed(database, job)]
     lost = [n for n in told.accepted if not n.startswith("once") and not ended[n]]
-    unstarted = [n for n in told.accepted if n.startswith("once") and not started[n]]
     extra = sum(times - 1 for times in started.values() if times > 1)
 
     assert told.in_flight, "no kill met a running job: the drill showed nothing"
     assert not lost
-    assert not unstarted
+    assert not forgotten
     assert extra <= told.in_flight
     assert not [name for name in started if name.startswith("once") and started[name] > 1]
     assert not twice
+
+
+def is_failed(database: sqlite3.Connection, job: str) -> bool:
+    """Whether a job is on record as one that failed."""
+    row = database.execute("SELECT state FROM job WHERE id = ?", (job_number(job),)).fetchone()
+    return row == (3,)
