@@ -374,18 +374,20 @@ async def test_a_disk_that_hangs_holds_nobody_up_and_is_told_again(
     await one.set("k", "old")
     assert await other.get("k") == "old"
 
+    disk = one.cascade.local[1]
+    before = disk.errors.value  # on a busy machine the first `set` was slow as well
     with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         await one.set("k", "new")
         await one.delete("l")
         await asyncio.to_thread(one.forget, [one.full_key("m")])
-        errors = one.cascade.local[1].errors.value
+        errors = disk.errors.value - before
         assert (await one.get("k"), await other.get("k")) == ("new", "old")
         holder.execute("ROLLBACK")
     await flushed(one)
 
     assert await other.get("k") == "new"
-    assert errors >= 3  # each of the three calls; on a busy machine a look at the tier too
+    assert errors == 3
     assert [line.split()[0] for line in told()] == ["cache.tier_slow"]
 
 
