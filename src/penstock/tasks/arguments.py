@@ -81,9 +81,6 @@ class Signature:
             if parameter.default is parameter.empty and name not in (self._rest, self._others)
         ]
 
-    def _name_of(self, kind: object) -> str:
-        return next((name for name, p in self._parameters.items() if p.kind is kind), "")
-
     def prepare(self) -> None:
         """Read the annotations now. Raises ConfigurationError for one that JSON cannot carry."""
         _ = self._struct, self._decode, self._decode_result

@@ -57,15 +57,11 @@ def operations(service: ModerationService, *, clock: Clock, max_inputs: int) -> 
     ]
 
 
-class ModerationOperation:
-    """`/v1/moderations`: OpenAI's request and response."""
+class _ByService:
+    """What both operations say of the service behind them."""
 
-    endpoint = "/v1/moderations"
-
-    def __init__(self, service: ModerationService, *, max_inputs: int) -> None:
+    def __init__(self, service: ModerationService) -> None:
         self._service = service
-        self._max_inputs = max_inputs
-        self._decoder = msgspec.json.Decoder(ModerationRequest)
 
     @property
     def version(self) -> str:
@@ -74,6 +70,17 @@ class ModerationOperation:
     @property
     def waits(self) -> bool:
         return self._service.asks_provider
+
+
+class ModerationOperation(_ByService):
+    """`/v1/moderations`: OpenAI's request and response."""
+
+    endpoint = "/v1/moderations"
+
+    def __init__(self, service: ModerationService, *, max_inputs: int) -> None:
+        super().__init__(service)
+        self._max_inputs = max_inputs
+        self._decoder = msgspec.json.Decoder(ModerationRequest)
 
     def check(self, body: bytes) -> Question:
         asked = question(_read(self._decoder, body), max_inputs=self._max_inputs)
@@ -91,23 +98,15 @@ class ModerationOperation:
         return Answer(response(found, model=MODEL), cached, _again(found))
 
 
-class TextOperation:
+class TextOperation(_ByService):
     """`/api/moderate`: one text; adapters make other systems' shapes of the answer."""
 
     endpoint = "/api/moderate"
 
     def __init__(self, service: ModerationService, *, clock: Clock) -> None:
-        self._service = service
+        super().__init__(service)
         self._clock = clock
         self._decoder = msgspec.json.Decoder(Text)
-
-    @property
-    def version(self) -> str:
-        return self._service.version
-
-    @property
-    def waits(self) -> bool:
-        return self._service.asks_provider
 
     def check(self, body: bytes) -> Text:
         asked = _read(self._decoder, body)
