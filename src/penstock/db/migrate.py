@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-HEAD = "0002"  # the newest revision in migrations/versions
+HEAD = "0003"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x50454E53  # "PENS": tells a file of Penstock from any other SQLite file
 PATIENCE = 60.0  # seconds to wait for another process that is migrating
 

@@ -72,6 +72,11 @@ moderation_verdicts = Table(
     Column("content", Text),  # only where a setting asks for it
     Column("user_id", Text),
     Column("created_at", BigInteger, nullable=False),
+    Column("key_id", Text),  # the API key that asked
+    Column("scores", LargeBinary),  # int32 millionths in the order of CATEGORIES, -1: not judged
+    Column("is_foreign", Boolean),  # in a language that its judges cannot read
+    Column("degraded", Text),  # the code of what was missing
+    Column("listed", Text),  # what a list made of it: rejected, review or approved
     Index(None, "created_at", "id"),
     Index(None, "owner", "created_at", "id"),
     Index(
@@ -80,6 +85,223 @@ moderation_verdicts = Table(
         sqlite_where=text("user_id IS NOT NULL"),
         postgresql_where=text("user_id IS NOT NULL"),
     ),
+)
+
+moderation_policies = Table(
+    "moderation_policies",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),  # from 1; 0 is the policy of the settings
+    Column("version", Text, nullable=False),  # of the content
+    Column("document", LargeBinary, nullable=False),  # JSON
+    Column("note", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+moderation_activations = Table(
+    "moderation_activations",
+    metadata,
+    Column("number", Integer, primary_key=True),  # the highest of a policy is what holds
+    Column("policy_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("activated_by", Text, nullable=False),
+    Column("activated_at", BigInteger, nullable=False),
+    Index(None, "policy_id", "number"),
+)
+
+moderation_assignments = Table(
+    "moderation_assignments",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("policy_id", Text, nullable=False),
+    Column("assigned_at", BigInteger, nullable=False),
+)
+
+moderation_lists = Table(
+    "moderation_lists",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # block, allow, review
+    Column("key_id", Text),  # whose requests it is for; NULL: everyone's
+    Column("disguises", Boolean, nullable=False),  # also found disguised
+    Column("enabled", Boolean, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index(None, "created_at", "id"),
+)
+
+moderation_entries = Table(
+    "moderation_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("list_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # phrase, wildcard, regex, sha256, pdq, phash
+    Column("value", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Column("change", Integer, nullable=False),  # counts up over all entries: what is new since
+    UniqueConstraint("list_id", "kind", "value"),
+    Index(None, "change"),
+)
+
+review_cases = Table(
+    "review_cases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # open, claimed, escalated, decided
+    Column("kind", Text, nullable=False),  # review or appeal
+    Column("decision", Text),  # approved or rejected, once decided
+    Column("assignee", Text),  # key id of who claimed it
+    Column("risk", Float, nullable=False),  # highest of its items
+    Column("category", Text),
+    Column("reason", Text, nullable=False),
+    Column("content", Text),  # as long as the policy's retention says
+    Column("content_until", BigInteger),
+    Column("signature", LargeBinary),  # to find near-duplicates by
+    Column("items", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("claimed_at", BigInteger),
+    Column("decided_at", BigInteger),
+    Column("decided_by", Text),
+    Index(None, "created_at", "id"),
+    Index(
+        "ix_review_cases_live",
+        "due_at",
+        "id",
+        sqlite_where=text("decided_at IS NULL"),
+        postgresql_where=text("decided_at IS NULL"),
+    ),
+    Index(
+        None,
+        "content_until",
+        sqlite_where=text("content_until IS NOT NULL"),
+        postgresql_where=text("content_until IS NOT NULL"),
+    ),
+)
+
+review_bands = Table(
+    "review_bands",
+    metadata,
+    Column("band", BigInteger, primary_key=True),  # a part of a signature
+    Column("case_id", Text, primary_key=True),
+)
+
+review_items = Table(
+    "review_items",
+    metadata,
+    Column("verdict_id", Text, primary_key=True),
+    Column("case_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("key_id", Text),
+    Column("user_id", Text),
+    Column("content_key", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("decision", Text, nullable=False),  # what the machine said
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "case_id", "created_at", "verdict_id"),
+    Index(None, "content_hash"),
+    Index(
+        None,
+        "user_id",
+        sqlite_where=text("user_id IS NOT NULL"),
+        postgresql_where=text("user_id IS NOT NULL"),
+    ),
+)
+
+review_events = Table(
+    "review_events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("case_id", Text, nullable=False),
+    Column("action", Text, nullable=False),  # opened, joined, claimed, released, commented, ...
+    Column("actor", Text, nullable=False),  # key id
+    Column("detail", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "case_id", "number"),
+)
+
+review_examples = Table(
+    "review_examples",
+    metadata,
+    Column("id", Text, primary_key=True),  # what people decided, to replay against a model
+    Column("case_id", Text, nullable=False),
+    Column("content", Text),  # NULL: only its hash is known
+    Column("content_hash", Text, nullable=False),
+    Column("category", Text),
+    Column("was", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("user_id", Text),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("content_hash"),
+    Index(None, "created_at", "id"),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),  # key id, or `cli`
+    Column("action", Text, nullable=False),  # `policy.activated`
+    Column("subject", Text, nullable=False),  # id of what was changed
+    Column("detail", LargeBinary, nullable=False),  # JSON
+    Index(None, "subject", "number"),
+)
+
+notify_webhooks = Table(
+    "notify_webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("events", LargeBinary, nullable=False),  # JSON list
+    Column("everyone", Boolean, nullable=False),  # events of all owners, an admin's choice
+    Column("secret", Text, nullable=False),  # it signs, so it cannot be hashed
+    Column("old_secret", Text),  # also signs until `old_secret_until`
+    Column("old_secret_until", BigInteger),
+    Column("enabled", Boolean, nullable=False),
+    Column("disabled_reason", Text),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Column("last_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "created_at", "id"),
+    Index(None, "owner", "created_at", "id"),
+)
+
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("day", BigInteger, primary_key=True),  # its first instant
+    Column("key_id", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("tokens_in", BigInteger, nullable=False),
+    Column("tokens_out", BigInteger, nullable=False),
+    Column("tokens_saved", BigInteger, nullable=False),
+    Column("spent_micros", BigInteger, nullable=False),
+    Column("saved_micros", BigInteger, nullable=False),
+    Index(None, "key_id", "day"),
+    Index(None, "owner", "day"),
+)
+
+perspective_curves = Table(
+    "perspective_curves",
+    metadata,
+    Column("attribute", Text, primary_key=True),
+    Column("model_version", Text, primary_key=True),
+    Column("curve", LargeBinary, nullable=False),  # JSON: points, and how well they fit
+    Column("created_at", BigInteger, nullable=False),
 )
 
 batch_batches = Table(
@@ -110,6 +332,7 @@ batch_batches = Table(
     Column("finalizing_at", BigInteger),
     Column("cancelling_at", BigInteger),
     Column("ended_at", BigInteger),
+    Column("key_id", Text),  # the API key that made it: its policy and lists hold
     Index(None, "created_at", "id"),
     Index(None, "owner", "created_at", "id"),
     Index(
@@ -162,6 +385,13 @@ batch_chunks = Table(
 )
 
 
+APPEND_ONLY = tuple(
+    f"CREATE TRIGGER audit_entries_no_{verb} BEFORE {verb.upper()} ON audit_entries\n"
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+    for verb in ("update", "delete")
+)
+"""SQLite's guards of the audit log, for who writes to the file past the server."""
+
 _HEADING = "-- The tables of tables.py, written by `python -m penstock.db.tables`.\n\n"
 
 
@@ -173,7 +403,8 @@ def ddl() -> str:
         statements.append(CreateTable(table).compile(dialect=dialect))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         statements += [CreateIndex(index).compile(dialect=dialect) for index in indexes]
-    lines = "\n".join(f"{str(statement).strip()};\n" for statement in statements)
+    texts = [*map(str, statements), *APPEND_ONLY]
+    lines = "\n".join(f"{text.strip()};\n" for text in texts)
     return (
         _HEADING
         + "\n".join(line.rstrip().replace("\t", "    ") for line in lines.splitlines())
