@@ -6,13 +6,16 @@
         assert upstream.calls == 3
 
 It speaks `/v1/moderations`, `/v1/chat/completions` and `/v1/models`. Scores follow from the words
-of the text alone (`WORDS`), so a test knows them beforehand. It runs in a thread with a loop of its
-own: the loop of the system under test is not disturbed by it.
+of the text (`WORDS`) and the colour of the image (`COLOURS`) alone, so a test knows them
+beforehand, however often an image was scaled and compressed on its way. It runs in a thread with a
+loop of its own: the loop of the system under test is not disturbed by it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import random
 import re
@@ -48,6 +51,15 @@ WORDS: dict[str, dict[str, float]] = {
     "violent": {"violence": 0.95},
     "swearing": {"profanity": 0.9},
 }
+COLOURS: dict[str, tuple[tuple[int, int, int], dict[str, float]]] = {
+    "red": ((200, 30, 30), {"violence": 0.95}),
+    "blue": ((30, 30, 200), {"sexual": 0.9}),
+    "green": ((30, 200, 30), {"self-harm": 0.55}),
+    "grey": ((128, 128, 128), {}),
+}
+SEEN = ("self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence")
+"""What the moderation endpoint judges in images, like OpenAI's; it says 0 for the others."""
+IMAGE_TOKENS = 85
 QUIET = 0.01  # the score of a category that no word speaks for
 
 Kind = Literal[
@@ -288,35 +300,75 @@ def tokens_of(text: str) -> int:
     return -(-len(text) // 4)
 
 
+def colour_of(url: str) -> str:
+    """Which of `COLOURS` is the nearest to the mean of the image in a data URL."""
+    from PIL import Image, ImageStat
+
+    data = base64.b64decode(url.partition(";base64,")[2], validate=True)
+    with Image.open(io.BytesIO(data)) as image:
+        mean = ImageStat.Stat(image.convert("RGB")).mean
+    return min(
+        COLOURS,
+        key=lambda name: sum((a - b) ** 2 for a, b in zip(mean, COLOURS[name][0], strict=True)),
+    )
+
+
 def _result(call: Call) -> dict[str, Any]:
     if call.path == "/v1/moderations":
         given = call.body.get("input", "")
-        texts = given if isinstance(given, list) else [given]
+        inputs = given if isinstance(given, list) else [given]
+        if inputs and isinstance(inputs[0], dict):
+            inputs = [inputs]  # parts are one input
         return {
             "id": "modr-stub",
             "model": call.body.get("model", "stub"),
-            "results": [_moderation(str(text)) for text in texts],
+            "results": [_moderation(*_taken_apart(each)) for each in inputs],
         }
     schema = call.body.get("response_format", {}).get("json_schema", {}).get("schema", {})
     asked = schema.get("properties", {}).get("scores", {}).get("properties", {}) or CATEGORIES
-    text = str(call.body["messages"][-1]["content"])
-    answer = {"scores": scores_of(text, asked), "rationale": "words counted", "spans": []}
+    text, urls = _taken_apart(call.body["messages"][-1]["content"])
+    scores = scores_of(text, asked)
+    for url in urls:
+        _raise_to(scores, COLOURS[colour_of(url)][1])
+    answer = {"scores": scores, "rationale": "words counted", "spans": []}
     return _completion(call, json.dumps(answer))
 
 
-def _moderation(text: str) -> dict[str, Any]:
-    scores = scores_of(text)
+def _taken_apart(content: object) -> tuple[str, list[str]]:
+    """The text and the image URLs of a message or an input, which may be in parts."""
+    if not isinstance(content, list):
+        return str(content), []
+    texts = [str(part["text"]) for part in content if part["type"] == "text"]
+    return " ".join(texts), [
+        part["image_url"]["url"] for part in content if part["type"] == "image_url"
+    ]
+
+
+def _moderation(text: str, urls: list[str]) -> dict[str, Any]:
+    scores = scores_of(text) if text or not urls else dict.fromkeys(CATEGORIES, 0.0)
+    types = {name: ["text"] if text or not urls else [] for name in scores}
+    for url in urls:
+        _raise_to(scores, dict.fromkeys(SEEN, QUIET))
+        _raise_to(scores, COLOURS[colour_of(url)][1])
+    for name in SEEN if urls else ():
+        types[name].append("image")
     categories = {name: score > 0.5 for name, score in scores.items()}
     return {
         "flagged": any(categories.values()),
         "categories": categories,
         "category_scores": scores,
-        "category_applied_input_types": {name: ["text"] for name in scores},
+        "category_applied_input_types": types,
     }
 
 
+def _raise_to(scores: dict[str, float], others: dict[str, float]) -> None:
+    for name in others.keys() & scores.keys():
+        scores[name] = max(scores[name], others[name])
+
+
 def _completion(call: Call, content: str | None, *, refusal: str | None = None) -> dict[str, Any]:
-    asked = sum(tokens_of(str(message["content"])) for message in call.body.get("messages", ()))
+    contents = [_taken_apart(message["content"]) for message in call.body.get("messages", ())]
+    asked = sum(tokens_of(text) + IMAGE_TOKENS * len(urls) for text, urls in contents)
     said = tokens_of(content or refusal or "")
     message = {"role": "assistant", "content": content, "refusal": refusal}
     return {

@@ -27,6 +27,7 @@
     │   ├── JobFailed                          the job whose result was asked for has failed
     │   ├── JobCancelled                       it was cancelled, or its time ran out before it began
     │   └── QueueStopped                 503   the queue takes no more jobs: the process ends
+    ├── FetchFailed                      502   a URL from outside did not answer as it should
     └── ProviderError                    502   an upstream model
         ├── ProviderTimeout              504
         ├── ProviderUnavailable          503   no connection, 5xx, or the breaker is open
@@ -285,6 +286,17 @@ class QueueStopped(TaskError):
     status = 503
     slug = "queue-stopped"
     title = "Queue stopped"
+
+
+class FetchFailed(PenstockError):
+    """The address did not answer as it should.
+
+    The detail names the host as the caller gave it, never an address behind it.
+    """
+
+    status = 502
+    slug = "fetch-failed"
+    title = "Address did not answer"
 
 
 class ProviderError(PenstockError):

@@ -19,31 +19,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.audit import AuditLog
 from penstock.batch import Batches
+from penstock.bridges import CacheForReview, VerdictsForReview, WebhooksForServices
 from penstock.cache import Cache, Store, open_store
 from penstock.checks import add_checks
 from penstock.clock import Clock, SystemClock
 from penstock.db.engine import Database, open_database
 from penstock.errors import ConfigurationError
 from penstock.hub import Hub, LocalHub
+from penstock.net.dial import Dialler
+from penstock.net.guard import Guard
+from penstock.notify import Webhooks
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.factory import LOCAL, open_provider
-from penstock.providers.provider import Provider
+from penstock.providers.provider import Provider, seer
 from penstock.services.moderation.excerpt import ExcerptRule
+from penstock.services.moderation.language import identify
 from penstock.services.moderation.lexicon import load_lexicon
-from penstock.services.moderation.policy import Judge, load_policy
+from penstock.services.moderation.lists import Lists
+from penstock.services.moderation.looking import Looker
+from penstock.services.moderation.perspective import Perspective
+from penstock.services.moderation.perspective_store import PerspectiveStore
+from penstock.services.moderation.policies import Policies
+from penstock.services.moderation.policy import load_policy
 from penstock.services.moderation.prescreen import Prescreen
 from penstock.services.moderation.prompts import moderation_prompt
 from penstock.services.moderation.reading import Reader
+from penstock.services.moderation.rules import Rules
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
 from penstock.services.moderation.tasks import operations
+from penstock.services.review.service import ReviewService
+from penstock.services.review.store import ReviewStore
 from penstock.settings import Settings
 from penstock.tasks import Task, TaskQueue, find_tasks, open_queue
 from penstock.tasks.bulk import bulk_task
 from penstock.upkeep import Retention, Rule, upkeep_tasks
+from penstock.usage import Usage
 
 _DAY = 86_400.0
 
@@ -58,6 +73,15 @@ class Runtime:
     hub: Hub
     database: Database
     cache: Cache
+    audit: AuditLog
+    usage: Usage
+    dialler: Dialler
+    policies: Policies
+    lists: Lists
+    verdicts: VerdictStore
+    review: ReviewService
+    webhooks: Webhooks
+    perspective: Perspective
     moderation: ModerationService
     jobs: TaskQueue
     batches: Batches
@@ -96,23 +120,80 @@ async def open_runtime(
         stack.push_async_callback(cache.aclose)
         _own(stack, cache.upkeep())
         local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
+        audit = AuditLog(database, clock=clock)
+        usage = Usage(database, clock=clock, metrics=metrics)
+        _own(stack, usage.keep())
+        dialler = Dialler(Guard(allow=settings.allow_private))
+        jobs = _open_queue(settings, stack, hub=hub, clock=clock, metrics=metrics, workers=workers)
+        webhooks = Webhooks(
+            database,
+            hub=hub,
+            queue=jobs,
+            dialler=dialler,
+            clock=clock,
+            metrics=metrics,
+            audit=audit,
+        )
+        jobs.register(webhooks.tasks())
+        _own(stack, webhooks.keep())
+        emit = WebhooksForServices(webhooks, clock)
         verdicts = VerdictStore(database, hub=hub)
+        policies = Policies(
+            database, hub=hub, clock=clock, audit=audit, base=load_policy(settings.policy)
+        )
+        lists = Lists(database, hub=hub, clock=clock, audit=audit, metrics=metrics)
+        await lists.refresh()
+        _own(stack, lists.keep())
+        review = ReviewService(
+            store=ReviewStore(database),
+            decisions=lists,
+            forget=CacheForReview(cache),
+            verdicts=VerdictsForReview(verdicts),
+            audit=audit,
+            clock=clock,
+            metrics=metrics,
+            emit=emit,
+        )
+        pipeline = Pipeline(cache=cache, metrics=metrics, clock=clock)
+        rules = Rules(Prescreen(load_lexicon()))
         moderation = ModerationService(
-            pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
+            pipeline=pipeline,
             reader=Reader(
-                prescreen=Prescreen(load_lexicon()),
+                rules=rules,
                 local=local,
                 provider=provider,
                 metrics=metrics,
+                identify=identify,
             ),
-            judge=Judge(load_policy(settings.policy)),
+            looker=Looker(
+                pipeline=pipeline,
+                dialler=dialler,
+                provider=seer(provider),
+                metrics=metrics,
+            ),
+            policies=policies,
+            lists=lists,
             store=verdicts,
+            referrals=review,
+            usage=usage,
             metrics=metrics,
             clock=clock,
+            emit=emit,
             excerpt_rule=ExcerptRule(max_words=settings.provider_excerpt_words),
             store_text=settings.store_text,
+            normalise=settings.normalise_texts,
         )
-        jobs = _open_queue(settings, stack, hub=hub, clock=clock, metrics=metrics, workers=workers)
+        perspective = Perspective(
+            moderation,
+            rules=rules,
+            store=PerspectiveStore(database),
+            hub=hub,
+            clock=clock,
+            audit=audit,
+            metrics=metrics,
+            folder=settings.home / "models",
+            store_text=settings.store_text,
+        )
         jobs.register([bulk_task(jobs.engine, jobs.store)])
         batches = Batches(
             database=database,
@@ -125,8 +206,9 @@ async def open_runtime(
             keep=settings.batch_retention_days * 86_400.0,
         )
         jobs.register(batches.tasks())
-        rules = _rules(settings, jobs=jobs, cache=cache, batches=batches, verdicts=verdicts)
-        retention = Retention(rules, clock=clock, metrics=metrics)
+        kept = _rules(settings, jobs=jobs, cache=cache, batches=batches, verdicts=verdicts)
+        kept += _review_rules(settings, review=review, clock=clock)
+        retention = Retention(kept, clock=clock, metrics=metrics)
         checks = HealthChecks(clock)
         jobs.register(upkeep_tasks(retention=retention, report=checks.run, metrics=metrics))
         runtime = Runtime(
@@ -136,6 +218,15 @@ async def open_runtime(
             hub=hub,
             database=database,
             cache=cache,
+            audit=audit,
+            usage=usage,
+            dialler=dialler,
+            policies=policies,
+            lists=lists,
+            verdicts=verdicts,
+            review=review,
+            webhooks=webhooks,
+            perspective=perspective,
             moderation=moderation,
             jobs=jobs,
             batches=batches,
@@ -175,6 +266,16 @@ def _rules(
     ]
     if settings.retention_days:
         rules.append(Rule("verdicts", verdicts.purge, settings.retention_days * _DAY))
+    return rules
+
+
+def _review_rules(settings: Settings, *, review: ReviewService, clock: Clock) -> list[Rule]:
+    async def content(_: int) -> int:
+        return await review.purge_content(int(clock.now() * 1000))
+
+    rules = [Rule("case-content", content)]
+    if settings.retention_days:
+        rules.append(Rule("cases", review.purge, settings.retention_days * _DAY))
     return rules
 
 

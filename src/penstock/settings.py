@@ -34,7 +34,8 @@ LATER = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
 CLIENTS = ("PENSTOCK_URL", "PENSTOCK_KEY")
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Systems = Annotated[tuple[Literal["fist", "halilit", "pixel"], ...], BeforeValidator(_split)]
+System = Literal["fist", "halilit", "pixel", "filterx", "perspective"]
+Systems = Annotated[tuple[System, ...], BeforeValidator(_split)]
 
 
 def _known_engine(value: object) -> object:
@@ -68,7 +69,7 @@ class Settings(BaseModel):
         1, "PENSTOCK_WORKERS", about="Server processes on the one port.", ge=1, le=64
     )
     compat: Systems = _setting(
-        ("fist", "halilit", "pixel"),
+        ("fist", "halilit", "pixel", "filterx", "perspective"),
         "PENSTOCK_COMPAT",
         about="Source systems whose own paths are served; none: no one's.",
     )
@@ -77,6 +78,20 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = _setting(
         1 << 20, "PENSTOCK_MAX_BODY_BYTES", about="Largest request body, bytes.", ge=1024
+    )
+    max_image_bytes: int = _setting(
+        8 << 20, "PENSTOCK_MAX_IMAGE_BYTES", about="Largest image, bytes.", ge=1024, le=64 << 20
+    )
+    normalise_texts: bool = _setting(
+        False,
+        "PENSTOCK_NORMALISE_TEXTS",
+        about="Whether texts to moderate are put in one form first: Unicode NFC, one kind of line "
+        "end, no outer blanks. More hits; spans then count in that form.",
+    )
+    allow_private: Words = _setting(
+        (),
+        "PENSTOCK_ALLOW_PRIVATE",
+        about="`host:port` pairs that images and webhooks may name although they are not public.",
     )
     max_inputs: int = _setting(
         1000, "PENSTOCK_MAX_INPUTS", about="Most texts in one moderation request.", ge=1
@@ -167,6 +182,11 @@ class Settings(BaseModel):
     )
     provider_concurrency: int = _setting(
         16, "PENSTOCK_PROVIDER_CONCURRENCY", about="Most calls at once; shrinks on 429.", ge=1
+    )
+    provider_vision: Literal["auto", "on", "off"] = _setting(
+        "auto",
+        "PENSTOCK_PROVIDER_VISION",
+        about="Whether the provider's model looks at images; auto: by the model's name.",
     )
     provider_price_in: float = _setting(
         0.0, "PENSTOCK_PROVIDER_PRICE_IN", about="Price of a million input tokens, USD.", ge=0

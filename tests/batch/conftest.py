@@ -51,7 +51,7 @@ class Numbers:
     def key(self, request: int) -> str:
         return str(request)
 
-    async def run(self, request: int, *, owner: str) -> Answer[dict[str, Any]]:
+    async def run(self, request: int, *, owner: str, key: str | None) -> Answer[dict[str, Any]]:
         self.ran.append(request)
         async with self.seen:
             self.seen.notify_all()

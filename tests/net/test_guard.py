@@ -149,6 +149,7 @@ async def test_a_rig_may_be_allowed_by_host_and_port() -> None:
     assert (await guard.check("http://127.0.0.1:9999/")).addresses == ("127.0.0.1",)
     assert (await guard.check("http://[::1]:9997/")).addresses == ("::1",)
     assert (await guard.check("http://localhost:9998/")).port == 9998
+    assert (await guard.check("http://localhost:9998/")).trusted
     with pytest.raises(BlockedAddress):
         await guard.check("http://127.0.0.1:9996/")
 

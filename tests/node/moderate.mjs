@@ -27,7 +27,7 @@ const list = await openai.moderations.create({
 const parts = await openai.moderations.create({
   input: [
     { type: "text", text: kind },
-    { type: "image_url", image_url: { url: "data:image/png;base64,iVBORw0KGgo=" } },
+    { type: "image_url", image_url: { url: "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mM4IScHAAK2AQUKW6YGAAAAAElFTkSuQmCC" } },
   ],
 });
 const models = [];

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PUBLIC = {"/livez", "/readyz", "/health", "/api/health"}
+PUBLIC = {"/livez", "/readyz", "/health", "/api/health", "/$discovery/rest"}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

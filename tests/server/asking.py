@@ -7,6 +7,11 @@ from typing import Any
 import httpx
 
 MODERATIONS = "/v1/moderations"
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mM4IScHAAK2AQUK"
+    "W6YGAAAAAElFTkSuQmCC"
+)
+"""An image of one pixel."""
 
 
 async def moderate(client: httpx.AsyncClient, text: Any, **fields: Any) -> dict[str, Any]:

@@ -88,7 +88,7 @@ BODIES: list[tuple[bytes, int, str | None, str]] = [
     ),
     (json.dumps({"input": ["x"] * 100_000}).encode(), 413, None, "100000 texts"),
     (json.dumps({"input": [TEXT] * 33}).encode(), 413, None, "33 parts"),
-    (json.dumps({"input": "x " * (1 << 19)}).encode(), 413, None, "1048576 bytes"),
+    (json.dumps({"input": "x " * (1 << 20)}).encode(), 413, None, "1048576 bytes"),
 ]
 
 
@@ -220,14 +220,23 @@ async def test_a_body_that_announces_too_much_is_refused_unread(watched: App):
     body = Body(50)
 
     reply = await watched.client.post(
-        MODERATIONS, content=body, headers={**JSON, "content-length": str(50 << 20)}
+        "/api/moderate", content=body, headers={**JSON, "content-length": str(50 << 20)}
     )
 
     assert assert_problem(reply, 413)["limit"] == 1 << 20
     assert body.taken == 0
 
 
-@pytest.mark.parametrize("path", [MODERATIONS, "/api/moderate", "/v1/cache/warm", "/v1/keys"])
+async def test_a_body_with_images_may_be_larger_but_not_much(watched: App):
+    body = Body(50)
+
+    reply = await watched.client.post(MODERATIONS, content=body, headers=JSON)
+
+    assert_problem(reply, 413)
+    assert body.taken <= 13
+
+
+@pytest.mark.parametrize("path", ["/api/moderate", "/v1/cache/warm", "/v1/keys"])
 async def test_a_body_that_announces_nothing_is_refused_when_it_is_too_much(
     watched: App, path: str
 ):

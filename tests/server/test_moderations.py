@@ -9,14 +9,20 @@ import pytest
 
 from benchmarks.rigs.upstream import failing
 from penstock.providers.provider import CATEGORIES
-from tests.server.asking import MODERATIONS, assert_problem, model_calls, moderate, source_of
+from tests.server.asking import (
+    MODERATIONS,
+    PIXEL,
+    assert_problem,
+    model_calls,
+    moderate,
+    source_of,
+)
 from tests.server.conftest import SHARED, App, Start
 
 pytestmark = SHARED
 
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 THREAT = "I will kill you tomorrow morning."
-PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 @pytest.fixture
@@ -108,9 +114,8 @@ async def test_text_parts_are_one_input(app: App):
     assert source_of(result) == "memory"
 
 
-@pytest.mark.parametrize("url", [PIXEL, "https://example.org/cat.png"])
-async def test_an_image_that_no_model_can_see_is_left_to_a_human(app: App, url: str):
-    parts = [{"type": "text", "text": KIND}, {"type": "image_url", "image_url": {"url": url}}]
+async def test_an_image_that_no_model_can_see_is_left_to_a_human(app: App):
+    parts = [{"type": "text", "text": KIND}, {"type": "image_url", "image_url": {"url": PIXEL}}]
 
     block = (await moderate(app.client, parts))["penstock"]
 
@@ -147,7 +152,7 @@ async def test_what_the_text_is_written_in_is_told_and_a_foreign_one_is_reviewed
 
     block = (await moderate(app.client, text))["penstock"]
 
-    assert block["language"] == "other"
+    assert block["language"] == "ru"
     assert block["decision"] == "review"
     assert "not English" in block["reason"]
 

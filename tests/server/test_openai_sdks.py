@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.conftest import ADMIN, Live
+from tests.server.asking import PIXEL
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def test_a_list_is_moderated(sdk: openai.OpenAI):
 
 
 def test_parts_are_moderated(sdk: openai.OpenAI):
-    image: Any = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    image: Any = {"type": "image_url", "image_url": {"url": PIXEL}}
 
     answer = sdk.moderations.create(input=[{"type": "text", "text": KIND}, image])
 

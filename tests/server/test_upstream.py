@@ -20,7 +20,7 @@ from benchmarks.rigs.upstream import (
     throttled,
     wrong_schema,
 )
-from tests.server.asking import MODERATIONS, fist, moderate, source_of
+from tests.server.asking import MODERATIONS, PIXEL, fist, moderate, source_of
 from tests.server.conftest import Start
 
 Policy = Callable[[str], Path]
@@ -254,7 +254,7 @@ async def test_a_long_text_without_spaces_is_sent_in_part_too(behind: Start, ups
 async def test_an_image_alone_is_no_question_for_a_provider_of_texts(
     behind: Start, upstream: Upstream
 ):
-    image = {"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}
+    image = {"type": "image_url", "image_url": {"url": PIXEL}}
 
     async with behind() as app:
         block = (await moderate(app.client, [image]))["penstock"]

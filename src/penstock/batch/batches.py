@@ -93,6 +93,7 @@ class Batches:
         *,
         endpoint: str,
         owner: str,
+        key_id: str | None = None,
         digest: str,
         id: str | None = None,
         window: float = 86_400.0,
@@ -110,6 +111,7 @@ class Batches:
             id,
             endpoint=endpoint,
             owner=owner,
+            key_id=key_id,
             digest=digest,
             total=len(items),
             window=window,
@@ -133,6 +135,7 @@ class Batches:
         *,
         endpoint: str,
         owner: str,
+        key_id: str | None = None,
         digest: str,
         id: str | None = None,
         window: float = 86_400.0,
@@ -144,6 +147,7 @@ class Batches:
             id,
             endpoint=endpoint,
             owner=owner,
+            key_id=key_id,
             digest=digest,
             input_file_id=file_id,
             window=window,
@@ -165,10 +169,18 @@ class Batches:
         return known
 
     async def run_now(
-        self, endpoint: str, requests: Sequence[Any], *, owner: str, time_limit: float
+        self,
+        endpoint: str,
+        requests: Sequence[Any],
+        *,
+        owner: str,
+        key: str | None = None,
+        time_limit: float,
     ) -> list[Outcome[Any]]:
         """Answer requests while somebody waits for them, in their order; stores nothing."""
-        return await self._work.run_now(endpoint, requests, owner=owner, time_limit=time_limit)
+        return await self._work.run_now(
+            endpoint, requests, owner=owner, key=key, time_limit=time_limit
+        )
 
     async def record(
         self,
@@ -177,6 +189,7 @@ class Batches:
         id: str,
         endpoint: str,
         owner: str,
+        key_id: str | None = None,
         digest: str,
         started_at: int,
         options: bytes = b"{}",
@@ -189,6 +202,7 @@ class Batches:
         batch = Batch(
             id=id,
             owner=owner,
+            key_id=key_id,
             endpoint=endpoint,
             status="expired" if expired else "completed",
             completion_window="24h",

@@ -58,8 +58,8 @@ class Operation(Protocol):
     def key(self, request: Any) -> str:
         """Equal for requests that have the same answer: they are computed once in a batch."""
 
-    async def run(self, request: Any, *, owner: str) -> Answer[Any]:
-        """Answer one request, with a body that msgspec can write as JSON."""
+    async def run(self, request: Any, *, owner: str, key: str | None) -> Answer[Any]:
+        """Answer one request of an API key, with a body that msgspec can write as JSON."""
 
 
 def failure(error: Exception) -> ItemError:

@@ -61,6 +61,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     finalizing_at: int | None = None
     cancelling_at: int | None = None
     ended_at: int | None = None
+    key_id: str | None = None  # the API key that made it
 
     @property
     def is_final(self) -> bool:

@@ -109,13 +109,14 @@ class BatchWork:
         requests: Sequence[Any],
         *,
         owner: str,
+        key: str | None,
         time_limit: float,
     ) -> list[Outcome[Any]]:
         """Answer requests while somebody waits for them, in their order; stores nothing."""
         operation = self._operation(endpoint)
 
         async def answer(request: Any) -> Answer[Any]:
-            return await operation.run(request, owner=owner)
+            return await operation.run(request, owner=owner, key=key)
 
         outcomes = await run_batch(
             requests,
@@ -236,7 +237,7 @@ class BatchWork:
         operation = self._operation(batch.endpoint)
 
         async def answer(request: Any) -> Answer[Any]:
-            return await operation.run(request, owner=batch.owner)
+            return await operation.run(request, owner=batch.owner, key=batch.key_id)
 
         run: Run[Any, Any] = Run(
             answer,

@@ -21,6 +21,10 @@ COMMANDS = (
     Command("worker", "penstock.cli.worker:worker", "Run jobs in a process of their own."),
     Command("moderate", "penstock.cli.moderate:moderate", "Judge a text, or a file of lines."),
     Command("batch", "penstock.cli.batch:batch", "Answer a file of requests; resumes."),
+    Command(
+        "perspective", "penstock.cli.perspective:perspective", "Score and calibrate as Perspective."
+    ),
+    Command("cases", "penstock.cli.cases:cases", "Decide what the machine leaves to people."),
     Command("token", "penstock.cli.token:token", "Make, list and revoke API keys."),
     Command("cache", "penstock.cli.cache:cache", "Look into the cache, clear it, warm it."),
     Command("tasks", "penstock.cli.tasks:tasks", "See jobs and queues; cancel and retry jobs."),

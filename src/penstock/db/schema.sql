@@ -10,6 +10,10 @@ CREATE TABLE audit_entries (
     CONSTRAINT pk_audit_entries PRIMARY KEY (number)
 );
 
+CREATE INDEX ix_audit_entries_action_number ON audit_entries (action, number);
+
+CREATE INDEX ix_audit_entries_actor_number ON audit_entries (actor, number);
+
 CREATE INDEX ix_audit_entries_subject_number ON audit_entries (subject, number);
 
 CREATE TABLE auth_keys (
@@ -106,6 +110,7 @@ CREATE TABLE moderation_activations (
     number INTEGER NOT NULL,
     policy_id TEXT NOT NULL,
     revision INTEGER NOT NULL,
+    is_rollback BOOLEAN NOT NULL,
     activated_by TEXT NOT NULL,
     activated_at BIGINT NOT NULL,
     CONSTRAINT pk_moderation_activations PRIMARY KEY (number)
@@ -193,6 +198,14 @@ CREATE INDEX ix_moderation_verdicts_owner_created_at_id ON moderation_verdicts (
 
 CREATE INDEX ix_moderation_verdicts_user_id ON moderation_verdicts (user_id) WHERE user_id IS NOT NULL;
 
+CREATE TABLE notify_waiting (
+    number INTEGER NOT NULL,
+    webhook_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    event BLOB NOT NULL,
+    CONSTRAINT pk_notify_waiting PRIMARY KEY (number)
+);
+
 CREATE TABLE notify_webhooks (
     id TEXT NOT NULL,
     owner TEXT NOT NULL,
@@ -224,6 +237,19 @@ CREATE TABLE perspective_curves (
     CONSTRAINT pk_perspective_curves PRIMARY KEY (attribute, model_version)
 );
 
+CREATE TABLE perspective_suggestions (
+    number INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    content TEXT,
+    scores BLOB NOT NULL,
+    model_version TEXT NOT NULL,
+    community TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    CONSTRAINT pk_perspective_suggestions PRIMARY KEY (number)
+);
+
 CREATE TABLE review_bands (
     band BIGINT NOT NULL,
     case_id TEXT NOT NULL,
@@ -235,6 +261,7 @@ CREATE TABLE review_cases (
     state TEXT NOT NULL,
     kind TEXT NOT NULL,
     decision TEXT,
+    owner TEXT,
     assignee TEXT,
     risk FLOAT NOT NULL,
     category TEXT,
@@ -242,18 +269,22 @@ CREATE TABLE review_cases (
     content TEXT,
     content_until BIGINT,
     signature BLOB,
+    similar_to TEXT,
     items INTEGER NOT NULL,
     created_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,
     claimed_at BIGINT,
     decided_at BIGINT,
     decided_by TEXT,
+    settled_at BIGINT,
     CONSTRAINT pk_review_cases PRIMARY KEY (id)
 );
 
 CREATE INDEX ix_review_cases_content_until ON review_cases (content_until) WHERE content_until IS NOT NULL;
 
 CREATE INDEX ix_review_cases_created_at_id ON review_cases (created_at, id);
+
+CREATE INDEX ix_review_cases_decided_at_id ON review_cases (decided_at, id);
 
 CREATE INDEX ix_review_cases_live ON review_cases (due_at, id) WHERE decided_at IS NULL;
 
@@ -295,7 +326,8 @@ CREATE TABLE review_items (
     content_hash TEXT NOT NULL,
     decision TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    CONSTRAINT pk_review_items PRIMARY KEY (verdict_id)
+    appealed_at BIGINT,
+    CONSTRAINT pk_review_items PRIMARY KEY (verdict_id, case_id)
 );
 
 CREATE INDEX ix_review_items_case_id_created_at_verdict_id ON review_items (case_id, created_at, verdict_id);

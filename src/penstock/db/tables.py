@@ -105,6 +105,7 @@ moderation_activations = Table(
     Column("number", Integer, primary_key=True),  # the highest of a policy is what holds
     Column("policy_id", Text, nullable=False),
     Column("revision", Integer, nullable=False),
+    Column("is_rollback", Boolean, nullable=False),  # takes the activation before it back
     Column("activated_by", Text, nullable=False),
     Column("activated_at", BigInteger, nullable=False),
     Index(None, "policy_id", "number"),
@@ -156,6 +157,7 @@ review_cases = Table(
     Column("state", Text, nullable=False),  # open, claimed, escalated, decided
     Column("kind", Text, nullable=False),  # review or appeal
     Column("decision", Text),  # approved or rejected, once decided
+    Column("owner", Text),  # of all its items; NULL: of several owners
     Column("assignee", Text),  # key id of who claimed it
     Column("risk", Float, nullable=False),  # highest of its items
     Column("category", Text),
@@ -163,13 +165,16 @@ review_cases = Table(
     Column("content", Text),  # as long as the policy's retention says
     Column("content_until", BigInteger),
     Column("signature", LargeBinary),  # to find near-duplicates by
+    Column("similar_to", Text),  # a decided case with nearly the same content
     Column("items", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("claimed_at", BigInteger),
     Column("decided_at", BigInteger),
     Column("decided_by", Text),
+    Column("settled_at", BigInteger),  # when all that follows from the decision was done
     Index(None, "created_at", "id"),
+    Index(None, "decided_at", "id"),
     Index(
         "ix_review_cases_live",
         "due_at",
@@ -196,14 +201,15 @@ review_items = Table(
     "review_items",
     metadata,
     Column("verdict_id", Text, primary_key=True),
-    Column("case_id", Text, nullable=False),
+    Column("case_id", Text, primary_key=True),  # an appeal may come back to what was decided
     Column("owner", Text, nullable=False),
     Column("key_id", Text),
     Column("user_id", Text),
     Column("content_key", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
-    Column("decision", Text, nullable=False),  # what the machine said
+    Column("decision", Text, nullable=False),  # what stood until now
     Column("created_at", BigInteger, nullable=False),
+    Column("appealed_at", BigInteger),
     Index(None, "case_id", "created_at", "verdict_id"),
     Index(None, "content_hash"),
     Index(
@@ -251,6 +257,8 @@ audit_entries = Table(
     Column("action", Text, nullable=False),  # `policy.activated`
     Column("subject", Text, nullable=False),  # id of what was changed
     Column("detail", LargeBinary, nullable=False),  # JSON
+    Index(None, "action", "number"),
+    Index(None, "actor", "number"),
     Index(None, "subject", "number"),
 )
 
@@ -274,6 +282,15 @@ notify_webhooks = Table(
     Column("created_at", BigInteger, nullable=False),
     Index(None, "created_at", "id"),
     Index(None, "owner", "created_at", "id"),
+)
+
+notify_waiting = Table(
+    "notify_waiting",
+    metadata,
+    Column("number", Integer, primary_key=True),  # what a process that stopped could not enqueue
+    Column("webhook_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("event", LargeBinary, nullable=False),  # JSON
 )
 
 usage_days = Table(
@@ -301,6 +318,20 @@ perspective_curves = Table(
     Column("attribute", Text, primary_key=True),
     Column("model_version", Text, primary_key=True),
     Column("curve", LargeBinary, nullable=False),  # JSON: points, and how well they fit
+    Column("created_at", BigInteger, nullable=False),
+)
+
+perspective_suggestions = Table(
+    "perspective_suggestions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("content", Text),  # only where a setting asks for it and the caller lets it
+    Column("scores", LargeBinary, nullable=False),  # JSON: attribute -> 0..1
+    Column("model_version", Text, nullable=False),  # that answered at the time
+    Column("community", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 

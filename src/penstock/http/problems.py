@@ -1,6 +1,7 @@
 """Makes RFC 9457 problem documents of errors; the only place that does.
 
-On OpenAI's paths the document also carries OpenAI's `error` member, so that its clients understand.
+On OpenAI's paths the document also carries OpenAI's `error` member, on Google's path Google's, so
+that their clients understand.
 What went wrong inside is never shown: it is logged under the request id, which the caller has.
 """
 
@@ -30,6 +31,7 @@ OPENAI_PATHS: Final = (
     *("/v1/moderations", "/v1/models", "/v1/embeddings", "/v1/batches", "/v1/files"),
     *("/v1/chat/completions", "/v1/completions", "/v1/responses"),
 )
+GOOGLE_BELOW: Final = "/v1alpha1/"
 FAILURES: Final = "http_server_failures_total"
 
 RETRY_AFTER: Final = 5  # seconds, when an error with status 503 does not know better
@@ -38,6 +40,13 @@ _ERRORS = 20
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _OPENAI_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+
+# google.rpc.Code, as Google's HTTP mapping has it; of the other statuses 4xx is the caller's.
+_GOOGLE_STATUS = {
+    401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 405: "UNIMPLEMENTED",
+    409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE", 503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
 
 _log = get_logger(__name__)
 
@@ -74,8 +83,12 @@ def render(error: Exception, scope: Scope, *, headers: Headers | None = None) ->
         document["request_id"] = request_id
     if _is_openai(scope.get("path", ""), notes.get("openai_paths", OPENAI_PATHS)):
         document["error"] = _openai(known, document)
-    body = msgspec.json.encode(document)
     given = headers or []
+    if scope.get("path", "").startswith(GOOGLE_BELOW):
+        document.pop("details", None)
+        document["error"] = _google(known, document["detail"])
+        given = [*_google_headers(status), *given]
+    body = msgspec.json.encode(document)
     named = {name for name, _ in given}
     own = [header for header in _headers(known, len(body)) if header[0] not in named]
     return Problem(status, [*own, *given], body)
@@ -179,6 +192,27 @@ def _openai(error: PenstockError, document: dict[str, Any]) -> dict[str, Any]:
         "param": pointers[0].lstrip("/").split("/")[0] or None if pointers else None,
         "code": _OPENAI_CODES.get(status, error.slug.replace("-", "_")),
     }
+
+
+def _google(error: PenstockError, detail: str) -> dict[str, Any]:
+    """Google's error object (google.rpc.Status in JSON); `details` are the error's own."""
+    status = error.status
+    other = "INTERNAL" if status >= 500 else "INVALID_ARGUMENT"
+    told: dict[str, Any] = {
+        "code": status,
+        "message": detail,
+        "status": _GOOGLE_STATUS.get(status, other),
+    }
+    details = error.fields.get("details")
+    return {**told, "details": details} if details else told
+
+
+def _google_headers(status: int) -> Headers:
+    # Google's Java client reads errors of this type alone.
+    headers = [(b"content-type", b"application/json; charset=UTF-8")]
+    if status == 401:  # httplib2, below Google's Python client, fails at a scheme without more
+        headers.append((b"www-authenticate", b'Bearer realm="penstock"'))
+    return headers
 
 
 def _bounded(value: object, depth: int = 3) -> Any:

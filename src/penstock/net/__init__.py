@@ -1,1 +1,1 @@
-"""What may be dialled from here."""
+"""What may be dialled from here, and the dialling."""

@@ -60,6 +60,7 @@ class Target(msgspec.Struct, frozen=True):
     host: str  # for the Host header and the certificate
     port: int
     addresses: tuple[str, ...]
+    trusted: bool = False  # on the allow list by name and port
 
 
 class Guard:
@@ -93,7 +94,7 @@ class Guard:
         shown = host if port == (443 if scheme == "https" else 80) else f"{host}:{port}"
         plain = tuple(str(_unmapped(address)) for address in addresses)
         bare = host.strip("[]")
-        return Target(f"{scheme}://{shown}{path or '/'}", scheme, bare, port, plain)
+        return Target(f"{scheme}://{shown}{path or '/'}", scheme, bare, port, plain, trusted)
 
     def _check_place(self, host: str, port: int) -> None:
         if port not in self._ports:

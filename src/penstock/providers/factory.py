@@ -5,8 +5,9 @@
     https://host/v1?api=moderations   the moderation endpoint behind it
 
 `&model=name` in a URL wins over the model handed in, and so do `&timeout=5`, `&connect_timeout=1`
-and `&read_timeout=3` over the time-outs, in seconds. Providers over HTTP come wrapped in
-`Resilient`; several URLs are a list of fallbacks.
+and `&read_timeout=3` over the time-outs, in seconds, and `&vision=yes` or `no` over what the
+model's name says of its sight. Providers over HTTP come wrapped in `Resilient`; several URLs are a
+list of fallbacks.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from penstock.clock import Clock
 from penstock.errors import ConfigurationError
 from penstock.observe.metrics import Metrics
-from penstock.providers.provider import Prompt, Provider, Scores
+from penstock.providers.provider import ImagePrompt, Prompt, Provider, Scores, Seer
 from penstock.providers.resilience import Limits, Resilient
 from penstock.providers.terms import Prices, Timeouts, take_timeouts
+from penstock.providers.vision import sees_by_name
+
+if TYPE_CHECKING:
+    from penstock.providers.local import TextModel
 
 LOCAL = "local://"
 _KNOWN = "local://, https://host/v1, https://host/v1?api=moderations"
@@ -35,6 +41,8 @@ def open_provider(
     key: str | None = None,
     model: str | None = None,
     prompt: Prompt | None = None,
+    image_prompt: ImagePrompt | None = None,
+    vision: bool | None = None,
     metrics: Metrics | None = None,
     deadline: float = 20.0,
     connect_timeout: float = 2.0,
@@ -47,9 +55,10 @@ def open_provider(
     """Return the provider behind a URL; of several URLs the first is asked first.
 
     Times in seconds, `deadline` for everything; prices in USD for a million tokens; `concurrency`
-    is the most calls at once. With URLs of different hosts, `key` holds one key for each HTTP URL,
-    separated by commas: a key goes to no host that it was not given for. Opens no connection.
-    Raises ConfigurationError.
+    is the most calls at once. `vision` says whether the models see images, None goes by their
+    names; a chat model needs an `image_prompt` to see. With URLs of different hosts, `key` holds
+    one key for each HTTP URL, separated by commas: a key goes to no host that it was not given for.
+    Opens no connection. Raises ConfigurationError.
     """
     places = [_parse(url) for url in ([urls] if isinstance(urls, str) else urls)]
     keys = iter(_keys(key, [place for place in places if place is not None]))
@@ -66,6 +75,8 @@ def open_provider(
             key=next(keys),
             model=_model(place, model),
             prompt=_prompt(place, prompt),
+            image_prompt=image_prompt,
+            vision=vision,
             timeouts=timeouts.override(place.timeouts),
             prices=prices,
         )
@@ -86,6 +97,7 @@ class _Place:
     host: str
     api: str
     model: str | None
+    vision: bool | None
     timeouts: Mapping[str, float]  # the fields of `Timeouts` that are its own
 
 
@@ -97,8 +109,24 @@ class _Settings:
     key: str | None = field(repr=False)
     model: str
     prompt: Prompt | None  # None for api=moderations
+    image_prompt: ImagePrompt | None
+    vision: bool | None
     timeouts: Timeouts
     prices: Prices
+
+    @property
+    def eyes(self) -> str:
+        """The version of what is asked about an image; "" if the provider does not see."""
+        said = self.vision if self.place.vision is None else self.place.vision
+        if not (sees_by_name(self.model) if said is None else said):
+            return ""
+        if self.prompt is None:
+            return self.place.api
+        return self.image_prompt.version if self.image_prompt else ""
+
+
+class _Remote(Provider, Seer, Protocol):
+    """A provider over HTTP: asked about images only if it sees."""
 
 
 class _OnFirstCall:
@@ -114,30 +142,48 @@ class _OnFirstCall:
         self.models: Mapping[str, str] = {
             settings.model: prompt.version if prompt else settings.place.api
         }
-        self._open: Callable[[], Provider] = lambda: _open_remote(settings, clock, metrics)
+        eyes = settings.eyes
+        self.sees = bool(eyes)
+        self.sights: Mapping[str, str] = {settings.model: eyes} if eyes else {}
+        self._open: Callable[[], _Remote] = lambda: _open_remote(settings, clock, metrics)
         self._opening = asyncio.Lock()
-        self._provider: Provider | None = None
+        self._provider: _Remote | None = None
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
-        if self._provider is None:
-            async with self._opening:
-                if self._provider is None:
-                    self._provider = await asyncio.to_thread(self._open)
-        return await self._provider.moderate(text, deadline=deadline)
+        provider = self._provider or await self._opened()
+        return await provider.moderate(text, deadline=deadline)
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        provider = self._provider or await self._opened()
+        return await provider.look(picture, media_type, deadline=deadline)
 
     async def aclose(self) -> None:
         if self._provider is not None:
             await self._provider.aclose()
 
+    async def _opened(self) -> _Remote:
+        async with self._opening:
+            if self._provider is None:
+                self._provider = await asyncio.to_thread(self._open)
+        return self._provider
+
+
+def open_local(model: TextModel, *, clock: Clock) -> Provider:
+    """The local provider with a given model: an older version beside the one that ships."""
+    from penstock.providers.local import LocalProvider
+
+    return LocalProvider(model, clock=clock)
+
 
 def _open_local(clock: Clock) -> Provider:
     from penstock.models.linear import LinearModel
-    from penstock.providers.local import LocalProvider
 
-    return LocalProvider(LinearModel.load(), clock=clock)
+    return open_local(LinearModel.load(), clock=clock)
 
 
-def _open_remote(settings: _Settings, clock: Clock, metrics: Metrics) -> Provider:
+def _open_remote(settings: _Settings, clock: Clock, metrics: Metrics) -> _Remote:
     from penstock.providers.openai import ChatProvider, Endpoint, ModerationsProvider
 
     endpoint = Endpoint(
@@ -149,8 +195,11 @@ def _open_remote(settings: _Settings, clock: Clock, metrics: Metrics) -> Provide
         metrics=metrics,
     )
     if settings.prompt is None:
-        return ModerationsProvider(endpoint, model=settings.model)
-    return ChatProvider(endpoint, model=settings.model, prompt=settings.prompt)
+        return ModerationsProvider(endpoint, model=settings.model, sees=bool(settings.eyes))
+    image_prompt = settings.image_prompt if settings.eyes else None
+    return ChatProvider(
+        endpoint, model=settings.model, prompt=settings.prompt, image_prompt=image_prompt
+    )
 
 
 def _parse(url: str) -> _Place | None:
@@ -175,15 +224,25 @@ def _parse(url: str) -> _Place | None:
     api = query.pop("api", "chat")
     model = query.pop("model", None)
     timeouts = take_timeouts(query)
+    vision = query.pop("vision", None)
     if query or parts.fragment:
         raise ConfigurationError(
-            "a provider URL knows the parameters api, model, timeout, connect_timeout and "
-            "read_timeout, and no others"
+            "a provider URL knows the parameters api, model, timeout, connect_timeout, "
+            "read_timeout and vision, and no others"
         )
     if api not in ("chat", "moderations"):
         raise ConfigurationError("api in a provider URL is chat or moderations")
+    if vision not in (None, "yes", "no"):
+        raise ConfigurationError("vision in a provider URL is yes or no")
     bare = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
-    return _Place(url=bare, host=parts.netloc, api=api, model=model, timeouts=timeouts)
+    return _Place(
+        url=bare,
+        host=parts.netloc,
+        api=api,
+        model=model,
+        vision=None if vision is None else vision == "yes",
+        timeouts=timeouts,
+    )
 
 
 def _keys(key: str | None, places: list[_Place]) -> list[str | None]:

@@ -1,8 +1,9 @@
 """Any endpoint that speaks OpenAI's protocol, through the official SDK.
 
 Two ways of asking: its moderation endpoint (`ModerationsProvider`), or a chat model that is given
-a prompt and answers in strict JSON (`ChatProvider`). A call is repeated, once, only where a whole
-answer came but cannot be read. Retries after failures, breaker and fallback are `resilience.py`.
+a prompt and answers in strict JSON (`ChatProvider`). Either sees images if its model does. A call
+is repeated, once, only where a whole answer came but cannot be read. Retries after failures,
+breaker and fallback are `resilience.py`.
 
 The SDK costs most of a second to import: `factory.py` imports this module on the first call, in a
 thread. Answers are decoded here and not by the SDK, which hands on whatever shape arrives.
@@ -11,6 +12,7 @@ thread. Answers are decoded here and not by the SDK, which hands on whatever sha
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +34,7 @@ from penstock.errors import (
     ProviderUnavailable,
 )
 from penstock.observe.metrics import Metrics
-from penstock.providers.provider import CATEGORIES, Prompt, Scores
+from penstock.providers.provider import CATEGORIES, ImagePrompt, Prompt, Scores
 from penstock.providers.terms import Prices, Timeouts
 
 _MAX_ANSWER_TOKENS = 700  # 14 scores, a rationale and a handful of spans fit into 400
@@ -44,21 +46,30 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 class ChatProvider:
     """A chat model that is told the policy and answers in JSON."""
 
-    def __init__(self, endpoint: Endpoint, *, model: str, prompt: Prompt) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str,
+        prompt: Prompt,
+        image_prompt: ImagePrompt | None = None,
+    ) -> None:
         self.name = endpoint.name
         self.models = {model: prompt.version}
         self.endpoint = endpoint
+        self.sees = image_prompt is not None
+        self.sights = {model: image_prompt.version} if image_prompt else {}
         self._model = model
         self._prompt = prompt
+        self._image_prompt = image_prompt
         # OpenAI's newer models refuse the name that everyone else's servers know.
         official = endpoint.name == "api.openai.com"
         limit = "max_completion_tokens" if official else "max_tokens"
-        schema = {"name": "moderation", "strict": True, "schema": dict(prompt.schema)}
         self._options: dict[str, Any] = {
             "model": model,
             "temperature": 0,
             limit: _MAX_ANSWER_TOKENS,
-            "response_format": {"type": "json_schema", "json_schema": schema},
+            "response_format": _strict(prompt),
         }
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
@@ -69,54 +80,92 @@ class ChatProvider:
             return create(messages=messages, **self._options)
 
         def read(data: bytes, spent: _Spent) -> Scores:
-            return self._read(data, spent, text)
+            said, model = self._said(data, spent)
+            scores = self._prompt.read(said, text=text)
+            return msgspec.structs.replace(scores, models={model: self._prompt.version})
+
+        return await self.endpoint.call(ask, read=read, deadline=deadline)
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        prompt = self._image_prompt
+        assert prompt is not None, "a provider that does not see was shown an image"
+        create = self.endpoint.client.chat.completions.with_raw_response.create
+        messages = cast(Any, prompt.messages(_data_url(picture, media_type)))
+        options = {**self._options, "response_format": _strict(prompt)}
+
+        def ask() -> Awaitable[_RawAnswer]:
+            return create(messages=messages, **options)
+
+        def read(data: bytes, spent: _Spent) -> Scores:
+            said, model = self._said(data, spent)
+            return msgspec.structs.replace(prompt.read(said), models={model: prompt.version})
 
         return await self.endpoint.call(ask, read=read, deadline=deadline)
 
     async def aclose(self) -> None:
         await self.endpoint.client.close()
 
-    def _read(self, data: bytes, spent: _Spent, text: str) -> Scores:
+    def _said(self, data: bytes, spent: _Spent) -> tuple[str, str]:
+        """What the model said, and its name; or the error that it is to say nothing."""
         answer = _decode(data, _Completion)
         spent.add(answer.usage)
         if len(answer.choices) != 1:
-            raise ProviderGarbage(f"{self.name} sent {len(answer.choices)} answers for one text")
+            raise ProviderGarbage(f"{self.name} sent {len(answer.choices)} answers to one question")
         choice = answer.choices[0]
         if choice.message.refusal or choice.finish_reason == "content_filter":
-            raise ProviderRefused(f"the model at {self.name} declines to judge the text")
+            raise ProviderRefused(f"the model at {self.name} declines to judge")
         spent.cut = choice.finish_reason == "length"
-        scores = self._prompt.read(choice.message.content or "", text=text)
-        models = {answer.model or self._model: self._prompt.version}
-        return msgspec.structs.replace(scores, models=models)
+        return choice.message.content or "", answer.model or self._model
 
 
 class ModerationsProvider:
     """The moderation endpoint: no prompt, no price at OpenAI, no profanity and no reasons."""
 
-    def __init__(self, endpoint: Endpoint, *, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, *, model: str, sees: bool = False) -> None:
         self.name = endpoint.name
         self.models = {model: "moderations"}
         self.endpoint = endpoint
+        self.sees = sees
+        self.sights = {model: "moderations"} if sees else {}
         self._model = model
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
-        create = self.endpoint.client.moderations.with_raw_response.create
+        return await self._ask(_encodable(text), applied="text", deadline=deadline)
 
-        def ask() -> Awaitable[_RawAnswer]:
-            return create(model=self._model, input=_encodable(text))
-
-        return await self.endpoint.call(ask, read=self._read, deadline=deadline)
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        assert self.sees, "a provider that does not see was shown an image"
+        part = {"type": "image_url", "image_url": {"url": _data_url(picture, media_type)}}
+        return await self._ask([part], applied="image", deadline=deadline)
 
     async def aclose(self) -> None:
         await self.endpoint.client.close()
 
-    def _read(self, data: bytes, spent: _Spent) -> Scores:
+    async def _ask(self, input: Any, *, applied: str, deadline: float | None) -> Scores:
+        create = self.endpoint.client.moderations.with_raw_response.create
+
+        def ask() -> Awaitable[_RawAnswer]:
+            return create(model=self._model, input=input)
+
+        def read(data: bytes, spent: _Spent) -> Scores:
+            return self._read(data, spent, applied)
+
+        return await self.endpoint.call(ask, read=read, deadline=deadline)
+
+    def _read(self, data: bytes, spent: _Spent, applied: str) -> Scores:
         answer = _decode(data, _Moderations)
         spent.add(answer.usage)
         if len(answer.results) != 1:
-            raise ProviderGarbage(f"{self.name} sent {len(answer.results)} results for one text")
-        given = answer.results[0].category_scores
-        scores = {name: score for name in CATEGORIES if (score := given.get(name)) is not None}
+            raise ProviderGarbage(f"{self.name} sent {len(answer.results)} results for one input")
+        result = answer.results[0]
+        given = result.category_scores
+        # OpenAI judges images in a few categories and sends a 0 for each of the others.
+        types = result.category_applied_input_types if applied == "image" else None
+        judged = [name for name in CATEGORIES if types is None or applied in types.get(name, ())]
+        scores = {name: score for name in judged if (score := given.get(name)) is not None}
         if not scores:
             raise ProviderGarbage(f"{self.name} sent no score of a known category")
         return Scores(scores=scores, models={answer.model or self._model: "moderations"})
@@ -262,6 +311,7 @@ class _Usage(msgspec.Struct):
 
 class _Result(msgspec.Struct):
     category_scores: dict[str, _Probability | None]
+    category_applied_input_types: dict[str, list[str]] | None = None
 
 
 class _Moderations(msgspec.Struct):
@@ -291,6 +341,16 @@ def _decode(data: bytes, kind: type[_Struct]) -> _Struct:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProviderGarbage("the provider's answer is not the JSON that was asked for") from error
+
+
+def _strict(prompt: Prompt | ImagePrompt) -> dict[str, Any]:
+    """The form of the answer, to be kept to the letter."""
+    schema = {"name": "moderation", "strict": True, "schema": dict(prompt.schema)}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def _data_url(picture: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _encodable(text: str) -> str:

@@ -6,11 +6,11 @@ A provider reads a text and gives scores; deciding what they mean is the policy'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import msgspec
 
-CATEGORIES: tuple[str, ...] = (
+JUDGED: tuple[str, ...] = (
     "harassment",
     "harassment/threatening",
     "hate",
@@ -26,7 +26,22 @@ CATEGORIES: tuple[str, ...] = (
     "violence/graphic",
     "profanity",
 )
-"""OpenAI's 13 categories in their order, and profanity."""
+"""OpenAI's 13 categories in their order, and profanity: what models are asked about."""
+
+RULED: tuple[str, ...] = (
+    "pii/email",
+    "pii/phone",
+    "pii/card",
+    "pii/iban",
+    "pii/ip",
+    "pii/social",
+    "pii/address",
+    "spam",
+)
+"""What is found by rules alone."""
+
+CATEGORIES: tuple[str, ...] = JUDGED + RULED
+"""Every category, in the order of all scores; later versions add behind the last."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -81,6 +96,32 @@ class Provider(Protocol):
         """Close connections."""
 
 
+class Seer(Protocol):
+    """Looks at images and scores them. A provider may be one as well, and says so by `sees`."""
+
+    @property
+    def name(self) -> str:
+        """Short and stable: a label of metrics and of receipts."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at images at all."""
+
+    @property
+    def sights(self) -> Mapping[str, str]:
+        """Which models look (name -> version): part of the key of a cached answer."""
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        """Score one image, or raise a ProviderError: a failure is never a score."""
+
+
+def seer(provider: object) -> Seer | None:
+    """The provider as one that looks at images; None if it does not."""
+    return cast(Seer, provider) if getattr(provider, "sees", False) else None
+
+
 class Prompt(Protocol):
     """What a chat model is told, and how its answer is read. Belongs to the service that asks."""
 
@@ -100,3 +141,21 @@ class Prompt(Protocol):
 
         Raises ProviderGarbage when it says nothing that fits the schema.
         """
+
+
+class ImagePrompt(Protocol):
+    """What a chat model is told about an image, and how its answer is read."""
+
+    @property
+    def version(self) -> str:
+        """Changes with every change of words or schema: part of the key of a cached answer."""
+
+    @property
+    def schema(self) -> Mapping[str, object]:
+        """JSON schema of the answer, in the strict form of OpenAI's structured outputs."""
+
+    def messages(self, url: str) -> Sequence[Mapping[str, object]]:
+        """Return the messages that ask about the image of this data URL."""
+
+    def read(self, answer: str) -> Scores:
+        """Return what the answer says. Raises ProviderGarbage when it does not fit the schema."""

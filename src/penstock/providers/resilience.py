@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -27,7 +28,10 @@ from penstock.errors import (
 from penstock.observe.metrics import Metrics
 from penstock.providers.breaker import Breaker, State
 from penstock.providers.concurrency import AdaptiveLimit
-from penstock.providers.provider import Provider, Scores
+from penstock.providers.provider import Provider, Scores, Seer, seer
+
+Ask = Callable[[Provider, float], Awaitable[Scores]]
+"""Puts a question to a provider, which has so many seconds."""
 
 _STATE_VALUES: Mapping[State, float] = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 
@@ -52,7 +56,8 @@ class Resilient:
     """Several providers as one that is as available as the best of them.
 
     Its `models` are those of all: which one answers is known only afterwards (`Scores.provider`).
-    `draw` gives jitter: a number between 0 and its argument.
+    Images are shown to those among them that see. `draw` gives jitter: a number between 0 and its
+    argument.
     """
 
     def __init__(
@@ -81,6 +86,14 @@ class Resilient:
             )
             for each in providers
         ]
+        self._seeing = [lane for lane in self._lanes if seer(lane.provider)]
+        self.sees = bool(self._seeing)
+        self.sights: Mapping[str, str] = {
+            name: version
+            for each in map(seer, providers)
+            if each is not None
+            for name, version in each.sights.items()
+        }
 
     @property
     def states(self) -> dict[str, State]:
@@ -88,25 +101,42 @@ class Resilient:
         return {lane.provider.name: lane.breaker.state for lane in self._lanes}
 
     async def moderate(self, text: str, *, deadline: float | None = None) -> Scores:
+        def ask(provider: Provider, time: float) -> Awaitable[Scores]:
+            return provider.moderate(text, deadline=time)
+
+        return await self._first(self._lanes, ask, deadline)
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        assert self.sees, "providers that do not see were shown an image"
+
+        def ask(provider: Provider, time: float) -> Awaitable[Scores]:
+            return cast(Seer, provider).look(picture, media_type, deadline=time)
+
+        return await self._first(self._seeing, ask, deadline)
+
+    async def aclose(self) -> None:
+        for lane in self._lanes:
+            await lane.provider.aclose()
+
+    async def _first(self, lanes: Sequence[_Lane], ask: Ask, deadline: float | None) -> Scores:
+        """The answer of the first provider that gives one."""
         limit = self._limits.deadline
         time = min(deadline, limit) if deadline is not None else limit
         ends = self._clock.monotonic() + time
         errors: list[ProviderError] = []
-        for lane in self._lanes:
+        for lane in lanes:
             # A provider that hangs must leave time for the one behind it.
-            share = 1.0 if lane is self._lanes[-1] else 0.75
+            share = 1.0 if lane is lanes[-1] else 0.75
             now = self._clock.monotonic()
             try:
-                scores = await lane.moderate(text, ends=now + (ends - now) * share)
+                scores = await lane.ask(ask, ends=now + (ends - now) * share)
             except ProviderError as error:
                 errors.append(error)
             else:
                 return msgspec.structs.replace(scores, provider=lane.provider.name)
         raise errors[0]  # the first choice's failure is the one to repair
-
-    async def aclose(self) -> None:
-        for lane in self._lanes:
-            await lane.provider.aclose()
 
 
 class _Lane:
@@ -132,7 +162,7 @@ class _Lane:
         self._metrics = metrics
         self._draw = draw
 
-    async def moderate(self, text: str, *, ends: float) -> Scores:
+    async def ask(self, ask: Ask, *, ends: float) -> Scores:
         """Call until it answers, the retries are used up or the time is."""
         failure: ProviderError | None = None
         attempt = 0
@@ -145,7 +175,7 @@ class _Lane:
                     raise failure  # noqa: B904 - it has its own cause, and is what went wrong
                 raise
             try:
-                return await self._call(text, ends=ends, round_=round_)
+                return await self._call(ask, ends=ends, round_=round_)
             except ProviderError as error:
                 failure = error
                 wait = self._wait_before_retry(error, attempt)
@@ -213,13 +243,13 @@ class _Lane:
                 f"{self._limit.waiting} waiting"
             ) from error
 
-    async def _call(self, text: str, *, ends: float, round_: int) -> Scores:
+    async def _call(self, ask: Ask, *, ends: float, round_: int) -> Scores:
         started = self._clock.monotonic()
         time = ends - started
         outcome = "ok"
         try:
             async with asyncio.timeout(time):
-                scores = await self.provider.moderate(text, deadline=time)
+                scores = await ask(self.provider, time)
         except TimeoutError as error:
             outcome = "timeout"
             failure = ProviderTimeout(f"{self.provider.name} did not answer within {time:.3g} s")

@@ -29,22 +29,36 @@ from penstock.runtime import Runtime, open_runtime
 from penstock.server import docs
 from penstock.server.auth import ANONYMOUS, Auth
 from penstock.server.batch_request import ADVICE, MOST_BYTES
-from penstock.server.compat import fist, fist_batch, halilit, halilit_tasks, pixel, pixel_tasks
+from penstock.server.compat import (
+    fist,
+    fist_batch,
+    halilit,
+    halilit_tasks,
+    perspective,
+    pixel,
+    pixel_tasks,
+)
 from penstock.server.keys import KeyRing
 from penstock.server.openapi import describe_app
 from penstock.server.routes import (
+    audit,
     batches,
     cache,
     files,
     jobs,
     keys,
     models,
+    policies,
     queues,
     schedules,
     system,
+    usage,
+    webhooks,
 )
 from penstock.services.moderation import api as moderation
 from penstock.services.moderation.answers import MODEL
+from penstock.services.moderation.rehearsal import Rehearsal
+from penstock.services.review import api as review
 from penstock.settings import Settings, load_settings
 from penstock.web import errors
 from penstock.web.hot import HotPaths, HotRoute
@@ -117,7 +131,11 @@ def build_app(runtime: Runtime) -> ASGIApp:
         default_rate=settings.rate_limit,
         metrics=runtime.metrics,
     )
+    pictured = settings.max_image_bytes * 4 // 3 + settings.max_body_bytes  # as base64, beside text
     larger = {
+        "/v1/moderations": pictured,
+        "/v1/filter": pictured,
+        "/v1/filter/image": pictured,
         "/v1/files": settings.max_file_bytes,
         batches.PATH: min(MOST_BYTES, settings.max_file_bytes),
     }
@@ -161,6 +179,8 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
     if "fist" in settings.compat:
         words = settings.provider_excerpt_words
         hot += fist.hot_routes(service, clock=runtime.clock, max_words=words)
+    if "perspective" in settings.compat:
+        hot += perspective.hot_routes(runtime.perspective)
     return hot
 
 
@@ -170,10 +190,10 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     streams = Streams(
         clock=runtime.clock, is_allowed=lambda who: who is ANONYMOUS or ring.accepts(who)
     )
-    usage = partial(system_usage, open_reader(), folder=runtime.settings.home)
+    used = partial(system_usage, open_reader(), folder=runtime.settings.home)
     found = [
         docs.router(title="Penstock"),
-        system.router(checks, usage),
+        system.router(checks, used),
         models.router(runtime),
         keys.router(ring),
         cache.router(runtime.cache, runtime.clock, runtime.moderation),
@@ -182,9 +202,19 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
         schedules.router(runtime.jobs),
         batches.router(runtime.batches, streams),
         files.router(runtime.batches),
+        audit.router(runtime.audit),
+        policies.router(
+            runtime.policies,
+            rehearsal=Rehearsal(runtime.database, clock=runtime.clock),
+            keys=ring,
+            clock=runtime.clock,
+        ),
+        usage.router(runtime.usage, runtime.clock),
+        webhooks.router(runtime.webhooks),
+        review.router(runtime.review),
     ]
     if "fist" in compat:
-        found.append(fist.router(runtime, checks, usage))
+        found.append(fist.router(runtime, checks, used))
         found.append(fist_batch.router(runtime))
     if "halilit" in compat:
         found.append(halilit.router(runtime.cache, runtime.clock))
@@ -192,4 +222,6 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     if "pixel" in compat:
         found.append(pixel.router(runtime.cache, runtime.clock))
         found.append(pixel_tasks.router(runtime.jobs, runtime.clock))
+    if "perspective" in compat:
+        found.append(perspective.router())
     return found

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any, Final, Literal
+from urllib.parse import unquote_to_bytes
 
 from penstock.clock import Clock
 from penstock.errors import (
@@ -36,8 +37,13 @@ _log = get_logger(__name__)
 Mode = Literal["on", "off"]
 
 PUBLIC: Final = frozenset(
-    ("/", "/health", "/api/health", "/livez", "/readyz", "/docs", "/docs/", "/openapi.json")
+    (
+        *("/", "/health", "/api/health", "/livez", "/readyz", "/docs", "/docs/", "/openapi.json"),
+        "/$discovery/rest",  # Google's clients read it before they have anything to ask
+    )
 )
+KEY_IN_QUERY: Final = "/v1alpha1/"  # and nowhere else: addresses are logged on their way
+GOOGLE_PATHS: Final = (KEY_IN_QUERY, "/$discovery/")  # where Google's clients send one
 ANONYMOUS: Final = Principal("anonymous", "anonymous", "admin")
 WINDOW: Final = 60.0  # seconds; limits are per minute
 FAILURES: Final = 30  # wrong keys a minute and address that are answered with 401
@@ -108,6 +114,9 @@ class Auth:
     def _authenticate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Principal | None:
         """The caller; None on public paths. Raises Unauthorized, RateLimited or StorageError."""
         token = _token(headers)
+        if scope["path"].startswith(GOOGLE_PATHS):
+            in_query = _google_token(scope, headers)
+            token = in_query if token is None else token
         trouble: PenstockError = Unauthorized(_NO_KEY)
         if token is not None:
             try:
@@ -198,6 +207,23 @@ def _token(headers: Mapping[bytes, bytes]) -> bytes | None:
         if scheme.lower() == b"bearer":
             return token.strip()
     return headers.get(b"x-api-key")
+
+
+def _google_token(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes | None:
+    """The key where Google's clients put it: `X-Goog-Api-Key`, or `key` in the query.
+
+    It is taken out of the query, so that nothing behind this, nor a log, can repeat it.
+    """
+    given = headers.get(b"x-goog-api-key")
+    kept = []
+    for part in bytes(scope.get("query_string", b"")).split(b"&"):
+        name, _, value = part.partition(b"=")
+        if unquote_to_bytes(name) == b"key":
+            given = given or unquote_to_bytes(value.replace(b"+", b" "))
+        else:
+            kept.append(part)
+    scope["query_string"] = b"&".join(kept)
+    return given if given and scope["path"].startswith(KEY_IN_QUERY) else None
 
 
 def _rate_headers(limit: int, grant: Grant) -> Headers:

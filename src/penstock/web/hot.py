@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -35,14 +35,17 @@ _PLACE = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, and where the seconds of each stage go for Server-Timing."""
+    """Who asks, where the seconds of each stage go for Server-Timing, and the rest of the call."""
 
     principal: Principal
     stages: dict[str, float]
+    scope: Scope
 
 
 class HotRoute(Generic[Q, R]):
     """One POST path with its types and its handler."""
+
+    error_type: ClassVar[str] = "application/problem+json"
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class HotRoute(Generic[Q, R]):
         _check_type(scope)
         body = await _read(receive)
         request = self._decode(body)
-        answer = await self.handler(request, Call(principal, state["stages"]))
+        answer = await self.handler(request, Call(principal, state["stages"], scope))
         payload = self._encode(answer)
         length = str(len(payload)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
@@ -200,9 +203,7 @@ def describe(routes: Sequence[HotRoute[Any, Any]]) -> tuple[dict[str, Any], dict
         content = [{"application/json": {"schema": ref}} for ref in refs[2 * index : 2 * index + 2]]
         problem = {
             "description": "Problem (RFC 9457)",
-            "content": {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            },
+            "content": {route.error_type: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         statuses = ("400", "401", "403", "405", "413", "415", "422", "429", "503")
         paths[route.path] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import ConfigurationError
-from penstock.providers.provider import CATEGORIES
+from penstock.providers.provider import JUDGED
 from penstock.services.moderation.lexicon import Lexicon, Term, load_lexicon
 
 SHIPPED = resources.files("penstock.services.moderation").joinpath("lexicon.tsv").read_text("utf-8")
@@ -24,7 +24,7 @@ def write(path: Path, *rows: str) -> Path:
 def test_the_built_in_list_speaks_for_every_category():
     lexicon = load_lexicon()
 
-    assert {term.category for term in lexicon.terms} == set(CATEGORIES)
+    assert {term.category for term in lexicon.terms} == set(JUDGED)
     assert len(lexicon.terms) > 3000
     assert all(0 < term.severity <= 1 for term in lexicon.terms)
 

@@ -138,8 +138,8 @@ def test_a_policy_file_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("thresholds = 3", r"\$\.thresholds"),
-        ("[thresholds.hate]\nreview = 2", r"thresholds\.hate: .*review"),
+        ("thresholds = 3", "thresholds: Expected"),
+        ("[thresholds.hate]\nreview = 2", r"thresholds\.hate\.review: "),
         ("[thresholds.hate]\nreviw = 0.1", r"thresholds\.hate: .*reviw"),
         ("colour = 'red'", "colour"),
         ("not toml", "policy"),

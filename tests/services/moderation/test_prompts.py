@@ -11,7 +11,7 @@ from benchmarks.rigs.upstream import Upstream
 from penstock.clock import ManualClock
 from penstock.errors import ProviderGarbage
 from penstock.providers.factory import open_provider
-from penstock.providers.provider import CATEGORIES
+from penstock.providers.provider import JUDGED
 from penstock.services.moderation.prompts import (
     DEFINITIONS,
     MAX_SPANS,
@@ -23,15 +23,15 @@ PROMPT = moderation_prompt()
 
 
 def answer(**changes: object) -> str:
-    scores = dict.fromkeys(CATEGORIES, 0.1)
+    scores = dict.fromkeys(JUDGED, 0.1)
     return json.dumps({"scores": scores, "rationale": "", "spans": [], **changes})
 
 
 def test_every_category_is_defined_and_explained_to_the_model() -> None:
     system = PROMPT.messages("text")[0]["content"]
 
-    assert tuple(DEFINITIONS) == CATEGORIES
-    assert all(f"- {name}: {DEFINITIONS[name]}" in system for name in CATEGORIES)
+    assert tuple(DEFINITIONS) == JUDGED
+    assert all(f"- {name}: {DEFINITIONS[name]}" in system for name in JUDGED)
 
 
 def test_the_system_message_is_the_same_for_every_text() -> None:
@@ -94,7 +94,7 @@ def test_the_schema_is_strict_everywhere() -> None:
 
 
 def test_a_quote_becomes_the_place_where_it_stands() -> None:
-    scores = {**dict.fromkeys(CATEGORIES, 0.0), "harassment": 0.8}
+    scores = {**dict.fromkeys(JUDGED, 0.0), "harassment": 0.8}
     spans = [{"category": "harassment", "quote": "so rude"}]
 
     read = PROMPT.read(answer(scores=scores, spans=spans), text="That was so rude.")
@@ -133,9 +133,9 @@ def test_a_flood_of_spans_and_words_is_cut() -> None:
         "I cannot help with that.",
         "[]",
         '{"scores": {}}',
-        answer(scores={**dict.fromkeys(CATEGORIES, 0.1), "hate": 1.5}),
-        answer(scores={**dict.fromkeys(CATEGORIES, 0.1), "hate": "high"}),
-        answer(scores={name: 0.1 for name in CATEGORIES if name != "hate"}),
+        answer(scores={**dict.fromkeys(JUDGED, 0.1), "hate": 1.5}),
+        answer(scores={**dict.fromkeys(JUDGED, 0.1), "hate": "high"}),
+        answer(scores={name: 0.1 for name in JUDGED if name != "hate"}),
         answer()[:-20],
         "\ud800",
     ],
@@ -148,7 +148,7 @@ def test_an_answer_that_does_not_fit_is_garbage(said: str) -> None:
 def test_a_fenced_answer_is_read() -> None:
     read = PROMPT.read(f"```json\n{answer()}\n```", text="text")
 
-    assert read.scores == dict.fromkeys(CATEGORIES, 0.1)
+    assert read.scores == dict.fromkeys(JUDGED, 0.1)
 
 
 async def test_a_chat_model_answers_through_the_prompt() -> None:
@@ -159,7 +159,7 @@ async def test_a_chat_model_answers_through_the_prompt() -> None:
         scores = await provider.moderate("a bad text, swearing")
         await provider.aclose()
 
-    assert tuple(scores.scores) == CATEGORIES
+    assert tuple(scores.scores) == JUDGED
     assert scores.scores["harassment"] == 0.97
     assert scores.scores["profanity"] == 0.9
     assert scores.models == {"stub": PROMPT_VERSION}

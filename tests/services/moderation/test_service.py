@@ -1,27 +1,39 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from penstock.audit import AuditLog
 from penstock.cache import Cache, MemoryStore
 from penstock.clock import SystemClock
 from penstock.db.engine import open_database
 from penstock.errors import InvalidInput, NotFound, ProviderUnavailable
 from penstock.hub import LocalHub
+from penstock.net.dial import Dialler
+from penstock.net.guard import Guard
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.provider import CATEGORIES, Finding, Scores
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.lexicon import Lexicon, Term
-from penstock.services.moderation.policy import Judge, Policy, Threshold
+from penstock.services.moderation.lists import Lists
+from penstock.services.moderation.looking import Looker
+from penstock.services.moderation.policies import Policies
+from penstock.services.moderation.policy import Policy, Threshold
 from penstock.services.moderation.prescreen import Prescreen
 from penstock.services.moderation.reading import Reader
+from penstock.services.moderation.referral import Referral
+from penstock.services.moderation.rules import Rules
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
+from penstock.usage import Usage
 from tests.fakes import FakeProvider
 
 TERMS = [
@@ -32,8 +44,30 @@ CLEAN = Scores({"hate": 0.01, "harassment": 0.02})
 Make = Callable[..., ModerationService]
 
 
+class Desk:
+    """Where people find what is referred to them."""
+
+    def __init__(self) -> None:
+        self.referrals: list[Referral] = []
+
+    async def refer(self, referral: Referral) -> None:
+        self.referrals.append(referral)
+
+
+def picture(colour: str) -> str:
+    """A small image as a data URL."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), colour).save(data, "PNG")
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
 @pytest.fixture
-async def make(tmp_path: Path) -> AsyncIterator[Make]:
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def make(tmp_path: Path, desk: Desk) -> AsyncIterator[Make]:
     """Services that share one cache and one database; `local` and `provider` are scripted."""
     clock, metrics, hub = SystemClock(), Metrics(), LocalHub()
     async with AsyncExitStack() as stack:
@@ -42,6 +76,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
         stack.push_async_callback(database.aclose)
         cache = Cache([MemoryStore()], hub=hub, clock=clock, metrics=metrics, max_ttl=1e9)
         stack.push_async_callback(cache.aclose)
+        audit = AuditLog(database, clock=clock)
+        lists = Lists(database, hub=hub, clock=clock, audit=audit, metrics=metrics)
 
         def build(
             local: FakeProvider | None = None,
@@ -51,16 +87,25 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
             store_text: bool = False,
             excerpt_rule: ExcerptRule | None = None,
         ) -> ModerationService:
+            pipeline = Pipeline(cache=cache, metrics=metrics, clock=clock)
             return ModerationService(
-                pipeline=Pipeline(cache=cache, metrics=metrics, clock=clock),
+                pipeline=pipeline,
                 reader=Reader(
-                    prescreen=Prescreen(Lexicon.from_terms(TERMS)),
+                    rules=Rules(Prescreen(Lexicon.from_terms(TERMS))),
                     local=local or FakeProvider(CLEAN),
                     provider=provider,
                     metrics=metrics,
                 ),
-                judge=Judge(policy or Policy()),
+                looker=Looker(
+                    pipeline=pipeline, dialler=Dialler(Guard()), provider=None, metrics=metrics
+                ),
+                policies=Policies(
+                    database, hub=hub, clock=clock, audit=audit, base=policy or Policy()
+                ),
+                lists=lists,
                 store=VerdictStore(database, hub=hub),
+                referrals=desk,
+                usage=Usage(database, clock=clock),
                 metrics=metrics,
                 clock=clock,
                 excerpt_rule=excerpt_rule or ExcerptRule(),
@@ -189,7 +234,7 @@ async def test_another_excerpt_is_another_question(make: Make):
 
 
 async def test_images_are_never_passed_silently(make: Make):
-    verdict = await make().moderate("Nice.", owner="team", images=("https://example.org/a.png",))
+    verdict = await make().moderate("Nice.", owner="team", images=(picture("red"),))
 
     assert verdict.decision == "review"
     assert verdict.degraded
@@ -199,8 +244,8 @@ async def test_images_are_never_passed_silently(make: Make):
 async def test_two_images_are_two_questions(make: Make):
     service = make()
 
-    one = await service.moderate("", owner="team", images=("data:image/png;base64,AAAA",))
-    other = await service.moderate("", owner="team", images=("data:image/png;base64,AAAB",))
+    one = await service.moderate("", owner="team", images=(picture("red"),))
+    other = await service.moderate("", owner="team", images=(picture("blue"),))
 
     assert one.id != other.id
 

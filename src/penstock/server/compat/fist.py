@@ -92,6 +92,7 @@ def hot_routes(
         verdict = await service.moderate(
             request.content,
             owner=call.principal.owner,
+            key=call.principal.key_id,
             excerpt_rule=excerpt_of(request, max_words),
             pointer="/content",
         )

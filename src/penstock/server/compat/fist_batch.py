@@ -40,6 +40,7 @@ from penstock.settings import Settings
 from penstock.web.body import gives, read_body, takes
 from penstock.web.errors import responses
 from penstock.web.idempotency import IdempotencyKey
+from penstock.web.principal import Principal
 from penstock.web.roles import Operator, Viewer
 
 ENDPOINT = TextOperation.endpoint
@@ -127,7 +128,7 @@ def router(runtime: Runtime) -> APIRouter:
         asked, digest = await read_body(request, _read)
         _check(asked, runtime.settings)
         id = new_id() if idempotency_key is None else id_of(PATH, who.owner, idempotency_key)
-        accepted = _Accepted(asked, runtime.settings, id=id, owner=who.owner, digest=digest)
+        accepted = _Accepted(asked, runtime.settings, id=id, who=who, digest=digest)
         if asked.background:
             batch = await accepted.later(batches)
             place = {"location": f"{PATH}/{batch.id}/status"}
@@ -216,7 +217,7 @@ class _Accepted:
     """One request, checked."""
 
     def __init__(
-        self, asked: FistBatchRequest, settings: Settings, *, id: str, owner: str, digest: str
+        self, asked: FistBatchRequest, settings: Settings, *, id: str, who: Principal, digest: str
     ) -> None:
         low, high = limits_of(asked.probability_thresholds)
         self._limits = Limits(low, high)
@@ -226,7 +227,8 @@ class _Accepted:
         self._about: dict[str, Any] = {
             "id": id,
             "endpoint": ENDPOINT,
-            "owner": owner,
+            "owner": who.owner,
+            "key_id": who.key_id,
             "digest": digest,
             "options": _encode(self._limits),
         }
@@ -246,7 +248,11 @@ class _Accepted:
         began = int(clock.now() * 1000)
         texts = _texts(self._contents, self._excerpt)
         outcomes = await batches.run_now(
-            ENDPOINT, texts, owner=self._about["owner"], time_limit=self._time
+            ENDPOINT,
+            texts,
+            owner=self._about["owner"],
+            key=self._about["key_id"],
+            time_limit=self._time,
         )
         batch = await batches.record(outcomes, **self._about, started_at=began)
         results = [

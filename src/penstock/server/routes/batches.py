@@ -256,7 +256,7 @@ def view(batch: Batch) -> BatchObject:
 
 
 async def _create(batches: Batches, asked: Asked, who: Principal, *, id: str | None) -> Batch:
-    about = {"id": id, "owner": who.owner, **asked.about}
+    about = {"id": id, "owner": who.owner, "key_id": who.key_id, **asked.about}
     if asked.items is not None:
         return await batches.create(asked.items, **about)
     file = await find_file(batches, str(asked.input_file_id), who)

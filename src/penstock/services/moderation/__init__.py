@@ -1,15 +1,26 @@
-"""Moderation: a text goes in, a verdict that says why comes out.
+"""Moderation: a text or images go in, a verdict that says why comes out.
 
-    text ─► service ─► pipeline: cached? in flight?  ── scores ─► policy ─► verdict ─► store
-                └─ if not, reading: prescreen (certain? done) ─► local model ─► provider
+    text ──► reading: rules (certain? done) ─► local model ─► provider ─┐ cached, joined: pipeline
+    images ► looking: hashes ─► a provider that sees ───────────────────┤
+                                                                        ▼
+    verdict ◄─ store ◄─ policy.decide ◄─ lists (on every request) ◄─ parts: one item
+       └─ review ─► referral: people look at it
 
-POST /v1/moderations (`api`), alone or in batches (`tasks`); FIST's paths are thin adapters in
-`server/compat/`.
+POST /v1/moderations (`api`), alone or in batches (`tasks`); the source systems' paths are thin
+adapters in `server/compat/`; policies and lists are edited at `server/routes/`.
 
-Beyond the shape that all services share: `answers` are OpenAI's requests and responses; `reading`
-runs the stages; `lexicon` holds the terms that the prescreen looks for, `views` read a text the
-ways evasion writes it, with the `characters` that look alike; `contexts` lower what is quoted,
-reported or negated; `excerpt` chooses what a paid provider reads.
+Beyond the shape that all services share:
+
+- reading: `rules` are the prescreen with personal data and `spam`; `lexicon` holds the terms that
+  the prescreen looks for, `views` read a text the ways evasion writes it, with the `characters`
+  that look alike; `contexts` lower what is quoted, reported or negated; `excerpt` chooses what a
+  paid provider reads; `language` names the one of a text that is not English
+- deciding: `policies` are versioned documents (`policy_store`), `rehearsal` says what another one
+  would have decided; `lists` are users' words and hashes (`list_store`), compiled by `matcher`,
+  with `listed` as their answer; `parts` make one item of a text and its images
+- answering: `answers` are OpenAI's requests and responses, `filtering` is FilterX's view of a
+  verdict, `attributes` are Perspective's, with `calibration` to a user's own scores
+  (`perspective_store`)
 """
 
 from penstock.services.moderation.service import ModerationService

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 from penstock.errors import InvalidInput, TooLarge
 from penstock.providers.provider import CATEGORIES
+from penstock.services.moderation.reading import FOREIGN
 from penstock.services.moderation.schemas import (
     Detail,
     ImagePart,
+    Judgement,
     ModerationRequest,
     ModerationResponse,
     ModerationResult,
@@ -16,9 +18,10 @@ from penstock.services.moderation.schemas import (
     TextPart,
     Verdict,
 )
-from penstock.services.moderation.service import FOREIGN, ModerationService
+from penstock.services.moderation.service import ModerationService
 
 MODEL = "penstock-moderation"  # what responses call the whole of prescreen, models and provider
+MAX_BYTES = 1 << 20  # of all texts of one request
 MAX_PARTS = 32  # text and image parts of one multi-part input
 
 _APPLIED = {category: ["text"] for category in CATEGORIES}
@@ -30,6 +33,7 @@ class Question(NamedTuple):
 
     texts: list[str]
     images: tuple[str, ...] = ()
+    image_pointers: tuple[str, ...] = ()  # where the request has them
     several: bool = False
     user: str | None = None
 
@@ -38,19 +42,32 @@ def question(request: ModerationRequest, *, max_inputs: int) -> Question:
     """Read the input, whatever form it has. Raises InvalidInput or TooLarge."""
     given = request.input
     if isinstance(given, str):
-        return Question([given], user=request.user)
-    if given and not isinstance(given[0], str):
+        asked = Question([given], user=request.user)
+    elif given and not isinstance(given[0], str):
         text, images = _parts(given)
-        return Question([text], images, user=request.user)
-    return Question(_texts(given, max_inputs), several=True, user=request.user)
+        asked = Question([text], tuple(images.values()), tuple(images), user=request.user)
+    else:
+        asked = Question(_texts(given, max_inputs), several=True, user=request.user)
+    _check_size(asked.texts)
+    return asked
 
 
-async def verdicts(service: ModerationService, asked: Question, *, owner: str) -> list[Verdict]:
-    """Judge what is asked; verdicts in the order of the texts."""
+async def verdicts(
+    service: ModerationService, asked: Question, *, owner: str, key: str | None
+) -> list[Verdict]:
+    """Judge what is asked by an API key; verdicts in the order of the texts."""
     if asked.several:
-        return await service.moderate_many(asked.texts, owner=owner, user_id=asked.user)
+        return await service.moderate_many(asked.texts, owner=owner, key=key, user_id=asked.user)
     (text,) = asked.texts
-    return [await service.moderate(text, owner=owner, user_id=asked.user, images=asked.images)]
+    verdict = await service.moderate(
+        text,
+        owner=owner,
+        key=key,
+        user_id=asked.user,
+        images=asked.images,
+        image_pointers=asked.image_pointers,
+    )
+    return [verdict]
 
 
 def response(verdicts: list[Verdict], *, model: str) -> ModerationResponse:
@@ -77,30 +94,47 @@ def _texts(given: list[str | TextPart | ImagePart], most: int) -> list[str]:
     return texts
 
 
-def _parts(given: list[str | TextPart | ImagePart]) -> tuple[str, tuple[str, ...]]:
-    """All texts of a multi-part input as one, and its images: OpenAI gives one result for them."""
+def _check_size(texts: list[str]) -> None:
+    """Refuse too much text: bodies may be large, but because of images."""
+    if 4 * sum(map(len, texts)) <= MAX_BYTES:
+        return
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    if size > MAX_BYTES:
+        raise TooLarge(
+            f"the request holds {size} bytes of text; at most {MAX_BYTES} bytes are taken",
+            limit=MAX_BYTES,
+        )
+
+
+def _parts(given: list[str | TextPart | ImagePart]) -> tuple[str, dict[str, str]]:
+    """All texts of a multi-part input as one, and its images by their place in the request.
+
+    OpenAI gives one result for them.
+    """
     if len(given) > MAX_PARTS:
         raise TooLarge(f"{len(given)} parts in one input; at most {MAX_PARTS} are taken")
-    texts, images = [], []
+    texts: list[str] = []
+    images: dict[str, str] = {}
     for index, part in enumerate(given):
         match part:
             case TextPart(text):
                 texts.append(text)
             case ImagePart(image):
-                images.append(_image(image.url, index))
+                pointer = f"/input/{index}/image_url/url"
+                images[pointer] = _image(image.url, pointer)
             case _:
                 raise InvalidInput(
                     "a list holds texts or parts, not both",
                     errors=[_wrong(f"/input/{index}", "is a text in a list of parts")],
                 )
-    return "\n".join(texts), tuple(images)
+    return "\n".join(texts), images
 
 
-def _image(url: str, index: int) -> str:
+def _image(url: str, pointer: str) -> str:
     if not url.startswith(("data:image/", "https://", "http://")):
         raise InvalidInput(
             "an image is an https:// address or a data:image/... URL",
-            errors=[_wrong(f"/input/{index}/image_url/url", "is neither")],
+            errors=[_wrong(pointer, "is neither")],
         )
     return url
 
@@ -112,10 +146,13 @@ def _wrong(pointer: str, detail: str) -> dict[str, str]:
 def _result(verdict: Verdict) -> ModerationResult:
     judgement = verdict.judgement
     scores = judgement.scores
-    applied = {
-        category: (_NOT_APPLIED if score is None else _APPLIED)[category]
-        for category, score in zip(CATEGORIES, scores, strict=True)
-    }
+    if verdict.applied is None:
+        applied = {
+            category: (_NOT_APPLIED if score is None else _APPLIED)[category]
+            for category, score in zip(CATEGORIES, scores, strict=True)
+        }
+    else:
+        applied = dict(zip(CATEGORIES, verdict.applied, strict=True))
     spans = tuple(
         Span(f.start, f.end, f.category, f.score, f.stage, f.rule) for f in judgement.findings
     )
@@ -130,11 +167,18 @@ def _result(verdict: Verdict) -> ModerationResult:
             reason=verdict.reason,
             risk=verdict.risk,
             spans=spans,
-            language="other" if judgement.other_language >= FOREIGN else "en",
+            language=_language(judgement),
             policy=verdict.policy,
             receipt=verdict.receipt,
             recorded=verdict.recorded,
             degraded=verdict.degraded,
             rationale=judgement.rationale,
+            listed=verdict.listed,
         ),
     )
+
+
+def _language(judgement: Judgement) -> str:
+    if judgement.other_language < FOREIGN:
+        return "en"
+    return judgement.language or "other"

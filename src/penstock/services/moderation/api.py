@@ -17,7 +17,8 @@ def routes(service: ModerationService, *, model: str, max_inputs: int) -> list[H
 
     async def moderate(request: ModerationRequest, call: Call) -> ModerationResponse:
         asked = question(request, max_inputs=max_inputs)
-        found = await verdicts(service, asked, owner=call.principal.owner)
+        who = call.principal
+        found = await verdicts(service, asked, owner=who.owner, key=who.key_id)
         for verdict in found:
             for stage, seconds in verdict.receipt.stages.items():
                 call.stages[stage] = call.stages.get(stage, 0.0) + seconds

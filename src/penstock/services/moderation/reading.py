@@ -7,7 +7,7 @@ provider is asked for the rest, about an excerpt of a long text. Nothing is deci
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.cache.keys import fingerprint
@@ -16,9 +16,12 @@ from penstock.observe.metrics import Metrics
 from penstock.pipeline import Trace, Usage
 from penstock.providers.provider import CATEGORIES, Finding, Provider, Scores
 from penstock.services.moderation.excerpt import ExcerptRule, choose, count_words, join, windows
-from penstock.services.moderation.prescreen import Prescreen, Screening
+from penstock.services.moderation.policy import STAGES, Stage
+from penstock.services.moderation.rules import NOTHING, Found, Rules
 from penstock.services.moderation.schemas import MAX_FINDINGS, Judgement
 
+FOREIGN = 0.5  # from this probability on a text counts as not English
+_UNREAD = Scores({})  # by the local model
 INLINE_CHARACTERS = 8_000  # up to here the prescreen takes about a millisecond
 
 
@@ -30,6 +33,21 @@ class ProviderFailed(Exception):
         self.judgement = judgement
         self.trace = trace
         self.cause = cause
+
+
+class Question(NamedTuple):
+    """What is asked about a text: who reads it, and what of it a provider is sent."""
+
+    stages: tuple[Stage, ...] = STAGES
+    rule: ExcerptRule = ExcerptRule()
+    always_ask: bool = False  # the provider, also where a rule is certain
+
+    @property
+    def key(self) -> str:
+        """Part of the cache key; "" for what is asked as a rule."""
+        if self.stages == STAGES and not self.always_ask:
+            return ""
+        return f"{','.join(sorted(set(self.stages)))}{'!' if self.always_ask else ''}"
 
 
 class Sent(NamedTuple):
@@ -46,18 +64,20 @@ class Reader:
     def __init__(
         self,
         *,
-        prescreen: Prescreen,
+        rules: Rules,
         local: Provider,
         provider: Provider | None,
         metrics: Metrics,
+        identify: Callable[[str], str] | None = None,
     ) -> None:
-        self._prescreen = prescreen
+        self._rules = rules
+        self._identify = identify
         self._local = local
         self._provider = provider
         self._metrics = metrics
         self._long_texts = asyncio.Semaphore(1)
         self.models: dict[str, str] = {
-            "prescreen": prescreen.version,
+            "prescreen": rules.version,
             **local.models,
             **(provider.models if provider else {}),
         }
@@ -68,38 +88,51 @@ class Reader:
         """Whether a reading may wait for someone else."""
         return self._provider is not None
 
-    def key(self, text: str, images: tuple[str, ...], rule: ExcerptRule) -> str:
+    def key(self, text: str, question: Question) -> str:
         """A fingerprint of the question: what is read, by whom, and what of it is sent out."""
-        sent = rule.key if self._provider else ""
-        return fingerprint(self._version, sent, text, *images)
+        sent = question.rule.key if self._asks(question) else ""
+        return fingerprint(self._version, sent, question.key, text)
 
-    async def read(self, text: str, rule: ExcerptRule, trace: Trace) -> Judgement:
+    async def read(self, text: str, question: Question, trace: Trace) -> Judgement:
         """Run the stages. Raises ProviderFailed with what the local ones found."""
-        with trace.stage("prescreen"):
-            screening = await self._screen(text)
-        if screening.certain:
-            return _merge(screening, Scores({}))
-        with trace.stage("local"):
-            local = await self._local.moderate(text)
-        self._metrics.count("penstock_model_calls_total", model=self._local.name)
-        judgement = _merge(screening, local)
-        if self._provider is None or not text:
+        screening, local = NOTHING, _UNREAD
+        if "prescreen" in question.stages:
+            with trace.stage("prescreen"):
+                screening = await self._screen(text)
+            if screening.certain and not question.always_ask:
+                return _merge(screening, local)
+        if "local" in question.stages:
+            with trace.stage("local"):
+                local = await self._local.moderate(text)
+            self._metrics.count("penstock_model_calls_total", model=self._local.name)
+        language = await self._language(text, screening, local)
+        judgement = _merge(screening, local, language)
+        if self._provider is None or not self._asks(question) or not text:
             return judgement
         try:
             with trace.stage("provider"):
-                sent = await self._excerpt(text, rule)
+                sent = await self._excerpt(text, question.rule)
                 remote = await self._provider.moderate(sent.text)
         except ProviderError as error:
             raise ProviderFailed(judgement, trace, error) from error
         self._metrics.count("penstock_model_calls_total", model=self._provider.name)
         return _add_provider(judgement, remote, sent)
 
-    async def _screen(self, text: str) -> Screening:
+    def _asks(self, question: Question) -> bool:
+        return self._provider is not None and "provider" in question.stages
+
+    async def _screen(self, text: str) -> Found:
         if len(text) <= INLINE_CHARACTERS:
-            return self._prescreen.screen(text)
+            return self._rules.read(text)
         # A megabyte made to be slow takes seconds: one at a time, beside the loop.
         async with self._long_texts:
-            return await asyncio.to_thread(self._prescreen.screen, text)
+            return await asyncio.to_thread(self._rules.read, text)
+
+    async def _language(self, text: str, found: Found, local: Scores) -> str:
+        """Which language a text is in that is not English; "" where nobody was asked."""
+        if self._identify is None or max(local.other_language, found.foreign_share) < FOREIGN:
+            return ""
+        return await asyncio.to_thread(self._identify, text)  # its first call loads a model
 
     async def _excerpt(self, text: str, rule: ExcerptRule) -> Sent:
         words = count_words(text)
@@ -119,18 +152,20 @@ class Reader:
         return Sent(sent, min(1.0, count_words(sent) / max(words, 1)), unread)
 
 
-def _merge(screening: Screening, local: Scores) -> Judgement:
+def _merge(found: Found, local: Scores, language: str = "") -> Judgement:
     """The higher of two scores stands; what neither judged stays unknown."""
     scores = dict(local.scores)
-    _raise_to(scores, screening.scores)
+    _raise_to(scores, found.scores)
     ordered = _ordered(scores)
+    by_rules = (("prescreen", found.version),) if found.version else ()
     return Judgement(
         digest=fingerprint(*ordered),
         scores=ordered,
-        findings=_strongest((*screening.findings, *local.findings)),
-        other_language=max(local.other_language, screening.foreign_share),
-        source="prescreen" if screening.certain else "local",
-        versions=(("prescreen", screening.version), *local.models.items()),
+        findings=_strongest((*found.findings, *local.findings)),
+        other_language=max(local.other_language, found.foreign_share),
+        source="prescreen" if local is _UNREAD else "local",
+        versions=(*by_rules, *local.models.items()),
+        language=language,
     )
 
 
@@ -156,6 +191,7 @@ def _add_provider(judgement: Judgement, remote: Scores, sent: Sent) -> Judgement
         usage=Usage(remote.tokens_in, remote.tokens_out, remote.cost_micros, remote.currency),
         rationale=remote.rationale[:200],
         excerpt_share=sent.share,
+        language=judgement.language,
     )
 
 

@@ -6,7 +6,7 @@ only schema of these routes: they parse, they serialise and they are what /docs 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -31,6 +31,7 @@ class Judgement(msgspec.Struct, frozen=True, array_like=True):
     usage: Usage = Usage()
     rationale: str = ""
     excerpt_share: float = 1.0  # part of the text that the provider saw
+    language: str = ""  # ISO 639-1 where it is not English and somebody knew; "und": nobody did
 
     @property
     def models(self) -> dict[str, str]:
@@ -97,12 +98,13 @@ class Detail(msgspec.Struct, frozen=True):
     reason: str
     risk: float  # 0..1 over all categories: 0.2 where review begins, 0.8 where rejection begins
     spans: tuple[Span, ...]
-    language: Literal["en", "other"]
+    language: str  # ISO 639-1, "other" where nobody asked which, "und" where nobody could say
     policy: PolicyRef
     receipt: Receipt
     recorded: bool  # whether the verdict is on record under its id
     degraded: Degradation | None = None
     rationale: str = ""
+    listed: Decision | None = None  # what a block, review or allow list made of it
 
 
 class ModerationResult(msgspec.Struct, frozen=True):
@@ -140,3 +142,5 @@ class Verdict(msgspec.Struct, frozen=True):
     from_cache: bool
     recorded: bool
     degraded: Degradation | None = None
+    applied: tuple[list[str], ...] | None = None  # kinds by category; None: all that has scores
+    listed: Decision | None = None  # what a list made of it

@@ -39,9 +39,14 @@ class StoredVerdict(msgspec.Struct, frozen=True):
     content: str | None  # only where a setting asks for it
     user_id: str | None
     created_at: int  # milliseconds since 1970, UTC
+    key_id: str | None = None  # the API key that asked
+    scores: bytes | None = None  # int32 millionths in the order of CATEGORIES, -1: not judged
+    is_foreign: bool = False  # in a language that its judges cannot read
+    degraded: str | None = None  # the code of what was missing
+    listed: str | None = None  # what a list made of it
 
 
-_FLAGGED = StoredVerdict.__struct_fields__.index("flagged")
+_BOOLEANS = [StoredVerdict.__struct_fields__.index(name) for name in ("flagged", "is_foreign")]
 _COLUMNS = ", ".join(StoredVerdict.__struct_fields__)
 _SAVE = (
     f"INSERT INTO moderation_verdicts ({_COLUMNS}) "
@@ -108,12 +113,12 @@ class VerdictStore:
             self._remember(verdict.id)
         return changed == 1
 
-    async def find(self, id: str, *, owner: str | None = None) -> StoredVerdict | None:
+    async def find(self, verdict_id: str, *, owner: str | None = None) -> StoredVerdict | None:
         """One verdict; with `owner`, only if it is that owner's."""
         if owner is None:
-            row = self._database.get(_FIND, (id,))
+            row = self._database.get(_FIND, (verdict_id,))
         else:
-            row = self._database.get(_FIND_OWNED, (id, owner))
+            row = self._database.get(_FIND_OWNED, (verdict_id, owner))
         return None if row is None else _verdict(row)
 
     async def recent(
@@ -175,5 +180,6 @@ class VerdictStore:
 
 def _verdict(row: tuple[Any, ...]) -> StoredVerdict:
     values = list(row)
-    values[_FLAGGED] = bool(values[_FLAGGED])  # SQLite keeps 0 and 1
+    for place in _BOOLEANS:
+        values[place] = bool(values[place])  # SQLite keeps 0 and 1
     return StoredVerdict(*values)

@@ -92,8 +92,10 @@ class ModerationOperation(_ByService):
     def key(self, request: Question) -> str:
         return fingerprint(*request.texts, len(request.texts), request.user, *request.images)
 
-    async def run(self, request: Question, *, owner: str) -> Answer[ModerationResponse]:
-        found = await verdicts(self._service, request, owner=owner)
+    async def run(
+        self, request: Question, *, owner: str, key: str | None
+    ) -> Answer[ModerationResponse]:
+        found = await verdicts(self._service, request, owner=owner, key=key)
         cached = all(verdict.from_cache for verdict in found)
         return Answer(response(found, model=MODEL), cached, _again(found))
 
@@ -116,10 +118,12 @@ class TextOperation(_ByService):
     def key(self, request: Text) -> str:
         return fingerprint(request.content, request.excerpt.key if request.excerpt else "")
 
-    async def run(self, request: Text, *, owner: str) -> Answer[TextAnswer]:
+    async def run(self, request: Text, *, owner: str, key: str | None) -> Answer[TextAnswer]:
         text = request.content
         check_text(text, pointer="/content")
-        verdict = await self._service.moderate(text, owner=owner, excerpt_rule=request.excerpt)
+        verdict = await self._service.moderate(
+            text, owner=owner, key=key, excerpt_rule=request.excerpt
+        )
         judgement = verdict.judgement
         made = self._clock.now() - verdict.receipt.age_seconds
         body = TextAnswer(

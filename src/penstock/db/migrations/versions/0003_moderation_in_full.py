@@ -35,8 +35,10 @@ def downgrade() -> None:
         "review_events",
         "review_cases",
         "review_bands",
+        "perspective_suggestions",
         "perspective_curves",
         "notify_webhooks",
+        "notify_waiting",
         "moderation_policies",
         "moderation_lists",
         "moderation_entries",
@@ -65,6 +67,7 @@ def _make_moderation() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("policy_id", sa.Text(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("is_rollback", sa.Boolean(), nullable=False),
         sa.Column("activated_by", sa.Text(), nullable=False),
         sa.Column("activated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_moderation_activations"),
@@ -138,6 +141,7 @@ def _make_review() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("decision", sa.Text()),
+        sa.Column("owner", sa.Text()),
         sa.Column("assignee", sa.Text()),
         sa.Column("risk", sa.Float(), nullable=False),
         sa.Column("category", sa.Text()),
@@ -145,12 +149,14 @@ def _make_review() -> None:
         sa.Column("content", sa.Text()),
         sa.Column("content_until", sa.BigInteger()),
         sa.Column("signature", sa.LargeBinary()),
+        sa.Column("similar_to", sa.Text()),
         sa.Column("items", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("claimed_at", sa.BigInteger()),
         sa.Column("decided_at", sa.BigInteger()),
         sa.Column("decided_by", sa.Text()),
+        sa.Column("settled_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name="pk_review_cases"),
     )
     op.create_index(
@@ -161,6 +167,7 @@ def _make_review() -> None:
         postgresql_where=sa.text("content_until IS NOT NULL"),
     )
     op.create_index("ix_review_cases_created_at_id", "review_cases", ["created_at", "id"])
+    op.create_index("ix_review_cases_decided_at_id", "review_cases", ["decided_at", "id"])
     op.create_index(
         "ix_review_cases_live",
         "review_cases",
@@ -205,7 +212,8 @@ def _make_review() -> None:
         sa.Column("content_hash", sa.Text(), nullable=False),
         sa.Column("decision", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("verdict_id", name="pk_review_items"),
+        sa.Column("appealed_at", sa.BigInteger()),
+        sa.PrimaryKeyConstraint("verdict_id", "case_id", name="pk_review_items"),
     )
     op.create_index(
         "ix_review_items_case_id_created_at_verdict_id",
@@ -233,10 +241,20 @@ def _make_audit() -> None:
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit_entries"),
     )
+    op.create_index("ix_audit_entries_action_number", "audit_entries", ["action", "number"])
+    op.create_index("ix_audit_entries_actor_number", "audit_entries", ["actor", "number"])
     op.create_index("ix_audit_entries_subject_number", "audit_entries", ["subject", "number"])
 
 
 def _make_notify() -> None:
+    op.create_table(
+        "notify_waiting",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("webhook_id", sa.Text(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("event", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_notify_waiting"),
+    )
     op.create_table(
         "notify_webhooks",
         sa.Column("id", sa.Text(), nullable=False),
@@ -291,4 +309,17 @@ def _make_perspective() -> None:
         sa.Column("curve", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("attribute", "model_version", name="pk_perspective_curves"),
+    )
+    op.create_table(
+        "perspective_suggestions",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text()),
+        sa.Column("scores", sa.LargeBinary(), nullable=False),
+        sa.Column("model_version", sa.Text(), nullable=False),
+        sa.Column("community", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_perspective_suggestions"),
     )

@@ -1,0 +1,33 @@
+"""Finds what leads to a person: addresses, numbers and names of every kind, hidden or not.
+
+    text ─ Reading (look-alikes, other digits, invisible characters undone; offsets kept)
+         ─ triggers: digits, @, a few hundred words in one automaton ─ nothing: done
+         ─ detectors of the kinds that the triggers allow ─ one match per place, strongest first
+
+Rules only, no model: the same text gives the same matches, in time linear in its length whatever
+it says. It knows neither thresholds nor what is allowed, only how sure a rule is.
+What is found and what is not: docs/discussions/pii.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from penstock.pii.match import KINDS, Kind, Match, Span, mask
+
+__all__ = ["KINDS", "VERSION", "Kind", "Match", "Span", "find", "mask"]
+
+VERSION = "1"
+"""Part of the keys of cached findings: counts up whenever some text gives other matches."""
+
+
+def find(text: str, *, history: Sequence[str] = (), kinds: Collection[Kind] = KINDS) -> list[Match]:
+    """Give what stands in `text`, by place; at most one match of a kind at any place.
+
+    `history` holds earlier messages of the same author, oldest first: what began there and ends
+    in `text` counts, with the part that stands in `text`. At most `finder.MOST_MATCHES` are kept,
+    the strongest.
+    """
+    from penstock.pii.finder import finder  # patterns: compiled when first needed
+
+    return finder().find(text, history=history, kinds=kinds)

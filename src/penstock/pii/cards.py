@@ -1,0 +1,162 @@
+"""Payment cards (issuer, length, Luhn) and bank accounts (country, length, mod 97)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from penstock.pii import digits as numbers
+from penstock.pii.context import sense
+from penstock.pii.digits import Group, Run, Spoken
+from penstock.pii.listed import listed
+from penstock.pii.match import Match
+
+_MOST_STARTS = 5000  # groups of one text at which a card is looked for
+_SHORTEST, _LONGEST = 13, 19
+_FORMS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 10), (6, 13), (8, 8)}
+_ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (  # first and last prefix, lengths
+    (4, 4, (13, 16, 19)),  # Visa
+    (51, 55, (16,)),  # Mastercard
+    (2221, 2720, (16,)),
+    (34, 34, (15,)),  # American Express
+    (37, 37, (15,)),
+    (6011, 6011, (16, 19)),  # Discover
+    (644, 649, (16, 19)),
+    (65, 65, (16, 19)),
+    (300, 305, (14,)),  # Diners Club
+    (3095, 3095, (14,)),
+    (36, 36, (14,)),
+    (38, 39, (14,)),
+    (3528, 3589, (16,)),  # JCB
+    (62, 62, (16, 17, 18, 19)),  # UnionPay
+    (81, 81, (16, 17, 18, 19)),
+    (2200, 2204, (16, 17, 18, 19)),  # Mir
+    (508, 508, (16,)),  # RuPay
+    (60, 60, (16,)),
+    (82, 82, (16,)),
+    (5018, 5018, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
+    (5020, 5020, (13, 14, 15, 16, 17, 18, 19)),
+    (5038, 5038, (13, 14, 15, 16, 17, 18, 19)),
+    (5893, 5893, (13, 14, 15, 16, 17, 18, 19)),
+    (6304, 6304, (13, 14, 15, 16, 17, 18, 19)),
+    (6759, 6763, (13, 14, 15, 16, 17, 18, 19)),
+)
+_BY_PREFIX = {
+    str(prefix): frozenset(lengths)
+    for first, last, lengths in reversed(_ISSUERS)
+    for prefix in range(first, last + 1)
+}
+_FIRST_DIGITS = frozenset("234568")
+_PART = re.compile(r"[a-z0-9]+")
+_LENGTHS = {
+    each[:2]: int(each[3:])
+    for each in listed(
+        """ad=24 ae=23 al=28 at=20 az=28 ba=20 be=16 bg=22 bh=22 bi=27 br=29 by=28 ch=21 cr=22 cy=28 cz=24
+    de=22 dj=27 dk=18 do=28 ee=20 eg=29 es=24 fi=18 fk=18 fo=18 fr=27 gb=22 ge=22 gi=23 gl=18 gr=27
+    gt=28 hr=21 hu=28 ie=22 il=23 iq=23 is=26 it=27 jo=30 kw=30 kz=20 lb=28 lc=32 li=21 lt=20 lu=20
+    lv=21 ly=25 mc=27 md=24 me=22 mk=19 mn=20 mr=27 mt=31 mu=30 ni=28 nl=18 no=15 om=23 pk=24 pl=28
+    ps=29 pt=25 qa=29 ro=24 rs=22 ru=33 sa=24 sc=31 sd=18 se=24 si=19 sk=24 sm=27 so=23 st=25 sv=28
+    tl=23 tn=24 tr=26 ua=29 va=22 vg=24 xk=20 ye=30"""
+    )
+}
+
+
+def find(lower: str, runs: list[Run]) -> Iterator[Match]:
+    """Card numbers, bare or in groups."""
+    left = _MOST_STARTS
+    for run in runs:
+        groups, at = run.groups, 0
+        while at < len(groups) and left > 0:
+            taken = 0
+            if groups[at].digits[0] in _FIRST_DIGITS:
+                left -= 1
+                taken = _taken(groups, at)
+            if taken:
+                card = groups[at : at + taken]
+                yield from _judged(lower, card)
+                at += taken
+            else:
+                at += 1
+
+
+def find_spelled(spoken_numbers: list[Spoken]) -> Iterator[Match]:
+    """Card numbers said in words."""
+    for spoken in spoken_numbers:
+        if is_card(spoken.digits):
+            yield Match("card", spoken.start, spoken.end, 0.9, "pii.card.spelled")
+
+
+def is_card(digits: str) -> bool:
+    """Whether an issuer gives out such numbers, and the last digit checks."""
+    if not _SHORTEST <= len(digits) <= _LONGEST:
+        return False
+    length = len(digits)
+    for size in (1, 2, 3, 4):
+        lengths = _BY_PREFIX.get(digits[:size])
+        if lengths and length in lengths:
+            return _luhn(digits)
+    return False
+
+
+def _taken(groups: list[Group], at: int) -> int:
+    """How many groups from `at` on make a card; 0 for none."""
+    digits = ""
+    for count, group in enumerate(groups[at : at + _LONGEST], 1):
+        digits += group.digits
+        if len(digits) > _LONGEST:
+            break
+        if len(digits) >= _SHORTEST and is_card(digits):
+            return count
+    return 0
+
+
+def _judged(lower: str, card: list[Group]) -> Iterator[Match]:
+    start, end = card[0].start, card[-1].end
+    if not numbers.stands_alone(lower, start, end):
+        return
+    if len({digit for group in card for digit in group.digits}) < 2:
+        return
+    lengths = tuple(len(group.digits) for group in card)
+    score = 1.0 if lengths in _FORMS or len(lengths) == 1 else 0.9
+    if len(lengths) == 1 and sense(lower, start, end) == "other":
+        score = 0.6
+    spelled = lengths.count(1) * 2 > len(lengths) > 1
+    yield Match("card", start, end, score, "pii.card.spelled" if spelled else "pii.card")
+
+
+def _luhn(digits: str) -> bool:
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(map(int, digits[::-2]))) % 10 == 0
+
+
+def find_accounts(lower: str, groups: list[Group]) -> Iterator[Match]:
+    """IBANs, with or without spaces."""
+    for group in groups:
+        # Two letters, then the two digits that check, perhaps with a space between.
+        start = group.start - 2
+        if start >= 0 and lower[start + 1] in " -":
+            start -= 1
+        length = _LENGTHS.get(lower[start : start + 2]) if start >= 0 else None
+        if length is None or (start and lower[start - 1].isalnum()):
+            continue
+        end, account = _characters(lower, start, length)
+        if len(account) == length and account[2:4].isdigit() and _checks(account):
+            yield Match("iban", start, end, 1.0, "pii.iban")
+
+
+def _characters(lower: str, start: int, wanted: int) -> tuple[int, str]:
+    """The next `wanted` letters and digits, single spaces and hyphens between them left out."""
+    account, end = "", start
+    for part in _PART.finditer(lower, start, start + 2 * wanted):
+        if account and (part.start() - end > 1 or lower[end] not in " -.\n"):
+            break
+        account += part[0]
+        end = part.end()
+        if len(account) >= wanted:
+            break
+    return end, account
+
+
+def _checks(account: str) -> bool:
+    moved = account[4:] + account[:4]
+    return int("".join(str(int(each, 36)) for each in moved)) % 97 == 1

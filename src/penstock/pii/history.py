@@ -1,0 +1,54 @@
+"""What is split over several messages: `call me on`, `212 555`, `0134`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from penstock.pii.match import Match
+
+_MOST_MESSAGES, _MOST_CHARACTERS = 15, 160
+_SHORT = 48  # characters of a message that may be a piece of an address
+_MOST_HEAD = 400  # characters of the text itself that may continue what began before
+
+Look = Callable[[str], list[Match]]
+
+
+def find_split(text: str, history: Sequence[str], look: Look) -> Iterator[Match]:
+    """What `look` finds across the seams, as its part in `text`."""
+    earlier = [message[-_MOST_CHARACTERS:] for message in history[-_MOST_MESSAGES:] if message]
+    if not earlier or not text:
+        return
+    head = text[:_MOST_HEAD]
+    seen: set[tuple[str, int]] = set()
+    for before in _joined(earlier, head):
+        for match in look(before + head):
+            if match.start < len(before) < match.end and not match.is_intent:
+                found = match._replace(
+                    start=0,
+                    end=min(match.end - len(before), len(text)),
+                    score=min(match.score, 0.9),
+                    rule=f"pii.{match.kind}.split",
+                )
+                if (found.kind, found.end) not in seen:
+                    seen.add((found.kind, found.end))
+                    yield found
+
+
+def _joined(earlier: list[str], head: str) -> Iterator[str]:
+    """The messages before as one text: with spaces, glued, and their digits alone."""
+    yield " ".join(message.strip() for message in earlier) + " "
+    short: list[str] = []
+    for message in reversed(earlier):
+        if len(message) > _SHORT:
+            break
+        short.insert(0, message.strip())
+    glued = "".join(short)
+    if short and len(head) <= _SHORT and ("@" in glued + head or any(map(str.isdigit, head))):
+        yield glued
+    pieces = ["".join(filter(str.isdigit, message)) for message in short]
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    if pieces and head[:1].isdigit():
+        kept = [piece for piece in pieces if 0 < len(piece) < 7]
+        if len(kept) == len(pieces) and sum(map(len, kept)) < 16:
+            yield " ".join(kept) + " "

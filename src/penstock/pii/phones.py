@@ -1,0 +1,273 @@
+"""Which runs of digits are telephone numbers.
+
+The form decides what a run may be, the library of numbering plans whether such a number exists,
+the words in front how sure that is. The library sees digits only: on whole texts it is slow.
+Without a country code a number is read as North American, or, behind a 0, as one of a few
+countries by its length: which of them it is does not matter here, only that it is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from penstock.pii import digits as numbers
+from penstock.pii.context import Sense, sense
+from penstock.pii.digits import Group, Run, Spoken
+from penstock.pii.match import Match
+
+_MOST_ASKED = 200  # questions to the library per text; beyond them the form alone decides
+_PLUS = re.compile(r"(?<![\w+])(?:\+|00|011[ -]?)[ .-]?[(]?[1-9](?:[ .\-/()]{0,3}\d){6,14}(?!\d)")
+_NANP = re.compile(
+    r"(?<!\d)(?:1[ .\-/]{0,3})?\(?[2-9]\d\d\)?([ .\-/_*|~•]{0,3})[2-9]\d\d([ .\-_*|~•]{0,3})\d{4}(?!\d)"
+)
+_BY_LENGTH = {  # countries that are asked about a number with a leading 0
+    8: ("DE",),
+    9: ("BE", "SE", "CH", "DE"),
+    10: ("FR", "GB", "AU", "IT"),
+    11: ("GB", "DE", "JP", "IN"),
+    12: ("DE", "AT"),
+}
+
+
+class Phones:
+    """Finds telephone numbers among the runs of one text after another."""
+
+    def __init__(self) -> None:
+        self._plans: Any = None
+
+    def find(self, lower: str, runs: list[Run]) -> Iterator[Match]:
+        """Numbers written in digits."""
+        search = _Search(self._library(), lower)
+        for run in runs:
+            yield from search.among(run)
+
+    def find_spelled(self, lower: str, spoken_numbers: list[Spoken]) -> Iterator[Match]:
+        """Numbers in words."""
+        search = _Search(self._library(), lower)
+        for spoken in spoken_numbers:
+            score = search.spelled(spoken.digits, spoken.start, spoken.end)
+            if score and spoken.ones * 2 >= len(spoken.digits) - 2:
+                yield Match("phone", spoken.start, spoken.end, score, "pii.phone.spelled")
+
+    def find_lettered(self, lower: str, data: bytes) -> Iterator[Match]:
+        """Numbers with letters as digits; `data` is `lower` in UTF-8."""
+        for run in numbers.lettered(lower, data):
+            score = _Search(self._library(), lower).lettered(run)
+            if score:
+                yield Match("phone", run.start, run.end, score, "pii.phone.spelled")
+
+    def _library(self) -> Any:
+        if self._plans is None:
+            import phonenumbers  # 80 ms, and most texts have no numbers
+
+            self._plans = phonenumbers
+        return self._plans
+
+
+class _Search:
+    """Questions about the runs of one text, and how many are left."""
+
+    def __init__(self, library: Any, lower: str) -> None:
+        self._library, self._lower = library, lower
+        self._left = _MOST_ASKED
+        self._known: dict[tuple[int, str], bool] = {}
+
+    def among(self, run: Run) -> Iterator[Match]:
+        done = run.start
+        if self._lower[max(0, run.start - 2) : run.start].strip(" (")[-1:] == "+" or (
+            "0" in (run.groups[0].digits[0],)
+        ):
+            for found in _PLUS.finditer(self._lower, max(0, run.start - 3), run.end):
+                score = self._international(found[0], found.start(), found.end())
+                if score:
+                    yield Match("phone", found.start(), found.end(), score, "pii.phone")
+                    done = found.end()
+        for found in _NANP.finditer(self._lower, done, run.end):
+            if found.start() and self._lower[found.start() - 1] == "+":
+                continue
+            score = self._american(found)
+            if score:
+                yield Match("phone", found.start(), found.end(), score, "pii.phone")
+                done = found.end()
+        if done == run.start and len(run.digits) <= 15:
+            yield from self._whole(run)
+
+    def spelled(self, digits: str, start: int, end: int) -> float:
+        """Digits that were said in words."""
+        if len(digits) > 15 or numbers.is_counting(digits):
+            return 0.0
+        sensed = sense(self._lower, start, end)
+        return 0.0 if sensed == "other" else 0.9
+
+    def lettered(self, run: Run) -> float:
+        """Digits of which some were written as letters."""
+        digits, sensed = run.digits, sense(self._lower, run.start, run.end)
+        if sensed == "other" or numbers.is_counting(digits):
+            return 0.0
+        if self.is_national(digits):
+            return 0.9
+        return 0.8 if sensed == "phone" and len(digits) <= 15 else 0.0
+
+    def is_national(self, digits: str) -> bool:
+        """Whether ten or eleven digits are a number that exists, or a made-up 555 one."""
+        if len(digits) == 11 and digits[0] == "1":
+            digits = digits[1:]
+        if len(digits) == 10 and digits[0] in "23456789" and digits[3] in "23456789":
+            return "555" in (digits[:3], digits[3:6]) or self._is_valid(1, digits)
+        return self._is_zero_led(digits)
+
+    def _international(self, shown: str, start: int, end: int) -> float:
+        digits = "".join(filter(str.isdigit, shown.replace("(0)", "")))
+        plus = shown[0] == "+"
+        if not plus:
+            digits = digits[3:] if shown.startswith("011") else digits[2:]
+            if not numbers.stands_alone(self._lower, start, end):
+                return 0.0
+        if self._lower[end : end + 1].isalnum() or not 8 <= len(digits) <= 15:
+            return 0.0
+        for length in (1, 2, 3):
+            code = int(digits[:length])
+            if code in self._library.COUNTRY_CODE_TO_REGION_CODE:
+                rest = digits[length:]
+                if self._is_valid(code, rest):
+                    return 1.0 if plus else 0.9
+                if plus and (code != 1 or len(rest) == 10):
+                    return 0.9
+        return 0.0
+
+    def _american(self, found: re.Match[str]) -> float:
+        start, end = found.span()
+        if not numbers.stands_alone(self._lower, start, end):
+            return 0.0
+        shown = found[0]
+        sensed = sense(self._lower, start, end)
+        digits = "".join(filter(str.isdigit, shown))
+        valid = self.is_national(digits)
+        bare = not found[1] and not found[2] and "(" not in shown
+        if sensed == "other":
+            return 0.8 if "(" in shown and valid else 0.0
+        if bare:
+            if sensed == "phone":
+                return 0.95 if valid else 0.7
+            return 0.7 if valid and not numbers.is_counting(digits) else 0.0
+        if (not found[1] and "(" not in shown) or not found[2]:
+            return 0.9 if sensed == "phone" else 0.6
+        if valid:
+            return 1.0
+        return 0.6 if found[2] == " " and not sensed else 0.9
+
+    def _whole(self, run: Run) -> Iterator[Match]:
+        lower, digits = self._lower, run.digits
+        start = run.start - (lower[run.start - 1 : run.start] == "(")
+        if not numbers.stands_alone(lower, start, run.end):
+            return
+        if lower[start - 2 : start].strip() == "+":
+            return
+        sensed = sense(lower, start, run.end)
+        if sensed == "other" or _is_something_else(run, lower):
+            return
+        rule = "pii.phone.spelled" if run.is_spaced else "pii.phone"
+        score = self._spaced(digits, sensed) if run.is_spaced else self._grouped(run, sensed)
+        if score:
+            yield Match("phone", start, run.end, score, rule)
+
+    def _spaced(self, digits: str, sensed: Sense) -> float:
+        if numbers.is_counting(digits):
+            return 0.0
+        if sensed == "phone" or self.is_national(digits):
+            return 0.9
+        return 0.6 if len(digits) <= 11 and len(set(digits)) > 3 else 0.0
+
+    def _grouped(self, run: Run, sensed: Sense) -> float:
+        digits, lengths = run.digits, run.lengths
+        said = sensed == "phone"
+        if len(lengths) > 1 and len(lengths) * 2 > len(digits):
+            return 0.6 if said else 0.0  # `3-2 4-1 2-2` is a score
+        if digits[0] == "0":
+            if not self._is_zero_led(digits):
+                return 0.6 if said else 0.0
+            return 0.95 if said else 0.9 if len(lengths) > 1 else 0.7
+        if lengths == (3, 4) and digits[0] in "23456789":
+            if said or digits.startswith("555"):
+                return 0.9
+            return 0.7 if self._lower[run.groups[0].end] == "-" else 0.0
+        form = self._in_a_known_form(run)
+        if form:
+            return 0.95 if said else form
+        return 0.7 if said and not numbers.is_counting(digits) else 0.0
+
+    def _in_a_known_form(self, run: Run) -> float:
+        """Forms in which some countries write their numbers, without a 0 or a country code."""
+        digits, lengths = run.digits, run.lengths
+        match len(digits):
+            case 8 if lengths in ((4, 4), (2, 2, 2, 2), (3, 2, 3)):
+                known = self._is_valid(65, digits) or self._is_valid(45, digits)
+                return 0.6 if known and "-" not in self._lower[run.start : run.end] else 0.0
+            case 9 if lengths in ((3, 3, 3), (3, 2, 2, 2), (2, 3, 2, 2), (1, 4, 4)):
+                known = self._is_valid(34, digits) or self._is_valid(48, digits)
+                return 0.7 if known else 0.0
+            case 10 if lengths in ((5, 5), (10,)):
+                score = 0.8 if len(lengths) == 2 else 0.6
+                return score if self._is_valid(91, digits) else 0.0
+            case 11 if digits[0] in "78" and len(lengths) >= 4:
+                return 0.9 if self._is_valid(7, digits[1:]) else 0.0
+            case 10 | 11 if lengths[0] == 2 and self._lower[run.start - 1 : run.start] == "(":
+                return 0.9 if self._is_valid(55, digits) else 0.0
+            case 11 if lengths in ((3, 4, 4), (11,)):
+                score = 0.9 if len(lengths) == 3 else 0.6
+                return score if self._is_valid(86, digits) else 0.0
+        return 0.0
+
+    def _is_zero_led(self, digits: str) -> bool:
+        if digits[:1] != "0" or digits[:2] == "00":
+            return False
+        codes = {"DE": 49, "BE": 32, "SE": 46, "CH": 41, "FR": 33, "GB": 44, "AU": 61}
+        codes |= {"IT": 39, "JP": 81, "IN": 91, "AT": 43}
+        for country in _BY_LENGTH.get(len(digits), ()):
+            if self._is_valid(codes[country], digits if country == "IT" else digits[1:]):
+                return True
+        return False
+
+    def _is_valid(self, code: int, national: str) -> bool:
+        key = code, national
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if not national or self._left <= 0:
+            return False
+        self._left -= 1
+        number = self._library.PhoneNumber(country_code=code, national_number=int(national))
+        if national[0] == "0":
+            number.italian_leading_zero = True
+        answer = bool(self._library.is_valid_number(number))
+        self._known[key] = answer
+        return answer
+
+
+def _is_something_else(run: Run, lower: str) -> bool:
+    """Years, prices in thousands, postal and social security numbers, versions."""
+    groups, lengths = run.groups, run.lengths
+    if all(_is_year(group) for group in groups):
+        return True
+    between = {lower[a.end : b.start] for a, b in pairwise(groups)}
+    if between <= {".", " "} and len(between) == 1 and set(lengths[1:]) == {3} and lengths[0] < 3:
+        return True
+    if lengths in ((3, 2, 4), (5, 4), (4, 4, 4, 4), (8, 6), (8, 4), (4, 6, 5)):
+        return True
+    if "." in between and len(between) == 1 and len(groups) <= 4 and max(lengths) <= 3:
+        return True
+    return _is_book(run.digits)
+
+
+def _is_year(group: Group) -> bool:
+    return len(group.digits) == 4 and group.digits[:2] in ("19", "20")
+
+
+def _is_book(digits: str) -> bool:
+    """ISBN of 13 digits, by its checksum."""
+    if len(digits) != 13 or digits[:3] not in ("978", "979"):
+        return False
+    return sum(int(d) * (3 if at % 2 else 1) for at, d in enumerate(digits)) % 10 == 0

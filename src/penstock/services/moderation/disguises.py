@@ -1,0 +1,177 @@
+"""Finds terms whose words are disguised, by looking up what is left when the disguise is undone.
+
+    word99 ─ numbered ─┐
+    id-iot ─ joined ───┤
+    id*ot ── masked ───┼─► one look-up by letters each, then a check that it is really that term
+    i d i o t ─ spelled┘
+
+Nothing here goes through all terms, so their number does not matter. Who uses it fills the three
+look-ups: `Prescreen` with a lexicon at once, the matcher of user lists with entries as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from penstock.services.moderation import views
+from penstock.services.moderation.contexts import Entry, Hit, ViewName
+from penstock.services.moderation.lexicon import Term
+from penstock.services.moderation.views import Alphabet, Reading, Span
+
+Key = TypeVar("Key", contravariant=True)
+
+STRONG = 0.6  # terms below this are looked up in fewer disguises
+LONGEST_RUN = 24  # letters that are looked up as one word
+INSIDE_LENGTHS = range(5, 15)  # letters of words that are found inside a run
+_MOST_PIECES = 2000
+EDGES = b"-._*#%^&~?"
+_NO_LETTERS = bytes(c for c in range(256) if not 97 <= c <= 122)
+_SIGNS_AS_MASK = bytes.maketrans(b"-._#%^&~?@$!|+", b"**************")
+_SOFT_MARKS = frozenset(b"-._~")  # everyday punctuation: a mask only in front of strong words
+_NOTES = frozenset(b"abcdefg")
+_LEAD_INS = (b"u", b"i", b"a", b"you", b"ur", b"youa", b"yourea", b"youarea", b"youarean")
+
+
+class Lookup(Protocol[Key]):
+    """Spellings of terms by a key; a dictionary of lists is one."""
+
+    def get(self, key: Key, default: tuple[()], /) -> Iterable[Entry]:
+        """Give what stands under `key`."""
+
+
+class Disguises:
+    """Finds what hides in marks, single letters and digits behind words."""
+
+    _whole: Lookup[bytes]  # of 3 to 24 letters, by them folded
+    _exact: Lookup[bytes]  # strong ones of 5 to 14 letters, by them
+    _maskable: Lookup[tuple[int, int, int]]  # one word: by length, first and last byte
+
+    def _disguised_hits(self, reading: Reading) -> Iterator[Hit]:
+        signs = reading.signs
+        if "folded" in signs:
+            yield from self._numbered_hits(reading)
+        if "tokens" in signs:
+            yield from self._token_hits(reading)
+        if "spelled" in signs:
+            yield from self._spelled_hits(reading)
+
+    def _numbered_hits(self, reading: Reading) -> Iterator[Hit]:
+        for span in reading.numbered():
+            for entry in self._whole.get(views.fold(span.letters), ()):
+                if len(span.letters) > 3 and entry.words == span.letters:
+                    yield Hit(span.start, span.end, entry, "folded")
+
+    def _token_hits(self, reading: Reading) -> Iterator[Hit]:
+        known: dict[bytes, list[tuple[Entry, ViewName]]] = {}
+        for span in reading.tokens():
+            found = known.get(span.letters)
+            if found is None:
+                found = known[span.letters] = list(self._token(span.letters))
+            for entry, view in found:
+                yield Hit(span.start, span.end, entry, view)
+
+    def _token(self, token: bytes) -> Iterator[tuple[Entry, ViewName]]:
+        token = token.strip(EDGES)
+        if len(token.translate(None, _NO_LETTERS)) < 2:
+            return
+        joined = token.translate(None, EDGES)
+        if len(joined) < len(token):
+            for entry in self._whole.get(views.fold(joined), ()):
+                if (
+                    entry.term.severity >= STRONG
+                    and len(entry.compact) > 3
+                    and _same(joined, entry)
+                ):
+                    yield entry, "joined"
+        masked = token.translate(_SIGNS_AS_MASK)
+        hidden = masked.count(b"*")
+        if not 0 < hidden <= len(masked) - 2:
+            return
+        soft = not _SOFT_MARKS.isdisjoint(token)
+        for entry in self._maskable.get((len(masked), masked[0], masked[-1]), ()):
+            if soft and entry.term.severity < 0.9:
+                continue
+            if _fits(masked, entry.compact):
+                yield entry, "masked"
+
+    def _spelled_hits(self, reading: Reading) -> Iterator[Hit]:
+        known: dict[bytes, list[Entry]] = {}
+        for run in reading.spelled():
+            for piece in joined_pieces(run):
+                found = known.get(piece.letters)
+                if found is None:
+                    found = known[piece.letters] = list(self._spelled(piece.letters))
+                for entry in found:
+                    yield Hit(piece.start, piece.end, entry, "spelled")
+            for piece in run:
+                yield from self._inside(piece)
+
+    def _inside(self, piece: Span) -> Iterator[Hit]:
+        """Find long words anywhere in a run: `y o u i d i o t`. Short ones are in too many."""
+        count = len(piece.letters)
+        gap = (piece.end - 1 - piece.start) // max(1, count - 1)
+        shortest, longest = INSIDE_LENGTHS[0], INSIDE_LENGTHS[-1]
+        for length in range(shortest, min(count, longest) + 1) if count > shortest else ():
+            for first in range(count - length + 1):
+                for entry in self._exact.get(piece.letters[first : first + length], ()):
+                    start = piece.start + first * gap
+                    yield Hit(start, start + (length - 1) * gap + 1, entry, "spelled")
+
+    def _spelled(self, letters: bytes) -> Iterator[Entry]:
+        """Look up single letters that were joined, also without what may stand before a word."""
+        rests = {letters: 3}
+        for lead_in in _LEAD_INS if letters.startswith(_LEAD_INS) else ():
+            if letters.startswith(lead_in):
+                rests[letters[len(lead_in) :]] = 4
+        for rest, shortest in rests.items():
+            # Three single letters are initials or chords more often than a word.
+            if len(rest) < shortest or _NOTES.issuperset(rest):
+                continue
+            for entry in self._whole.get(views.fold(rest), ()):
+                if (len(rest) > 3 or entry.term.severity >= 0.9) and _same(rest, entry):
+                    yield entry
+
+
+def spellings(terms: Iterable[Term], alphabet: Alphabet) -> Iterator[Entry]:
+    """Give each term in the spellings that the plain view may show it in."""
+    for term in terms:
+        spellings = {term.text}
+        if "'" in term.text:
+            spellings.add(term.text.replace("'", ""))
+        if not term.text.isascii():
+            spellings.add(term.text.upper())
+        forms = {words for words in map(alphabet.words, spellings) if words}
+        if term.severity >= 0.9:  # #writtentogether
+            together = (w.replace(b" ", b"") for w in forms if 0 < w.count(b" ") < 3)
+            forms |= {word for word in together if 8 <= len(word) <= 20}
+        for words in sorted(forms):
+            yield Entry(term, words, words.replace(b" ", b""))
+
+
+def _fits(masked: bytes, term: bytes) -> bool:
+    """Compare letter by letter; a star stands for any."""
+    for shown, wanted in zip(masked, term, strict=True):  # a third of the time of all()
+        if shown != wanted and shown != 42:
+            return False
+    return True
+
+
+def _same(seen: bytes, entry: Entry) -> bool:
+    return seen == entry.compact or views.undisguises(seen, entry.compact, known=True)
+
+
+def joined_pieces(run: list[Span]) -> Iterator[Span]:
+    """Up to four neighbouring pieces of a run as one, and the whole of a run of more."""
+    # A text of nothing but single letters would take seconds; real runs have a few words.
+    most = 4 if len(run) <= _MOST_PIECES else 1
+    for first in range(len(run)):
+        letters = b""
+        for last in range(first, min(first + most, len(run))):
+            letters += run[last].letters
+            if len(letters) > LONGEST_RUN:
+                break
+            if len(letters) > 2:
+                yield Span(run[first].start, run[last].end, letters)
+    if 4 < len(run) <= LONGEST_RUN:
+        yield Span(run[0].start, run[-1].end, b"".join(piece.letters for piece in run))

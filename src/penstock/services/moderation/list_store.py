@@ -1,0 +1,247 @@
+"""The queries of user lists and their entries; the only SQL about them.
+
+Every change to an entry gets the next number of `change`, in the transaction of the change, so that
+a process learns what is new by asking for what lies behind the last number it saw. A removed entry
+stays as a row with `deleted_at` until others had days to learn of it; the row with the highest
+number stays for good, or the numbers would begin again.
+
+Where a list must not have changed meanwhile, a NULL in a column that takes none ends the whole
+transaction, the audit entry with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from penstock.db import Database
+from penstock.db.writer import Call
+from penstock.services.moderation.list_entries import EntryKind, NewEntry
+from penstock.services.moderation.listed import ListKind
+
+
+class ListRecord(msgspec.Struct, frozen=True):
+    """A list as it is stored. Instants are milliseconds since 1970, UTC."""
+
+    id: str
+    name: str
+    kind: ListKind
+    key_id: str | None  # whose requests it is for; None: everyone's
+    disguises: bool
+    enabled: bool
+    created_by: str
+    created_at: int
+    updated_at: int
+
+
+class EntryRecord(msgspec.Struct, frozen=True):
+    """An entry as it is stored."""
+
+    id: int
+    list_id: str
+    kind: EntryKind
+    value: str
+    note: str
+    created_by: str
+    created_at: int
+
+
+class ChangeRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What the matcher learns of an entry."""
+
+    id: int
+    change: int
+    list_id: str
+    kind: EntryKind
+    value: str
+    deleted: bool
+
+
+_LIST: Final = ", ".join(ListRecord.__struct_fields__)
+_ENTRY: Final = ", ".join(EntryRecord.__struct_fields__)
+_CHANGE: Final = "id, change, list_id, kind, value, deleted_at IS NOT NULL"
+_NEXT: Final = "(SELECT coalesce(max(change), 0) + 1 FROM moderation_entries)"
+_LISTS: Final = f"SELECT {_LIST} FROM moderation_lists"
+_FIND_LIST: Final = f"{_LISTS} WHERE id = ?"
+_STATE: Final = """
+SELECT (SELECT coalesce(max(change), 0) FROM moderation_entries),
+       (SELECT count(*) FROM moderation_lists),
+       (SELECT coalesce(max(updated_at), 0) FROM moderation_lists)
+"""
+_CHANGED: Final = f"""
+SELECT {_CHANGE} FROM moderation_entries WHERE change > ? ORDER BY change LIMIT ?
+"""
+_LIVE: Final = f"""
+SELECT {_CHANGE} FROM moderation_entries WHERE id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?
+"""
+_PAGE: Final = f"""
+SELECT {_ENTRY} FROM moderation_entries
+WHERE list_id = ? AND id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?
+"""
+_FIND_ENTRY: Final = f"""
+SELECT {_ENTRY} FROM moderation_entries WHERE id = ? AND list_id = ? AND deleted_at IS NULL
+"""
+_KNOWS: Final = """
+SELECT 1 FROM moderation_entries
+WHERE list_id = ? AND kind = ? AND value = ? AND deleted_at IS NULL
+"""
+_ADD_LIST: Final = f"""
+INSERT INTO moderation_lists ({_LIST})
+VALUES ({", ".join(f":{name}" for name in ListRecord.__struct_fields__)})
+"""
+_CHANGE_LIST: Final = """
+UPDATE moderation_lists
+SET name = iif(updated_at = :expected, :name, NULL),
+    kind = :kind, disguises = :disguises, enabled = :enabled,
+    updated_at = max(:at, updated_at + 1)
+WHERE id = :id
+"""
+_DELETE_LIST: Final = "DELETE FROM moderation_lists WHERE id = ?"
+_EMPTY_LIST: Final = (
+    """
+DELETE FROM moderation_entries
+WHERE list_id = ? AND change < (SELECT max(change) FROM moderation_entries)
+""",
+    f"""
+UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
+WHERE list_id = ? AND deleted_at IS NULL
+""",
+)
+_ADD_ENTRY: Final = f"""
+INSERT INTO moderation_entries (list_id, kind, value, note, created_by, created_at, change)
+VALUES ((SELECT id FROM moderation_lists WHERE id = ?1), ?2, ?3, ?4, ?5, ?6, {_NEXT})
+ON CONFLICT (list_id, kind, value) DO UPDATE
+SET deleted_at = NULL, note = excluded.note, created_by = excluded.created_by,
+    created_at = excluded.created_at, change = excluded.change
+WHERE moderation_entries.deleted_at IS NOT NULL
+"""
+_REMOVE_ENTRY: Final = f"""
+UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
+WHERE id = ? AND list_id = ? AND deleted_at IS NULL
+"""
+_ENSURE_LIST: Final = f"""
+INSERT INTO moderation_lists ({_LIST})
+VALUES ({", ".join(f":{name}" for name in ListRecord.__struct_fields__)})
+ON CONFLICT (id) DO UPDATE SET updated_at = max(excluded.updated_at, updated_at + 1)
+"""
+_DECIDE: Final = f"""
+INSERT INTO moderation_entries (list_id, kind, value, note, created_by, created_at, change)
+VALUES (?, 'sha256', ?, ?, ?, ?, {_NEXT})
+ON CONFLICT (list_id, kind, value) DO UPDATE
+SET deleted_at = NULL, note = excluded.note, created_by = excluded.created_by,
+    created_at = excluded.created_at, change = excluded.change
+"""
+_UNDECIDE: Final = f"""
+UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
+WHERE list_id = ? AND kind = 'sha256' AND value = ? AND deleted_at IS NULL
+"""
+_PURGE: Final = """
+DELETE FROM moderation_entries
+WHERE deleted_at < ? AND change < (SELECT max(change) FROM moderation_entries)
+"""
+
+
+class ListStore:
+    """Asks about and changes the tables of lists. Changes are statements for one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lists(self) -> list[ListRecord]:
+        """All lists."""
+        return [_list(row) for row in self._database.get_all(_LISTS)]
+
+    def find_list(self, id: str) -> ListRecord | None:
+        """One list."""
+        row = self._database.get(_FIND_LIST, (id,))
+        return None if row is None else _list(row)
+
+    def state(self) -> tuple[int, int, int]:
+        """The number of the last change to an entry, and two that differ when a list changed."""
+        row = self._database.get(_STATE)
+        return (0, 0, 0) if row is None else (row[0], row[1], row[2])
+
+    def changed(self, *, after: int, limit: int) -> list[ChangeRecord]:
+        """Entries changed behind number `after`, in order."""
+        return [_change(row) for row in self._database.get_all(_CHANGED, (after, limit))]
+
+    def live(self, *, after: int, limit: int) -> list[ChangeRecord]:
+        """Entries that are not removed, by id."""
+        return [_change(row) for row in self._database.get_all(_LIVE, (after, limit))]
+
+    async def page(self, list_id: str, *, after: int, limit: int) -> list[EntryRecord]:
+        """At most `limit` entries of a list behind id `after`, oldest first."""
+        rows = await self._database.rows(_PAGE, (list_id, after, limit))
+        return [EntryRecord(*row) for row in rows]
+
+    def find_entry(self, list_id: str, id: int) -> EntryRecord | None:
+        """One entry that is not removed."""
+        row = self._database.get(_FIND_ENTRY, (id, list_id))
+        return None if row is None else EntryRecord(*row)
+
+    def knows(self, list_id: str, entry: NewEntry) -> bool:
+        """Whether a list has this entry."""
+        return self._database.get(_KNOWS, (list_id, entry.kind, entry.value)) is not None
+
+    async def write(self, *statements: Call) -> int:
+        """Run statements as one transaction; the number of changed rows."""
+        return await self._database.write(*statements)
+
+    async def purge(self, *, before: int) -> int:
+        """Forget entries that were removed before an instant."""
+        return await self._database.write((_PURGE, (before,)))
+
+
+def adding_list(record: ListRecord) -> Call:
+    """Store a new list."""
+    return _ADD_LIST, msgspec.structs.asdict(record)
+
+
+def changing_list(record: ListRecord, *, at: int, expected: int) -> Call:
+    """Change a list that was last changed at `expected`; raises Conflict otherwise."""
+    return _CHANGE_LIST, {**msgspec.structs.asdict(record), "at": at, "expected": expected}
+
+
+def deleting_list(id: str, *, at: int) -> Sequence[Call]:
+    """Delete a list and its entries."""
+    gone, kept = _EMPTY_LIST
+    return (_DELETE_LIST, (id,)), (gone, (id,)), (kept, (at, id))
+
+
+def adding_entries(list_id: str, entries: Iterable[NewEntry], *, actor: str, at: int) -> Call:
+    """Add entries; those that the list has are left. Raises Conflict where it is gone."""
+    # In the order of the index, which is quicker to write.
+    ordered = sorted(entries, key=lambda entry: (entry.kind, entry.value))
+    rows: Any = [(list_id, each.kind, each.value, each.note, actor, at) for each in ordered]
+    return _ADD_ENTRY, rows
+
+
+def removing_entry(list_id: str, id: int, *, at: int) -> Call:
+    """Remove an entry."""
+    return _REMOVE_ENTRY, (at, id, list_id)
+
+
+def deciding(
+    record: ListRecord, digest: str, *, note: str, actor: str, opposite: str
+) -> Sequence[Call]:
+    """Put a digest into a managed list, made if need be, and take it out of its opposite."""
+    at = record.updated_at
+    return (
+        (_ENSURE_LIST, msgspec.structs.asdict(record)),
+        (_UNDECIDE, (at, opposite, digest)),
+        (_DECIDE, (record.id, digest, note, actor, at)),
+    )
+
+
+def _list(row: tuple[Any, ...]) -> ListRecord:
+    record = ListRecord(*row)
+    return msgspec.structs.replace(
+        record, disguises=bool(record.disguises), enabled=bool(record.enabled)
+    )
+
+
+def _change(row: tuple[Any, ...]) -> ChangeRecord:
+    id, change, list_id, kind, value, deleted = row
+    return ChangeRecord(id, change, list_id, kind, value, bool(deleted))

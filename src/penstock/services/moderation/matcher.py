@@ -1,0 +1,189 @@
+"""Finds the entries of all user lists in one text or image.
+
+    text ─┬─ words, their disguises ── phrases, wildcards
+          ├─ as it stands ──────────── symbols, regular expressions
+          └─ SHA-256 ───────────────── exact content
+    image ── SHA-256, PDQ, pHash ───── exact and near hashes
+
+An `Index` learns and forgets entries one by one while it is in use, so that a new word costs
+microseconds and nothing is ever compiled twice. It knows entries and where they are; which list
+counts for whom, and what a hit means, is `listed`'s matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from penstock.services.moderation import views
+from penstock.services.moderation.list_entries import EntryKind, is_literal
+from penstock.services.moderation.list_patterns import Patterns, wildcard_words
+from penstock.services.moderation.list_wildcards import Wildcards
+from penstock.services.moderation.list_words import Ids, Literals, Phrases, Place
+from penstock.services.moderation.views import Alphabet, Reading
+
+PDQ_DISTANCE = 31  # of 256 bits, as its authors recommend
+PHASH_DISTANCE = 10  # of 64 bits
+MOST_NEAR = 256  # images of the lists that are near one image
+
+_FOREIGN = 0.5  # share of letters from which a text is in another script
+
+
+class Row(NamedTuple):
+    """An entry as the index keeps it."""
+
+    list_id: str
+    kind: EntryKind
+    value: str
+    disguises: bool
+
+
+class Index:
+    """All entries, ready to be found. Changes belong to one thread, searches may run in any."""
+
+    def __init__(self) -> None:
+        self._alphabet = Alphabet()
+        self._rows: dict[int, Row] = {}
+        self._phrases = Phrases(self._alphabet)
+        self._literals = Literals()
+        self._wildcards = Wildcards()
+        self._regexes = Patterns(latin=False)
+        self._digests: Ids[bytes] = Ids()
+        self._near: dict[str, Any] = {}  # HashIndex by kind, once there is one
+        self._counts: Counter[str] = Counter()
+        self._removed = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def worn(self) -> bool:
+        """Whether so much was removed that a new index would be smaller."""
+        return self._removed > max(10_000, len(self._rows))
+
+    @property
+    def searched(self) -> int:
+        """Patterns that every text is searched for; the others are looked up."""
+        return len(self._regexes) + self._wildcards.searched
+
+    def count(self, list_id: str) -> int:
+        """How many entries of one list are known."""
+        return self._counts[list_id]
+
+    def row(self, id: int) -> Row | None:
+        """An entry, unless it is gone."""
+        return self._rows.get(id)
+
+    def add(self, id: int, row: Row) -> None:
+        """Find an entry from now on; one that is known already is left as it is."""
+        if id in self._rows:
+            return
+        self._rows[id] = row
+        self._counts[row.list_id] += 1
+        match row.kind:
+            case "phrase" if is_literal(row.value, self._alphabet):
+                self._literals.add(id, row.value)
+            case "phrase":
+                self._phrases.add(id, row.value, disguises=row.disguises)
+            case "wildcard":
+                self._wildcards.add(id, wildcard_words(row.value, self._alphabet))
+            case "regex":
+                self._regexes.add(id, row.value)
+            case "sha256":
+                self._digests.add(bytes.fromhex(row.value), id)
+            case _:
+                self._hashes(row.kind).add(str(id), bytes.fromhex(row.value))
+
+    def remove(self, id: int) -> None:
+        """Forget an entry; unknown ones are passed over."""
+        row = self._rows.pop(id, None)
+        if row is None:
+            return
+        self._removed += 1
+        self._counts[row.list_id] -= 1
+        match row.kind:
+            case "phrase" if is_literal(row.value, self._alphabet):
+                self._literals.remove(id, row.value)
+            case "phrase":
+                self._phrases.remove(id, row.value)
+            case "wildcard":
+                self._wildcards.remove(id)
+            case "regex":
+                self._regexes.remove(id)
+            case "sha256":
+                self._digests.remove(bytes.fromhex(row.value), id)
+            case _:
+                pass  # a hash without an entry leads nowhere; removing it would copy all others
+
+    def find(self, text: str) -> list[Place]:
+        """Every place of every entry, in the text's own offsets; an exact one holds all of it."""
+        reading = self._alphabet.read(text)
+        places = [_originally(place, reading) for place in self._in_words(reading)]
+        if places and views.foreign_share(text) > _FOREIGN:
+            places = [place for place in places if not self._is_foreign(place, text)]
+        places += self._literals.find(text)
+        places += self._in_text(text, reading)
+        if len(self._digests):
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+            places += [Place(id, 0, len(text)) for id in self._digests.of(digest)]
+        return places
+
+    def find_digest(self, digest: bytes) -> tuple[int, ...]:
+        """Entries of exactly this content."""
+        return self._digests.of(digest)
+
+    def find_near(self, kind: EntryKind, hashes: Sequence[bytes]) -> list[int]:
+        """Entries whose image is near one of these hashes, the nearest first."""
+        index = self._near.get(kind)
+        if index is None or not hashes:
+            return []
+        distance = PDQ_DISTANCE if kind == "pdq" else PHASH_DISTANCE
+        return [int(near.id) for near in index.nearest(hashes, distance=distance, most=MOST_NEAR)]
+
+    def _in_words(self, reading: Reading) -> Iterator[Place]:
+        yield from self._phrases.find(reading)
+        yield from self._wildcards.find(reading)
+
+    def _in_text(self, text: str, reading: Reading) -> Iterator[Place]:
+        """Places of regular expressions: in the text as it stands, and with look-alikes undone."""
+        if not len(self._regexes):
+            return
+        data = text.encode("utf-8", "replace")
+        found = list(self._regexes.find(data))
+        if found and len(data) == len(text):
+            yield from (Place(*each) for each in found)
+        elif found:
+            begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
+            at = np.concatenate(([0], np.cumsum(begins)))
+            for id, start, end in found:
+                # Where RE2 cut a character in two (\C), the whole of it was found.
+                first = int(at[start]) - (0 if start == len(data) or begins[start] else 1)
+                yield Place(id, first, int(at[end]))
+        if reading.raw != data:
+            for id, start, end in self._regexes.find(reading.raw):
+                yield _originally(Place(id, start, end, disguised=True), reading)
+
+    def _is_foreign(self, place: Place, text: str) -> bool:
+        """Whether a word of another script only looks like the entry."""
+        row = self._rows.get(place.id)
+        if row is None or not row.value.isascii():
+            return False
+        letters = [each for each in text[place.start : place.end] if each.isalpha()]
+        return all("\u0370" <= each <= "\u058f" for each in letters)
+
+    def _hashes(self, kind: EntryKind) -> Any:
+        index = self._near.get(kind)
+        if index is None:
+            from penstock.images import HashIndex
+
+            index = self._near[kind] = HashIndex(256 if kind == "pdq" else 64)
+        return index
+
+
+def _originally(place: Place, reading: Reading) -> Place:
+    start, end = reading.original(place.start, place.end)
+    return place._replace(start=start, end=end)

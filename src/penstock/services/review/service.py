@@ -1,0 +1,356 @@
+"""ReviewService: what the machine leaves open, people decide.
+
+An item for people joins the live case of what is alike, or opens one. Whoever works on a case has
+claimed it; the decision stands for all of its items, is recorded with the audit entry that says who
+made it, and then made to count: see `settling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from penstock.audit import AuditLog
+from penstock.clock import Clock
+from penstock.db.writer import Call
+from penstock.errors import Conflict, NotFound, RequestError
+from penstock.observe.metrics import Metrics
+from penstock.services.review.placing import new_case, place, sign
+from penstock.services.review.refusals import CLAIM_SECONDS, check_same, refusal
+from penstock.services.review.schemas import (
+    Case,
+    CaseFile,
+    Decision,
+    Decisions,
+    Emit,
+    Example,
+    Filter,
+    Forget,
+    Item,
+    Referral,
+    Reviewer,
+    VerdictFacts,
+    Verdicts,
+    Workload,
+)
+from penstock.services.review.settling import Settling
+from penstock.services.review.store import ReviewStore
+from penstock.services.review.telling import Teller
+from penstock.services.review.workload import measure
+
+APPEAL_SLA_SECONDS: Final = 86_400.0
+APPEAL_KEEP_SECONDS: Final = 30 * 86_400.0  # of what came with an appeal, unless decided before
+MOST_EVENTS: Final = 1000  # of one case
+SHOWN_ITEMS: Final = 100
+CLAIM_ATTEMPTS: Final = 20
+
+Position = tuple[int, int, float, int, str]
+"""Where a page ended: when it was asked for, and the sort key of its last case."""
+
+
+class Listing(NamedTuple):
+    """One page of cases."""
+
+    cases: list[Case]
+    next: Position | None
+    now: int  # ages are told as of then
+
+
+class ReviewService:
+    """Cases and appeals. Its parts come by constructor; it knows no web and no settings."""
+
+    def __init__(
+        self,
+        *,
+        store: ReviewStore,
+        decisions: Decisions,
+        forget: Forget,
+        verdicts: Verdicts,
+        audit: AuditLog,
+        clock: Clock,
+        metrics: Metrics,
+        emit: Emit | None = None,
+    ) -> None:
+        self._store = store
+        self._settling = Settling(
+            store=store, decisions=decisions, forget=forget, clock=clock, metrics=metrics
+        )
+        self._verdicts = verdicts
+        self._audit = audit
+        self._clock = clock
+        self._teller = Teller(metrics=metrics, emit=emit)
+
+    async def refer(self, referral: Referral) -> None:
+        """Put a verdict before people: into the live case of what is alike, or into a new one.
+
+        On disk on return; the same verdict again changes nothing. Raises StorageError.
+        """
+        if self._store.places(referral.verdict_id):
+            return
+        item = Item(
+            verdict_id=referral.verdict_id,
+            case_id="",
+            owner=referral.owner,
+            key_id=referral.key_id,
+            user_id=referral.user_id,
+            content_key=referral.content_key,
+            content_hash=referral.content_hash,
+            decision=referral.decision,
+            created_at=referral.created_at,
+        )
+        case = new_case(
+            item,
+            kind="review",
+            risk=referral.risk,
+            category=referral.category,
+            reason=referral.reason,
+            sla=referral.sla_seconds,
+            signed=await sign(referral.text, referral.images),
+            content=referral.text,
+            keep=referral.retention_seconds,
+        )
+        self._teller.placed(case, await place(self._store, case, item))
+
+    async def appeal(
+        self, verdict_id: str, *, reason: str, text: str | None, who: Reviewer
+    ) -> Case:
+        """Ask people to look at a verdict; the case is one of kind appeal from then on.
+
+        An appeal that is open already stays as it is. Raises NotFound for a verdict that is not
+        on record, InvalidInput where `text` is not what it judged, and Conflict where people have
+        decided on an appeal against it.
+        """
+        facts = await self._verdicts.find(verdict_id, owner=who.owner)
+        if facts is None:
+            raise NotFound(f"there is no verdict {verdict_id[:80]!r}")
+        check_same(text, facts.content_hash)
+        self._refuse_second(verdict_id)
+        item = self._appealed(facts)
+        case = new_case(
+            item,
+            kind="appeal",
+            risk=facts.risk,
+            category=facts.category,
+            reason=facts.reason,
+            sla=APPEAL_SLA_SECONDS,
+            signed=await sign(text),
+            content=text,
+            keep=APPEAL_KEEP_SECONDS,
+        )
+
+        def then(case_id: str) -> Sequence[Call]:
+            detail = {"verdict": verdict_id, "was": item.decision}
+            return (
+                self._store.appealed(case_id, actor=who.id, reason=reason, at=item.created_at),
+                self._audit.entry(who.id, "case.appealed", case_id, detail),
+            )
+
+        placed = await place(self._store, case, item, then=then)
+        if not placed.new:
+            await self._store.mark_appealed(
+                case, verdict_id, into=placed.case_id, then=then(placed.case_id)
+            )
+        self._teller.placed(case, placed)
+        return self._found(placed.case_id, Reviewer(who.id))
+
+    async def page(
+        self, which: Filter, *, who: Reviewer, after: Position | None = None, limit: int = 50
+    ) -> Listing:
+        """Cases as they want to be worked on: overdue ones first, then those of highest risk.
+
+        Decided ones only where `which` asks for them, the latest first.
+        """
+        now = after[0] if after else self.now()
+        if which.state == "decided":
+            place = after and (after[3], after[4])
+            found = await self._store.queue.decided(
+                which, owner=who.owner, after=place or None, limit=limit + 1
+            )
+            keys = [(now, 0, 0.0, case.decided_at or 0, case.id) for case in found]
+        else:
+            found = await self._store.queue.page(
+                which,
+                owner=who.owner,
+                now=now,
+                after=after and (after[1], after[2], after[3], after[4]),
+                limit=limit + 1,
+            )
+            keys = [
+                (now, int(case.due_at > now), -case.risk, case.due_at, case.id) for case in found
+            ]
+        more = len(found) > limit
+        return Listing(found[:limit], keys[limit - 1] if more else None, now)
+
+    async def open_file(self, case_id: str, *, who: Reviewer) -> CaseFile:
+        """A case with its items, its history and what the verdict was. Raises NotFound."""
+        case = self._found(case_id, who)
+        items = tuple(self._store.items(case_id, limit=SHOWN_ITEMS))
+        verdict = await self._verdicts.find(items[0].verdict_id) if items else None
+        events = tuple(self._store.events(case_id, limit=MOST_EVENTS + 10))
+        return CaseFile(case=case, items=items, events=events, verdict=verdict)
+
+    async def next(self, *, who: Reviewer) -> Case | None:
+        """The case that `who` would work on next; their own first, then the most urgent."""
+        return await self._store.queue.next(
+            actor=who.id, owner=who.owner, now=self.now(), stale=self._stale()
+        )
+
+    async def claim_next(self, *, who: Reviewer) -> Case | None:
+        """Claim the most urgent case that is free; no other reviewer gets the same one.
+
+        None where there is nothing to do. Who has claimed a case gets that one.
+        """
+        for _ in range(CLAIM_ATTEMPTS):
+            case = await self.next(who=who)
+            if case is None or case.assignee == who.id:
+                return case
+            try:
+                return await self.claim(case.id, who=who)
+            except RequestError:
+                continue  # someone else was quicker
+        raise Conflict("many reviewers claim at once; ask again")
+
+    async def claim(self, case_id: str, *, who: Reviewer) -> Case:
+        """Take a case to work on. Raises NotFound, Forbidden, or Conflict when it is another's.
+
+        A claim without a sign of life for `CLAIM_SECONDS` can be taken over.
+        """
+        return await self._act(case_id, "claimed", who=who)
+
+    async def release(self, case_id: str, *, who: Reviewer) -> Case:
+        """Give a case back; an admin may for others."""
+        return await self._act(case_id, "released", who=who)
+
+    async def comment(self, case_id: str, text: str, *, who: Reviewer) -> Case:
+        """Say something about a case, decided or not."""
+        return await self._act(case_id, "commented", who=who, detail=text)
+
+    async def escalate(self, case_id: str, reason: str, *, who: Reviewer) -> Case:
+        """Leave a case to admins."""
+        case = await self._act(case_id, "escalated", who=who, detail=reason)
+        self._teller.tell("case.escalated", case, self._store.items(case_id))
+        return case
+
+    async def decide(
+        self, case_id: str, decision: Decision, *, note: str = "", who: Reviewer
+    ) -> Case:
+        """Settle all items of a case; exact repeats follow from then on.
+
+        An overturned verdict leaves every cache tier and joins the regression set. The same
+        decision again changes nothing. Raises NotFound, Forbidden, or Conflict when it is another's
+        or decided otherwise.
+        """
+        case = self._found(case_id, who)
+        if case.decision != decision:
+            content = None if case.content is None else sha256(case.content.encode()).hexdigest()
+            learn = self._store.keeping.learn(
+                case_id, decision=decision, content_hash=content, at=self.now()
+            )
+            case = await self._act(
+                case_id, "decided", who=who, detail=note, decision=decision, calls=(learn,)
+            )
+            items = self._store.items(case_id)
+            await self._settling.settle(case, items)
+            self._teller.decided(case, items)
+        elif case.settled_at is None:
+            await self._settling.settle(case, self._store.items(case_id))
+        return self._found(case_id, Reviewer(who.id))
+
+    async def workload(self, *, who: Reviewer) -> Workload:
+        """How much work there is, how fast it comes and goes, and where that leads."""
+        return await measure(self._store.workload, owner=who.owner, now=self.now())
+
+    async def examples(self, *, together: int = 500) -> AsyncIterator[list[Example]]:
+        """The regression set: every verdict that people overturned, oldest first."""
+        after: tuple[int, str] | None = None
+        while found := await self._store.keeping.examples(after=after, limit=together):
+            yield found
+            after = (found[-1].created_at, found[-1].id)
+
+    async def purge(self, before: int) -> int:
+        """Delete cases decided and examples made before an instant; how many."""
+        return await self._store.keeping.purge(before)
+
+    async def purge_content(self, now: int) -> int:
+        """Take away content that is not to be kept any longer; of how many cases.
+
+        Also finishes what a crash cut off after a decision.
+        """
+        await self._settling.settle_rest()
+        return await self._store.keeping.purge_content(now)
+
+    async def erase(self, user_id: str) -> int:
+        """Delete what is about a user of the application; how much that was."""
+        return await self._store.keeping.erase(user_id)
+
+    def now(self) -> int:
+        """Milliseconds since 1970, as ages are told."""
+        return int(self._clock.now() * 1000)
+
+    async def _act(
+        self,
+        case_id: str,
+        action: str,
+        *,
+        who: Reviewer,
+        detail: str = "",
+        decision: Decision | None = None,
+        calls: Sequence[Call] = (),
+    ) -> Case:
+        case = self._found(case_id, who)
+        if action != "decided" and self._store.event_count(case_id) >= MOST_EVENTS:
+            raise Conflict(f"{case_id} has {MOST_EVENTS} events; decide it")
+        told: dict[str, object] = {"kind": case.kind, "items": case.items}
+        if decision is not None:
+            told["decision"] = decision
+        done = await self._store.act(
+            case_id,
+            action,
+            actor=who.id,
+            owner=who.owner,
+            at=self.now(),
+            stale=self._stale(),
+            detail=detail,
+            decision=decision,
+            calls=(self._audit.entry(who.id, f"case.{action}", case_id, told), *calls),
+        )
+        if not done:
+            raise refusal(self._found(case_id, who), action, who=who)
+        return self._found(case_id, who)
+
+    def _found(self, case_id: str, who: Reviewer) -> Case:
+        case = self._store.find(case_id)
+        if case is None or (who.owner is not None and case.owner != who.owner):
+            raise NotFound(f"there is no case {case_id[:80]!r}")
+        return case
+
+    def _appealed(self, facts: VerdictFacts) -> Item:
+        """The item of an appeal: its decision is the one that stands, by people if need be."""
+        stands = facts.decision
+        if stands == "review":
+            stands = self._store.human(facts.content_hash, owner=facts.owner) or stands
+        now = self.now()
+        return Item(
+            verdict_id=facts.id,
+            case_id="",
+            owner=facts.owner,
+            key_id=facts.key_id,
+            user_id=facts.user_id,
+            content_key=facts.content_key,
+            content_hash=facts.content_hash,
+            decision=stands,
+            created_at=now,
+            appealed_at=now,
+        )
+
+    def _refuse_second(self, verdict_id: str) -> None:
+        for case in self._store.places(verdict_id):
+            item = self._store.item(verdict_id, case_id=case.id)
+            if case.decided_at is not None and item is not None and item.appealed_at is not None:
+                raise Conflict(
+                    f"the appeal against {verdict_id} was decided in {case.id}: {case.decision}"
+                )
+
+    def _stale(self) -> int:
+        return self.now() - int(CLAIM_SECONDS * 1000)

@@ -1,0 +1,342 @@
+"""The queries of cases, their items and events.
+
+Every change is one transaction that says itself what it depends on: a referral is only placed where
+nothing came in between that it should have joined, an action is only written when the case allows
+it. So two processes, or two reviewers, cannot both be first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from penstock.db import Database
+from penstock.db.writer import Call
+from penstock.errors import Conflict
+from penstock.services.review.keeping_store import KeepingStore
+from penstock.services.review.queue_store import QueueStore
+from penstock.services.review.schemas import Case, Decision, Event, Item
+from penstock.services.review.workload_store import WorkloadStore
+
+MOST_ITEMS: Final = 1000  # of one case; what comes then opens another
+MOST_CANDIDATES: Final = 200  # that are compared in full
+
+_COLUMNS = ", ".join(Case.__struct_fields__)
+_CASE_COLUMNS = ", ".join(f"c.{name}" for name in Case.__struct_fields__)
+_ITEM_COLUMNS = ", ".join(Item.__struct_fields__)
+_ITEM_VALUES = ", ".join(f":{name}" for name in Item.__struct_fields__)
+
+_FIND = f"SELECT {_COLUMNS} FROM review_cases WHERE id = ?"
+_PLACES = f"""
+SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
+WHERE i.verdict_id = ? ORDER BY c.created_at DESC, c.id LIMIT 20
+"""
+_SAME = f"""
+SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
+WHERE i.content_hash = ? GROUP BY c.id ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT 20
+"""
+_NEAR = f"""
+SELECT {_CASE_COLUMNS} FROM review_cases c WHERE c.id IN (
+    SELECT case_id FROM review_bands WHERE band IN (SELECT value FROM json_each(?)) LIMIT 2000
+) ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT {MOST_CANDIDATES}
+"""
+_OPEN = f"""
+INSERT INTO review_cases ({_COLUMNS})
+SELECT {", ".join(f":{name}" for name in Case.__struct_fields__)}
+WHERE NOT EXISTS (
+    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
+    WHERE i.verdict_id = :verdict_id AND (:again = 0 OR c.decided_at IS NULL)
+) AND (:seen IS NULL OR NOT EXISTS (
+    SELECT 1 FROM review_cases c WHERE c.decided_at IS NULL
+    AND c.id NOT IN (SELECT value FROM json_each(:seen))
+    AND (
+        c.id IN (SELECT case_id FROM review_items WHERE content_hash = :content_hash)
+        OR c.id IN (
+            SELECT case_id FROM review_bands WHERE band IN (SELECT value FROM json_each(:probes))
+        )
+    )
+))
+"""
+_JOIN = f"""
+UPDATE review_cases SET
+    items = items + 1,
+    kind = CASE WHEN :kind = 'appeal' THEN 'appeal' ELSE kind END,
+    owner = CASE WHEN owner = :owner THEN owner END,
+    category = CASE WHEN :risk > risk THEN :category ELSE category END,
+    risk = max(risk, :risk),
+    due_at = min(due_at, :due_at),
+    content_until = CASE WHEN content IS NULL THEN :content_until ELSE content_until END,
+    content = coalesce(content, :content)
+WHERE id = :id AND decided_at IS NULL AND items < {MOST_ITEMS}
+AND (assignee IS NULL OR owner IS NULL OR owner = :owner)
+AND NOT EXISTS (
+    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
+    WHERE i.verdict_id = :verdict_id AND (:again = 0 OR c.decided_at IS NULL)
+)
+"""
+_ADD_ITEM = f"""
+INSERT INTO review_items ({_ITEM_COLUMNS}) SELECT {_ITEM_VALUES} WHERE changes() = 1
+"""
+_ADD_EVENT = """
+INSERT INTO review_events (case_id, action, actor, detail, at)
+SELECT :case_id, :action, :actor, :detail, :at WHERE changes() = 1
+"""
+_ADD_BAND = """
+INSERT OR IGNORE INTO review_bands (band, case_id)
+SELECT ?, ? WHERE EXISTS (SELECT 1 FROM review_cases WHERE id = ?)
+"""
+_APPEAL_ITEM = """
+UPDATE review_items SET appealed_at = :at WHERE verdict_id = :verdict_id AND case_id = :id
+AND appealed_at IS NULL
+AND EXISTS (SELECT 1 FROM review_cases WHERE id = :id AND decided_at IS NULL)
+"""
+_APPEAL_CASE = """
+UPDATE review_cases SET kind = 'appeal', due_at = min(due_at, :due_at),
+    content_until = CASE WHEN content IS NULL THEN :content_until ELSE content_until END,
+    content = coalesce(content, :content)
+WHERE id = :id AND changes() = 1
+"""
+# No case, no id, no event: the column refuses NULL, and with it the whole transaction fails.
+_APPEALED = """
+INSERT INTO review_events (case_id, action, actor, detail, at)
+VALUES ((SELECT :case_id WHERE changes() = 1), :action, :actor, :detail, :at)
+"""
+_ACT = """
+INSERT INTO review_events (case_id, action, actor, detail, at) VALUES (
+    (SELECT id FROM review_cases WHERE id = :id AND (:owner IS NULL OR owner = :owner) AND {may}),
+    :action, :actor, :detail, :at
+)
+"""
+_FREE = """decided_at IS NULL AND (assignee IS NULL OR assignee = :actor OR claimed_at <= :stale)
+    AND (state <> 'escalated' OR :owner IS NULL)"""
+_MAY: Final[dict[str, str]] = {
+    "claimed": _FREE,
+    "released": "decided_at IS NULL AND (assignee = :actor OR :owner IS NULL)",
+    "commented": "1",
+    "escalated": f"{_FREE} AND state <> 'escalated'",
+    "decided": _FREE,
+}
+_SET: Final[dict[str, str]] = {
+    "claimed": """assignee = :actor, claimed_at = :at,
+        state = CASE WHEN state = 'escalated' THEN state ELSE 'claimed' END""",
+    "released": """assignee = NULL, claimed_at = NULL,
+        state = CASE WHEN state = 'escalated' THEN state ELSE 'open' END""",
+    "commented": "claimed_at = CASE WHEN assignee = :actor THEN :at ELSE claimed_at END",
+    "escalated": "state = 'escalated', assignee = NULL, claimed_at = NULL",
+    "decided": """state = 'decided', decision = :decision, decided_at = :at, decided_by = :actor,
+        assignee = NULL, claimed_at = NULL,
+        content = CASE WHEN kind = 'review' AND content_until > :at THEN content END""",
+}
+_ACTS: Final = {
+    action: (_ACT.format(may=may), f"UPDATE review_cases SET {_SET[action]} WHERE id = :id")
+    for action, may in _MAY.items()
+}
+_ITEM = f"SELECT {_ITEM_COLUMNS} FROM review_items WHERE verdict_id = ? AND case_id = ?"
+_ITEMS = f"""
+SELECT {_ITEM_COLUMNS} FROM review_items WHERE case_id = ? ORDER BY created_at, verdict_id LIMIT ?
+"""
+_EVENTS = """
+SELECT number, case_id, action, actor, detail, at FROM review_events
+WHERE case_id = ? ORDER BY number LIMIT ?
+"""
+_COUNT_EVENTS = "SELECT count(*) FROM review_events WHERE case_id = ?"
+_HUMAN = """
+SELECT c.decision FROM review_items i JOIN review_cases c ON c.id = i.case_id
+WHERE i.content_hash = ? AND i.owner = ? AND c.decided_at IS NOT NULL
+ORDER BY c.decided_at DESC LIMIT 1
+"""
+_SETTLED = "UPDATE review_cases SET settled_at = ? WHERE id = ? AND decided_at IS NOT NULL"
+_UNSETTLED = f"""
+SELECT {_COLUMNS} FROM review_cases
+WHERE decided_at < ? AND settled_at IS NULL ORDER BY decided_at LIMIT 100
+"""
+
+
+class Looked(NamedTuple):
+    """What was known when it was decided where an item belongs."""
+
+    content_hash: str
+    probes: Sequence[int]
+    seen: Sequence[str] | None  # live cases that were compared; None: be placed whatever there is
+
+
+class ReviewStore:
+    """Asks about and changes the tables of review."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.queue = QueueStore(database)
+        self.keeping = KeepingStore(database)
+        self.workload = WorkloadStore(database)
+
+    def find(self, case_id: str) -> Case | None:
+        """One case."""
+        row = self._database.get(_FIND, (case_id,))
+        return None if row is None else Case(**_named(Case, row))
+
+    def places(self, verdict_id: str) -> list[Case]:
+        """The cases that a verdict is an item of, the latest first."""
+        return _cases(self._database.get_all(_PLACES, (verdict_id,)))
+
+    def item(self, verdict_id: str, *, case_id: str) -> Item | None:
+        """A verdict as an item of a case."""
+        row = self._database.get(_ITEM, (verdict_id, case_id))
+        return None if row is None else Item(**_named(Item, row))
+
+    def same(self, content_hash: str) -> list[Case]:
+        """Cases with exactly this content, live ones first."""
+        return _cases(self._database.get_all(_SAME, (content_hash,)))
+
+    def near(self, probes: Sequence[int]) -> list[Case]:
+        """Cases that share a band, live ones first, each kind latest first."""
+        if not probes:
+            return []
+        return _cases(self._database.get_all(_NEAR, (_json(probes),)))
+
+    async def open(
+        self,
+        case: Case,
+        item: Item,
+        *,
+        looked: Looked,
+        bands: Sequence[int],
+        then: Sequence[Call] = (),
+    ) -> bool:
+        """Make a case with its first item; False where the verdict is on record or one came up.
+
+        `then` begins with `appealed`, or is empty.
+        """
+        params = {
+            **msgspec.structs.asdict(case),
+            "verdict_id": item.verdict_id,
+            "again": int(item.appealed_at is not None),
+            "content_hash": looked.content_hash,
+            "probes": _json(looked.probes),
+            "seen": None if looked.seen is None else _json(looked.seen),
+        }
+        statements: list[Call] = [
+            (_OPEN, params),
+            _adding(item, case.id),
+            (_ADD_EVENT, _event(case.id, "opened", "penstock", "", case.created_at)),
+            *then,
+            (_ADD_BAND, [(band, case.id, case.id) for band in bands]),
+        ]
+        return await self._placed(statements)
+
+    async def join(self, case: Case, item: Item, *, into: str, then: Sequence[Call] = ()) -> bool:
+        """Add an item to the live case `into`; `case` is what it would have been on its own.
+
+        False where the verdict is on record, or the case is decided, full or someone else's.
+        """
+        params = {
+            **msgspec.structs.asdict(case),
+            "id": into,
+            "verdict_id": item.verdict_id,
+            "again": int(item.appealed_at is not None),
+        }
+        return await self._placed([(_JOIN, params), _adding(item, into), *then])
+
+    async def mark_appealed(
+        self, case: Case, verdict_id: str, *, into: str, then: Sequence[Call]
+    ) -> bool:
+        """Make a live case that holds the verdict an appeal; False where it is one already."""
+        params = {
+            **msgspec.structs.asdict(case),
+            "id": into,
+            "verdict_id": verdict_id,
+            "at": case.created_at,
+        }
+        return await self._placed([(_APPEAL_ITEM, params), (_APPEAL_CASE, params), *then])
+
+    def appealed(self, case_id: str, *, actor: str, reason: str, at: int) -> Call:
+        """The statement that says why; it undoes what stands before it if that changed nothing."""
+        return _APPEALED, _event(case_id, "appealed", actor, reason, at)
+
+    async def act(
+        self,
+        case_id: str,
+        action: str,
+        *,
+        actor: str,
+        owner: str | None,
+        at: int,
+        stale: int,
+        detail: str = "",
+        decision: Decision | None = None,
+        calls: Sequence[Call] = (),
+    ) -> bool:
+        """Do something with a case, `calls` in the same transaction; False where it may not be.
+
+        `stale` is the instant before which a claim holds nobody off.
+        """
+        params: dict[str, Any] = {
+            "id": case_id,
+            "action": action,
+            "actor": actor,
+            "owner": owner,
+            "at": at,
+            "stale": stale,
+            "detail": detail,
+            "decision": decision,
+        }
+        check, change = _ACTS[action]
+        try:
+            await self._database.write((check, params), *calls, (change, params))
+        except Conflict:
+            return False
+        return True
+
+    def items(self, case_id: str, *, limit: int = MOST_ITEMS) -> list[Item]:
+        """What a case decides on, in order of arrival."""
+        rows = self._database.get_all(_ITEMS, (case_id, limit))
+        return [Item(**_named(Item, row)) for row in rows]
+
+    def events(self, case_id: str, *, limit: int) -> list[Event]:
+        """What was done to a case, in order."""
+        return [Event(*row) for row in self._database.get_all(_EVENTS, (case_id, limit))]
+
+    def event_count(self, case_id: str) -> int:
+        """How much was done to a case."""
+        found = self._database.get(_COUNT_EVENTS, (case_id,))
+        return int(found[0]) if found else 0
+
+    def human(self, content_hash: str, *, owner: str) -> Decision | None:
+        """What people decided last about this content of this owner."""
+        found = self._database.get(_HUMAN, (content_hash, owner))
+        return found[0] if found else None
+
+    async def settled(self, case_id: str, *, at: int) -> None:
+        """Note that all that follows from the decision was done."""
+        await self._database.write((_SETTLED, (at, case_id)))
+
+    async def unsettled(self, before: int) -> list[Case]:
+        """Cases decided before an instant of which something that follows may be missing."""
+        return _cases(await self._database.scan(_UNSETTLED, (before,)))
+
+    async def _placed(self, statements: Sequence[Call]) -> bool:
+        try:
+            return await self._database.write(*statements) > 0
+        except Conflict:
+            return False
+
+
+def _adding(item: Item, case_id: str) -> Call:
+    return _ADD_ITEM, {**msgspec.structs.asdict(item), "case_id": case_id}
+
+
+def _event(case_id: str, action: str, actor: str, detail: str, at: int) -> dict[str, Any]:
+    return {"case_id": case_id, "action": action, "actor": actor, "detail": detail, "at": at}
+
+
+def _cases(rows: Sequence[tuple[Any, ...]]) -> list[Case]:
+    return [Case(**_named(Case, row)) for row in rows]
+
+
+def _named(kind: type[msgspec.Struct], row: Sequence[Any]) -> Mapping[str, Any]:
+    return dict(zip(kind.__struct_fields__, row, strict=True))
+
+
+def _json(values: Sequence[object]) -> str:
+    return msgspec.json.encode(values).decode()

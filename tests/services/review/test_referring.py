@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from penstock.db import Database
+from penstock.errors import StorageError
+from penstock.services.review.schemas import Filter, Reviewer
+from penstock.services.review.store import MOST_ITEMS
+from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest, refers
+from tests.services.review.test_similar import ADVERT
+
+OTHER = ADVERT.replace("handbags", "jewellery")
+
+
+async def test_a_referral_opens_a_case(desk: Desk) -> None:
+    case_id = await desk.refer("you are an idiot", risk=0.4, sla_seconds=60.0)
+
+    case = (await desk.service.open_file(case_id, who=ANNA)).case
+    assert (case.state, case.kind, case.items, case.risk) == ("open", "review", 1, 0.4)
+    assert case.due_at == desk.now + 60_000
+    assert desk.events == [
+        (
+            "case.opened",
+            case_id,
+            "team",
+            {"kind": "review", "risk": 0.4, "category": "harassment"},
+        )
+    ]
+
+
+async def test_the_same_verdict_again_changes_nothing(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    first = await desk.refer("you are an idiot")
+
+    second = await desk.refer("you are an idiot")
+
+    assert second == first
+    assert (rows("cases"), rows("items"), rows("events")) == (1, 1, 1)
+
+
+async def test_a_referral_is_one_commit(desk: Desk) -> None:
+    written = 0
+
+    async def write(*statements: object) -> int:
+        nonlocal written
+        written += 1
+        return await original(*statements)
+
+    original, desk.database.write = desk.database.write, write  # type: ignore[method-assign]
+
+    await desk.service.refer(refers(ADVERT))
+
+    assert written == 1
+
+
+async def test_no_content_is_kept_by_default(desk: Desk, database: Database) -> None:
+    await desk.refer(ADVERT)
+    await desk.refer("a short secret")
+
+    tables = [row[0] for row in database.get_all("SELECT name FROM sqlite_master")]
+    kept = [
+        row
+        for table in tables
+        if table.startswith("review_")
+        for row in database.get_all(f"SELECT * FROM {table}")
+        if "secret" in repr(row) or "wonderful" in repr(row)
+    ]
+    assert not kept
+
+
+async def test_content_is_kept_as_long_as_the_policy_says(desk: Desk) -> None:
+    case_id = await desk.refer("you are an idiot", retention_seconds=100.0)
+
+    desk.clock.advance(99)
+    before = await desk.service.purge_content(desk.now)
+    kept = (await desk.service.open_file(case_id, who=ANNA)).case.content
+    desk.clock.advance(1)
+    after = await desk.service.purge_content(desk.now)
+
+    assert (before, kept, after) == (0, "you are an idiot", 1)
+    assert (await desk.service.open_file(case_id, who=ANNA)).case.content is None
+
+
+async def test_near_duplicates_share_a_live_case(desk: Desk) -> None:
+    first = await desk.refer(ADVERT, risk=0.3)
+
+    second = await desk.refer(OTHER, risk=0.6, category="spam")
+
+    file = await desk.service.open_file(first, who=ANNA)
+    assert second == first
+    assert (file.case.items, file.case.risk, file.case.category) == (2, 0.6, "spam")
+    assert [item.content_hash for item in file.items] == [digest(ADVERT), digest(OTHER)]
+
+
+async def test_near_duplicate_images_share_a_live_case(desk: Desk) -> None:
+    first = await desk.refer("", "mod_1", text=None, content_hash="a" * 64, images=(bytes(32),))
+
+    second = await desk.refer(
+        "", "mod_2", text=None, content_hash="b" * 64, images=(b"\x0f" + bytes(31),)
+    )
+
+    assert second == first
+
+
+async def test_short_texts_that_differ_in_a_word_have_cases_of_their_own(desk: Desk) -> None:
+    first = await desk.refer("I will see you tomorrow")
+
+    assert await desk.refer("I will kill you tomorrow") != first
+
+
+async def test_the_same_content_shares_a_case_also_without_its_text(desk: Desk) -> None:
+    first = await desk.refer("x", "mod_1", text=None)
+
+    assert await desk.refer("x", "mod_2", text=None, key_id="key_other") == first
+
+
+async def test_what_comes_after_a_decision_opens_a_case_that_names_it(desk: Desk) -> None:
+    first = await desk.refer(ADVERT)
+    await desk.service.decide(first, "rejected", who=ANNA)
+
+    second = await desk.refer(OTHER)
+
+    case = (await desk.service.open_file(second, who=ANNA)).case
+    assert second != first
+    assert (case.state, case.decision, case.similar_to) == ("open", None, first)
+
+
+async def test_referrals_at_once_in_two_processes_share_a_case(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    services = [desk.service, desk.another()]
+
+    await asyncio.gather(
+        *(services[n % 2].refer(refers(f"{ADVERT} {n}", f"mod_{n}")) for n in range(40))
+    )
+
+    assert (rows("cases"), rows("items")) == (1, 40)
+    (case,) = (await desk.service.page(Filter(), who=ADMIN)).cases
+    assert case.items == 40
+
+
+async def test_the_same_referral_at_once_is_put_on_record_once(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    services = [desk.service, desk.another()]
+
+    await asyncio.gather(*(services[n % 2].refer(refers(ADVERT)) for n in range(20)))
+
+    assert (rows("cases"), rows("items")) == (1, 1)
+
+
+async def test_items_of_several_owners_are_for_admins(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+
+    assert await desk.refer(OTHER, owner="elsewhere") == case_id
+
+    for who, seen in ((ADMIN, 1), (ANNA, 0), (STRANGER, 0)):
+        assert len((await desk.service.page(Filter(), who=who)).cases) == seen
+
+
+async def test_a_claimed_case_is_not_taken_from_its_owner(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+    await desk.service.claim(case_id, who=ANNA)
+
+    other = await desk.refer(OTHER, owner="elsewhere")
+    same = await desk.refer(OTHER + " today", owner="team")
+
+    assert (other != case_id, same == case_id) == (True, True)
+
+
+async def test_a_full_case_leaves_what_comes_to_another(desk: Desk, database: Database) -> None:
+    case_id = await desk.refer(ADVERT)
+    await database.write(("UPDATE review_cases SET items = ?", (MOST_ITEMS,)))
+
+    other = await desk.refer(OTHER)
+
+    assert other != case_id
+    assert await desk.refer(ADVERT + " now") == other
+
+
+async def test_a_referral_that_cannot_be_kept_says_so(desk: Desk, database: Database) -> None:
+    await database.aclose()
+
+    with pytest.raises(StorageError):
+        await desk.service.refer(refers("you are an idiot"))
+
+
+async def test_erasing_a_user_removes_what_is_about_them(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    shared = await desk.refer(ADVERT, user_id="u1", retention_seconds=1e6)
+    await desk.refer(OTHER, user_id="u2")
+    await desk.refer("only u1 said this", user_id="u1")
+
+    removed = await desk.service.erase("u1")
+
+    case = (await desk.service.open_file(shared, who=ADMIN)).case
+    assert (removed, rows("cases"), rows("items")) == (2, 1, 1)
+    assert (case.items, case.content) == (1, None)
+    assert not await desk.service.erase("u1")
+
+
+async def test_purging_removes_decided_cases_and_leaves_live_ones(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    old = await desk.refer(ADVERT)
+    await desk.service.decide(old, "approved", who=ANNA)
+    await desk.refer("still open")
+    desk.clock.advance(1)
+
+    assert await desk.service.purge(desk.now) == 1
+
+    assert (rows("cases"), rows("items"), rows("bands")) == (1, 1, 1)
+    assert not desk.store.find(old)
+
+
+async def test_nobody_sees_the_cases_of_others(desk: Desk) -> None:
+    await desk.refer("you are an idiot")
+
+    seen = await desk.service.page(Filter(), who=Reviewer("key_x", "elsewhere"))
+
+    assert not seen.cases
