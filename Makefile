@@ -60,8 +60,8 @@ bench: $(DEV) redis ## Measure every claim; writes benchmarks/results
 drill: $(DEV) ## Long fault drills
 	$(BIN)/python -m pytest -m drill tests/drills
 
-eval: $(DEV) ## Quality of the local model on data given by DATA=folder
-	$(BIN)/python -m training.evaluate $(DATA)
+eval: $(DEV) ## Quality of the local model on data given by DATA=folder; REGRESSIONS=file.jsonl replays what people overturned
+	$(BIN)/python -m training.evaluate $(DATA) $(if $(REGRESSIONS),--regressions $(REGRESSIONS))
 
 train: $(DEV) ## Train the local model from DATA=folder
 	$(BIN)/uv pip install $(UV_FLAGS) -r requirements/training.lock

@@ -148,6 +148,28 @@ async def test_the_health_report_is_the_result_of_its_job_and_counted(
     assert metrics.total("penstock_health_reports_total", status="degraded") == 1
 
 
+async def test_an_installation_that_falls_ill_is_told_of_once(
+    retention: Retention, metrics: Metrics
+):
+    states = iter(["healthy", "degraded", "degraded", "healthy", "degraded"])
+    alerts: list[str] = []
+
+    async def report() -> Health:
+        return Health(next(states), {})
+
+    made = upkeep_tasks(
+        retention=retention,
+        report=report,
+        metrics=metrics,
+        alert=lambda health: alerts.append(health.status),
+    )
+    task = next(task for task in made if task.name == "health-report")
+    for _ in range(5):
+        await task()
+
+    assert alerts == ["degraded", "degraded"]
+
+
 @pytest.mark.parametrize(
     ("name", "times"),
     [("cleanup", ["09:00", "10:00"]), ("health-report", ["08:15", "08:30"])],

@@ -1,5 +1,8 @@
 """Measures the model on our dev split: `python -m training.evaluate DATA [--model F] [--report F]`.
 
+With `--regressions FILE`, what people overturned is judged anew too, or alone without DATA: see
+`regressions.py`.
+
 The dev split is EDOS' own, a hashed slice of Davidson and GoEmotions train, and a fifth of our
 sentences. Needs no scikit-learn. Writes the tables of training/REPORT.md, between its two marks;
 the words around them are written by hand.
@@ -18,6 +21,7 @@ from penstock.models.features import tokens_of
 from penstock.models.linear import LinearModel
 from training import measure
 from training.groups import FAMILIES, NEUTRAL
+from training.regressions import replay
 from training.sources import HARMS, HEADS, Row, read_all
 
 REPORT = Path(__file__).parent / "REPORT.md"
@@ -31,10 +35,17 @@ Floats = npt.NDArray[np.float64]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables and put them into the report."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--report", type=Path, default=REPORT)
+    parser.add_argument("--regressions", type=Path, default=None)
     options = parser.parse_args(arguments)
+    if options.regressions is not None:
+        print("\n".join(replay(options.regressions)))
+    if options.data is None:
+        if options.regressions is None:
+            parser.error("say what to measure on: DATA=folder, REGRESSIONS=file.jsonl, or both")
+        return 0
     model = LinearModel.load(options.model)
     rows = [row for row in read_all(options.data) if row.dev]
     scores = np.array([[*model.scores(row.text).values()] for row in rows])

@@ -12,6 +12,7 @@ import msgspec
 from penstock.cache import Cache
 from penstock.clock import Clock
 from penstock.notify import Webhooks, new_event
+from penstock.observe.health import Health
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.schemas import Judgement
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
@@ -48,10 +49,18 @@ class WebhooksForServices:
         self._webhooks = webhooks
         self._clock = clock
 
-    def __call__(self, type: str, subject: str, owner: str, data: Mapping[str, object]) -> None:
+    def alert(self, health: Health) -> None:
+        """Tell everyone's webhooks that the installation is not well."""
+        checks = {name: check.status for name, check in health.checks.items()}
+        self("alert.raised", "health", None, {"status": health.status, "checks": checks})
+
+    def __call__(
+        self, type: str, subject: str, owner: str | None, data: Mapping[str, object]
+    ) -> None:
         """Tell of something that happened to `subject`."""
-        event = new_event(type, subject=subject, owner=owner, data=data, clock=self._clock)
-        self._webhooks.emit(event)
+        if self._webhooks.wants(type):
+            event = new_event(type, subject=subject, owner=owner, data=data, clock=self._clock)
+            self._webhooks.emit(event)
 
 
 def _facts(verdict: StoredVerdict) -> VerdictFacts:

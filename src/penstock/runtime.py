@@ -190,6 +190,7 @@ async def open_runtime(
             hub=hub,
             clock=clock,
             audit=audit,
+            usage=usage,
             metrics=metrics,
             folder=settings.home / "models",
             store_text=settings.store_text,
@@ -210,7 +211,9 @@ async def open_runtime(
         kept += _review_rules(settings, review=review, clock=clock)
         retention = Retention(kept, clock=clock, metrics=metrics)
         checks = HealthChecks(clock)
-        jobs.register(upkeep_tasks(retention=retention, report=checks.run, metrics=metrics))
+        jobs.register(
+            upkeep_tasks(retention=retention, report=checks.run, metrics=metrics, alert=emit.alert)
+        )
         runtime = Runtime(
             settings=settings,
             clock=clock,

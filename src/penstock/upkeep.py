@@ -96,9 +96,17 @@ class Retention:
 
 
 def upkeep_tasks(
-    *, retention: Retention, report: Callable[[], Awaitable[Health]], metrics: Metrics
+    *,
+    retention: Retention,
+    report: Callable[[], Awaitable[Health]],
+    metrics: Metrics,
+    alert: Callable[[Health], None] | None = None,
 ) -> list[Task[..., Any]]:
-    """The scheduled tasks of an installation; `report` asks its health checks."""
+    """The scheduled tasks of an installation; `report` asks its health checks.
+
+    `alert` hears of a report that is not healthy, unless the one before said the same.
+    """
+    told = "healthy"
 
     @declare(name=CLEANUP, queue=_QUEUE, schedule="0 * * * *", key=CLEANUP, keep=_WEEK)
     async def cleanup() -> dict[str, int]:
@@ -125,6 +133,10 @@ def upkeep_tasks(
         checks = {name: check.status for name, check in health.checks.items()}
         tell = _log.info if health.status == "healthy" else _log.warning
         tell("upkeep.health_report", status=health.status, checks=checks)
+        nonlocal told
+        if alert is not None and health.status not in ("healthy", told):
+            alert(health)
+        told = health.status
         return health
 
     return [cleanup, health_report]

@@ -369,13 +369,15 @@ async def test_who_is_cancelled_while_the_disk_commits_has_told_all_the_same(pai
 async def test_a_disk_that_hangs_holds_nobody_up_and_is_told_again(
     pair, tmp_path, monkeypatch, told
 ):
-    monkeypatch.setattr("penstock.cache.telling.PATIENCE", 0.01)
     one, other = pair
     await one.set("k", "old")
+    await flushed(one)  # a busy machine may need longer than any patience
     assert await other.get("k") == "old"
-
     disk = one.cascade.local[1]
-    before = disk.errors.value  # on a busy machine the first `set` was slow as well
+    before, warned = disk.errors.value, len(told())
+
+    # From here on nothing can settle, so that every wait is too long, whatever the machine does.
+    monkeypatch.setattr("penstock.cache.telling.PATIENCE", 0.01)
     with closing(sqlite3.connect(tmp_path / "cache.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         await one.set("k", "new")
@@ -388,7 +390,7 @@ async def test_a_disk_that_hangs_holds_nobody_up_and_is_told_again(
 
     assert await other.get("k") == "new"
     assert errors == 3
-    assert [line.split()[0] for line in told()] == ["cache.tier_slow"]
+    assert [line.split()[0] for line in told()[warned:]] == ["cache.tier_slow"]
 
 
 async def test_a_dead_disk_holds_nobody_up(make_cache, tmp_path, clock):

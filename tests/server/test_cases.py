@@ -10,7 +10,7 @@ import pytest
 
 from penstock.observe.metrics import Metrics
 from penstock.runtime import open_layer_cache
-from tests.server.conftest import App, Start
+from tests.server.conftest import SHARED, App, Start
 
 FOREIGN = "Это просто обычное сообщение на другом языке, и здесь его никто не читает"
 HARSH = "you are a stupid idiot and a worthless loser"
@@ -100,8 +100,8 @@ async def test_what_was_decided_holds_for_the_same_text_from_then_on(
 
 
 async def test_an_overturned_verdict_is_gone_from_every_tier(start: Start) -> None:
-    async with start() as first, first.client as client:  # its end writes to disk
-        verdict = await moderated(client, HARSH)
+    async with start() as first:  # its end writes to disk
+        verdict = await moderated(first.client, HARSH)
     async with start() as app:
         await moderated(app.client, HARSH)
         record = await app.runtime.verdicts.find(verdict["id"])
@@ -279,10 +279,11 @@ async def test_every_action_is_in_the_audit_log(app: App, operator: httpx.AsyncC
         ("/v1/cases/case_none/escalate", {"reason": "a\x00b"}, 422, "/reason"),
     ],
 )
+@SHARED
 async def test_bad_requests_say_what_is_wrong_and_where(
-    operator: httpx.AsyncClient, path: str, body: Any, status: int, pointer: str | None
+    shared: App, path: str, body: Any, status: int, pointer: str | None
 ) -> None:
-    reply = await operator.post(path, json=body)
+    reply = await shared.client.post(path, json=body)
 
     assert reply.status_code == status, reply.text
     if pointer is not None:
@@ -293,8 +294,9 @@ async def test_bad_requests_say_what_is_wrong_and_where(
     "params",
     [{"state": "lost"}, {"cursor": "x"}, {"limit": 0}, {"kind": "other"}, {"overdue": "maybe"}],
 )
-async def test_bad_filters_are_refused(operator: httpx.AsyncClient, params: dict[str, Any]) -> None:
-    reply = await operator.get("/v1/cases", params=params)
+@SHARED
+async def test_bad_filters_are_refused(shared: App, params: dict[str, Any]) -> None:
+    reply = await shared.client.get("/v1/cases", params=params)
 
     assert reply.status_code == 422
 

@@ -385,6 +385,15 @@ async def test_the_key_is_taken_from_the_query_or_google_s_header(shared: App) -
         assert reply.json()["error"]["status"] == "UNAUTHENTICATED"
 
 
+async def test_an_answer_counts_as_the_key_s_use(shared: App) -> None:
+    async with await shared.key("operator") as operator:
+        await analyze(operator, "How nice to meet you all today.")
+        await shared.runtime.usage.flush()
+        rows = (await operator.get("/v1/usage")).json()
+
+    assert "perspective" in str(rows)
+
+
 @pytest.mark.parametrize("path", ["/v1/moderations", "/v1alpha1x/y", "/v1/keys"])
 async def test_a_key_in_the_query_opens_no_other_path(shared: App, path: str) -> None:
     async with shared.connect(None) as stranger:

@@ -28,11 +28,9 @@ async def activate(client: httpx.AsyncClient, id: str, revision: int, **more: An
 
 
 async def decide(client: httpx.AsyncClient, text: str) -> tuple[str, str]:
-    """Decision and policy version.""" 
     reply = await client.post("/v1/moderations", json={"input": text})
     assert reply.status_code == 200, reply.text
     ours = reply.json()["results"][0]["penstock"]
-    print(ours)
     return ours["decision"], ours["policy"]["version"]
 
 
@@ -270,7 +268,7 @@ async def test_thresholds_are_suggested_ready_to_be_posted(shared: App) -> None:
 async def test_from_draft_to_roll_back_without_asking_the_provider_again(
     behind: Start, upstream: Upstream
 ) -> None:
-    async with behind() as app:
+    async with behind(provider_timeout=30.0) as app:
         client = app.client
         texts = [f"{HATE}, wrote reader {number}" for number in range(3)]
         before = [await decide(client, text) for text in texts]

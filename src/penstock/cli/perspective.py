@@ -56,7 +56,8 @@ def analyze(
             raise click.UsageError(f"{name} is not served; known: {', '.join(ATTRIBUTES)}")
 
     async def score(runtime: Runtime) -> Analysis:
-        read = await runtime.perspective.read(Comment(text, is_html=is_html), model=model)
+        comment = Comment(text, is_html=is_html)
+        read = await runtime.perspective.read(comment, owner=ACTOR, model=model)
         return await runtime.perspective.analyze(read, names, spans=spans)
 
     found = opening.with_runtime(score)

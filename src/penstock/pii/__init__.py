@@ -2,7 +2,7 @@
 
     text ─ Reading (look-alikes, other digits, invisible characters undone; offsets kept)
          ─ triggers: digits, @, a few hundred words in one automaton ─ nothing: done
-         ─ detectors of the kinds that the triggers allow ─ one match per place, strongest first
+         ─ detectors of the kinds that the triggers allow ─ one match per place
 
 Rules only, no model: the same text gives the same matches, in time linear in its length whatever
 it says. It knows neither thresholds nor what is allowed, only how sure a rule is.
@@ -22,7 +22,7 @@ VERSION = "1"
 
 
 def find(text: str, *, history: Sequence[str] = (), kinds: Collection[Kind] = KINDS) -> list[Match]:
-    """Give what stands in `text`, by place; at most one match of a kind at any place.
+    """Give what stands in `text`, by place: one match at any place, the surest.
 
     `history` holds earlier messages of the same author, oldest first: what began there and ends
     in `text` counts, with the part that stands in `text`. At most `finder.MOST_MATCHES` are kept,

@@ -17,9 +17,16 @@ from penstock.pii.triggers import Signals, Triggers
 MOST_MATCHES = 256
 
 _PLAIN = bytes(set(range(256)) - set(b"0123456789@"))
+_INNER = "pii.phone.link"
 _NONE = Signals([], [], [], [], [], [], [])
-_RANK: dict[Kind, int] = {
-    **{"phone": 0, "address": 1, "social": 2, "ip": 3, "card": 4, "iban": 5, "email": 6}
+_RANK: dict[Kind, int] = {  # which kind wins where two are as sure and as long
+    "phone": 0,
+    "address": 1,
+    "social": 2,
+    "ip": 3,
+    "card": 4,
+    "iban": 5,
+    "email": 6,
 }
 
 
@@ -69,6 +76,9 @@ class Finder:
                 yield from emails.find_spelled(lower, signals.mail)
             if signals.glued:
                 yield from emails.find_glued(lower, signals.glued)
+        if signals.hosts:
+            links = social.find_links(lower, signals.hosts)
+            yield from (match for match in links if match.kind in kinds)
         if "social" in kinds:
             yield from self._social(lower, signals, at=at)
         if signals.spoken:
@@ -83,8 +93,6 @@ class Finder:
                 yield from places.find_named(lower, reading.cased, signals.street)
 
     def _social(self, lower: str, signals: Signals, *, at: bool) -> Iterator[Match]:
-        if signals.hosts:
-            yield from social.find_links(lower, signals.hosts)
         if signals.net:
             yield from social.find_named(lower, signals.net)
         if signals.mail:
@@ -131,18 +139,29 @@ def _intents(signals: Signals, matches: list[Match], kinds: Collection[Kind]) ->
 
 
 def _settled(matches: Iterable[Match]) -> list[Match]:
-    """One match where several overlap, the strongest of too many, by place."""
+    """One match where several overlap, the strongest of too many, by place.
+
+    The number in a link to a chat is a telephone number too: what allows the one may not the other.
+    """
     ordered = sorted(matches, key=lambda match: (match.start, -match.end, -match.score))
     kept: list[Match] = []
+    inner = [match for match in ordered if match.rule == _INNER]
     for match in ordered:
+        if match.rule == _INNER:
+            continue
         while kept and match.start < kept[-1].end and _weighs(match) > _weighs(kept[-1]):
             kept.pop()
         if not kept or match.start >= kept[-1].end:
             kept.append(match)
+    kept = sorted(kept + inner, key=_place) if inner else kept
     if len(kept) > MOST_MATCHES:
         kept = nlargest(MOST_MATCHES, kept, key=lambda match: (match.score, -match.start))
-        kept.sort(key=lambda match: match.start)
+        kept.sort(key=_place)
     return kept
+
+
+def _place(match: Match) -> tuple[int, int]:
+    return match.start, match.end
 
 
 def _weighs(match: Match) -> tuple[float, int, int]:

@@ -19,19 +19,26 @@ def find_split(text: str, history: Sequence[str], look: Look) -> Iterator[Match]
     if not earlier or not text:
         return
     head = text[:_MOST_HEAD]
-    seen: set[tuple[str, int]] = set()
-    for before in _joined(earlier, head):
+    spaced, *others = _joined(earlier, head)
+    for match in look(spaced + head):
+        # What stands in the text alone counts as well: `my insta is` came before.
+        if match.end > len(spaced) and not match.is_intent:
+            yield from _part(match, spaced, look)
+    for before in others:
         for match in look(before + head):
             if match.start < len(before) < match.end and not match.is_intent:
-                found = match._replace(
-                    start=0,
-                    end=min(match.end - len(before), len(text)),
-                    score=min(match.score, 0.9),
-                    rule=f"pii.{match.kind}.split",
-                )
-                if (found.kind, found.end) not in seen:
-                    seen.add((found.kind, found.end))
-                    yield found
+                yield from _part(match, before, look)
+
+
+def _part(match: Match, before: str, look: Look) -> Iterator[Match]:
+    """The part of a match that stands behind `before`."""
+    seam = len(before)
+    if match.start >= seam:
+        yield match._replace(start=match.start - seam, end=match.end - seam)
+    elif not any(each.start == match.start for each in look(before)):
+        # Else it had ended before, and what follows only looks as if it went on.
+        rule, score = f"pii.{match.kind}.split", min(match.score, 0.9)
+        yield Match(match.kind, 0, match.end - seam, score, rule)
 
 
 def _joined(earlier: list[str], head: str) -> Iterator[str]:

@@ -16,8 +16,8 @@ _FOUR = re.compile(
 )
 _SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])")
 _VERSIONED = listed(
-    """v ver version release build firmware driver sdk update upgrade upgraded section chapter clause
-    oid python node chrome windows kernel"""
+    """v ver version release build firmware driver sdk update upgrade upgraded section chapter
+    clause oid python node chrome windows kernel"""
 )
 _SAID = listed("ip address addr host server ping dns ssh proxy vpn login from")
 _WORDS = re.compile(r"[a-z]+")

@@ -29,7 +29,7 @@ TRIGGERS: tuple[str, ...] = (
 """Plain pieces of those names for the automaton."""
 
 PROFILES: dict[str, str] = {  # host: what a path to a person looks like there
-    "facebook.com": r"(?!(?:watch|events?|groups?|help|sharer|policies|marketplace|login)\b)[\w.-]+",
+    "facebook.com": r"(?!(?:watch|events?|groups?|help|sharer|policies|login)\b)[\w.-]+",
     "fb.com": r"[\w.-]+",
     "fb.me": r"[\w.-]+",
     "m.me": r"[\w.-]+",
@@ -78,7 +78,7 @@ PROFILES: dict[str, str] = {  # host: what a path to a person looks like there
 SUBDOMAINS = ("tumblr.com",)
 
 NO_HANDLES: frozenset[str] = listed(
-    """media import charset keyframes font-face supports page layer container include mixin extend
+    """media import charset keyframes font supports page layer container include mixin extend
     tailwind apply use forward function return if else each for while property namespace
     counter-style override param params returns throws see since author version deprecated link code
     test before after beforeeach aftereach autowired bean component service repository controller
@@ -96,9 +96,9 @@ NO_HANDLES: frozenset[str] = listed(
 NO_NAMES: frozenset[str] = listed(
     """a an the and or but is was are not now never always very so too also just really only still
     down up back out off on in at to for of from with by as it its this that these those my your
-    his her our their me you him them us great good bad fun cool nice dead boring broken full new old
-    private public open closed true false none null nil yes no on off undefined here there where what
-    when why how who which banned hacked gone deleted disabled locked blocked empty slow fast best
+    his her our their me you him them us great good bad fun cool nice dead boring broken full new
+    old private public open closed true false none null nil yes no on off undefined here there where
+    what when why how who which banned hacked gone deleted disabled locked blocked empty slow fast best
     worst better worse all some any every page app story stories post posts account accounts feed
     username name handle profile user id below above in-bio bio linked same different mine yours
     going being getting acting not working trash garbage amazing awesome addictive free paid popular

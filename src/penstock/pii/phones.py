@@ -21,14 +21,16 @@ from penstock.pii.match import Match
 _MOST_ASKED = 200  # questions to the library per text; beyond them the form alone decides
 _PLUS = re.compile(r"(?<![\w+])(?:\+|00|011[ -]?)[ .-]?[(]?[1-9](?:[ .\-/()]{0,3}\d){6,14}(?!\d)")
 _NANP = re.compile(
-    r"(?<!\d)(?:1[ .\-/]{0,3})?\(?[2-9]\d\d\)?([ .\-/_*|~•]{0,3})[2-9]\d\d([ .\-_*|~•]{0,3})\d{4}(?!\d)"
+    r"(?<!\d)(?:1[ .\-/]{0,3})?\(?[2-9]\d\d\)?([ .\-/_*|~•]{0,3})[2-9]\d\d"
+    r"([ .\-_*|~•]{0,3})\d{4}(?!\d)"
 )
-_BY_LENGTH = {  # countries that are asked about a number with a leading 0
-    8: ("DE",),
-    9: ("BE", "SE", "CH", "DE"),
-    10: ("FR", "GB", "AU", "IT"),
-    11: ("GB", "DE", "JP", "IN"),
-    12: ("DE", "AT"),
+_ITALY = 39  # keeps the 0 behind the country code
+_BY_LENGTH = {  # country codes that are tried for a number with a leading 0
+    8: (49,),
+    9: (32, 46, 41, 49),
+    10: (33, 44, 61, _ITALY),
+    11: (44, 49, 81, 91),
+    12: (49, 43),
 }
 
 
@@ -57,7 +59,8 @@ class Phones:
         for run in numbers.lettered(lower, data):
             score = _Search(self._library(), lower).lettered(run)
             if score:
-                yield Match("phone", run.start, run.end, score, "pii.phone.spelled")
+                start = run.start - (lower[run.start - 1 : run.start] == "(")
+                yield Match("phone", start, run.end, score, "pii.phone.spelled")
 
     def _library(self) -> Any:
         if self._plans is None:
@@ -85,7 +88,8 @@ class _Search:
                 if score:
                     yield Match("phone", found.start(), found.end(), score, "pii.phone")
                     done = found.end()
-        for found in _NANP.finditer(self._lower, done, run.end):
+        opened = done == run.start and self._lower[done - 1 : done] == "("
+        for found in _NANP.finditer(self._lower, done - opened, run.end):
             if found.start() and self._lower[found.start() - 1] == "+":
                 continue
             score = self._american(found)
@@ -224,10 +228,8 @@ class _Search:
     def _is_zero_led(self, digits: str) -> bool:
         if digits[:1] != "0" or digits[:2] == "00":
             return False
-        codes = {"DE": 49, "BE": 32, "SE": 46, "CH": 41, "FR": 33, "GB": 44, "AU": 61}
-        codes |= {"IT": 39, "JP": 81, "IN": 91, "AT": 43}
-        for country in _BY_LENGTH.get(len(digits), ()):
-            if self._is_valid(codes[country], digits if country == "IT" else digits[1:]):
+        for code in _BY_LENGTH.get(len(digits), ()):
+            if self._is_valid(code, digits if code == _ITALY else digits[1:]):
                 return True
         return False
 

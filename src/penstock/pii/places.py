@@ -48,7 +48,8 @@ _ROMANCE = re.compile(
     r",?\s(?:n[.ºo°]{0,2}\s?)?\d{1,4}(?!\w)"
 )
 _BOX = re.compile(
-    r"(?<!\w)(?:p\.?\s?o\.?\s?box|post ?box|postfach|apartado(?: de correos)?|boite postale)\s#?\d[\d ]{0,8}"
+    r"(?<!\w)(?:p\.?\s?o\.?\s?box|post ?box|postfach|apartado(?: de correos)?|boite postale)"
+    r"\s#?\d[\d ]{0,8}"
 )
 _POSTCODE = re.compile(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}(?![\w-])")
 _LEADS = re.compile(r"[a-d]?,?\s(?:[a-z]|\d+(?:st|nd|rd|th))|\s?(?:bis|ter|quater)\b")
@@ -115,9 +116,10 @@ def find_named(lower: str, cased: str, streets: list[tuple[int, int]]) -> Iterat
                 continue
         found = _ROMANCE.match(lower, place)
         if found:
-            names = cased[found.start("names")].isupper() or " " in found["names"]
-            sure = not found[0].startswith(("via", "plaza")) or cased[place].isupper()
-            if names:
+            first = found.start("names")
+            named = cased[first].isupper() and not cased[first : first + 2].isupper()
+            sure = not found[0].startswith(("via", "plaza"))  # both are English words too
+            if (named or (sure and " " in found["names"])) and (sure or cased[place].isupper()):
                 done = found.end()
                 yield Match("address", place, done, 0.8 if sure else 0.6, "pii.address")
             continue

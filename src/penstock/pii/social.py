@@ -16,6 +16,8 @@ _NEAR = 40
 _ANY_NAME = "|".join(NAMES)
 _DOT = r"\s?(?:\.|\[\.\]|\(\.\)|[\[(]?\bdot\b[\])]?)\s?"
 _SLASH = r"\s?(?:/|\bslash\b|[\[(]slash[\])])\s?"
+_BY_NUMBER = ("wa.me", "api.whatsapp.com")
+_NUMBER = re.compile(r"\+?[0-9]{8,15}")
 _SLASHES = re.compile(r"/|\bslash\b")
 _HOSTS = tuple(PROFILES)
 _PATHS = {host: re.compile(rf"/({path})") for host, path in PROFILES.items()}
@@ -27,7 +29,7 @@ _SPELLED_HOSTS = re.compile(
     )
     + rf"){_SLASH}(?P<path>@?\+?[\w.$-]{{2,40}}(?:/[\w@.-]{{1,40}})?)"
 )
-_INVITE = re.compile(rf"(?<!\w)d[i1]sc[o0]rd{_DOT}?\s?gg{_SLASH}([\w-]{{2,30}})")
+_INVITE = re.compile(rf"(?<!\w)d[i1]sc[o0]rd(?:{_DOT}|\s)?gg{_SLASH}([\w-]{{2,30}})")
 _MENTION = re.compile(r"@([a-z_0-9](?:[\w.]{0,28}\w)?)(?:@([\w-]+(?:\.[\w-]+)+))?")
 _NAMED = re.compile(
     rf"(?<![\w@./-])(?P<my>(?:my|mi|our|add|on|me on|is on|have)\s+(?:\w+\s)?)?(?:{_ANY_NAME})"
@@ -62,6 +64,9 @@ def find_links(lower: str, places: list[tuple[str, int]]) -> Iterator[Match]:
             first = _link_start(lower, start)
             last = found.end() - (found[0][-1] == ".")
             yield Match("social", first, last, 1.0, "pii.social.link")
+            number = _NUMBER.search(lower, end, last) if host in _BY_NUMBER else None
+            if number:
+                yield Match("phone", *number.span(), 1.0, "pii.phone.link")
 
 
 def _link_start(lower: str, start: int) -> int:

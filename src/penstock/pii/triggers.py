@@ -31,6 +31,7 @@ _DOTS = (
         "arroba",
     ),
 )
+_INVITES = ("discord gg", "discordgg", "d1scord gg", "disc0rd gg")
 _BEFORE_NAMES = (
     *("calle ", "avenida ", "avda", "plaza ", "paseo ", "viale ", "piazza ", "corso ", "rua "),
     *("praca ", "via "),
@@ -68,7 +69,7 @@ class Triggers:
     def __init__(self) -> None:
         meanings: dict[str, list[tuple[str, Any]]] = {}
         for group, members in (
-            ("mail", (*_DOTS, *PROVIDERS)),
+            ("mail", (*_DOTS, *_INVITES, *PROVIDERS)),
             ("net", TRIGGERS),
             ("street", _STREETS),
             ("host", (*PROFILES, *SUBDOMAINS)),

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.clock import Clock
 from penstock.db import Database
 from penstock.errors import StorageError
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Receipt
 from penstock.usage.store import DAY, Counts, Group, Place, UsageFilter, UsageRow, UsageStore
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Receipt
 
 PAUSE_SECONDS: Final = 0.05  # from the first uncommitted call to its commit
 RETRY_SECONDS: Final = 1.0  # after a write that failed

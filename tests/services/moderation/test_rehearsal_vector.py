@@ -67,7 +67,7 @@ def facts(asked: list[Asked]) -> Facts:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(policies, st.lists(rows, min_size=1, max_size=20))
 def test_many_are_decided_exactly_as_one_by_one(policy: Policy, asked: list[Asked]) -> None:
     judge = Judge(policy)
@@ -80,7 +80,7 @@ def test_many_are_decided_exactly_as_one_by_one(policy: Policy, asked: list[Aske
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(policies, st.lists(rows, min_size=1, max_size=20))
 def test_risks_are_those_of_the_judge_to_the_last_bit(policy: Policy, asked: list[Asked]) -> None:
     judge = Judge(policy)

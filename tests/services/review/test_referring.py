@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
@@ -187,6 +188,12 @@ async def test_a_referral_that_cannot_be_kept_says_so(desk: Desk, database: Data
 
     with pytest.raises(StorageError):
         await desk.service.refer(refers("you are an idiot"))
+
+
+async def test_content_may_be_kept_without_end(desk: Desk) -> None:
+    case_id = await desk.refer("you are an idiot", retention_seconds=math.inf)
+
+    assert (await desk.service.open_file(case_id, who=ANNA)).case.content == "you are an idiot"
 
 
 async def test_erasing_a_user_removes_what_is_about_them(

@@ -166,7 +166,7 @@ def hot_routes(perspective: Perspective) -> list[HotRoute[Any, Any]]:
         foreign = [language for language in named if not _is_english(language)]
         if foreign and not request.drop_unsupported_attributes:
             raise _unsupported(next(iter(wanted)), requested=foreign)
-        read = await _read(perspective, comment, _model(request, call))
+        read = await _read(perspective, comment, call, model=_model(request, call))
         if not (named or read.languages):
             raise Refused("Unable to detect language.", kind="LANGUAGE_DETECTION_FAILED")
         if not named and ENGLISH not in read.languages:
@@ -184,7 +184,7 @@ def hot_routes(perspective: Perspective) -> list[HotRoute[Any, Any]]:
         scores = dict(_suggested(request.attribute_scores))
         comment = await _comment(request)
         source = request.comment.text if request.comment else ""
-        read = await _read(perspective, comment)
+        read = await _read(perspective, comment, call)
         await perspective.suggest(
             source,
             scores,
@@ -332,8 +332,9 @@ async def _comment(request: _Request) -> Comment:
 
 async def _read(perspective: Perspective, comment: Comment, model: str | None = None) -> Readable:
     """Read a comment; what cannot be read or who cannot read it is refused as Google would."""
+    who = call.principal
     try:
-        return await perspective.read(comment, model=model)
+        return await perspective.read(comment, owner=who.owner, key=who.key_id, model=model)
     except InvalidInput as error:
         raise Refused(error.detail) from None
 

@@ -52,8 +52,8 @@ def check_wildcard(pattern: str, alphabet: Alphabet) -> None:
         raise BadPattern("has neither * nor ?; use kind phrase")
     if _STAR in pattern or _ONE in pattern:
         raise BadPattern("has a letter (U+10600, U+10601) that wildcards cannot hold")
-    letters = alphabet.words(pattern.replace("*", "").replace("?", "")).replace(b" ", b"").decode()
-    if len(letters) < LEAST_LETTERS:
+    letters = alphabet.words(pattern.replace("*", "").replace("?", "")).replace(b" ", b"")
+    if len(letters) < LEAST_LETTERS:  # in bytes: a Chinese character says as much as a syllable
         raise BadPattern(
             f"has fewer than {LEAST_LETTERS} letters or digits beside * and ?, "
             "so it would match nearly everything"
@@ -105,8 +105,8 @@ def _told(error: Exception, pattern: str | bytes) -> str:
     what, _, piece = said.partition(": ")
     at = pattern.find(piece) if isinstance(pattern, str) and piece else -1
     if at < 0:
-        return f"is not RE2 syntax: {said}"
-    return f"is not RE2 syntax: {what} at character {at + 1}: {piece}"
+        return f"cannot be used: {said}"
+    return f"cannot be used: {what} at character {at + 1}: {piece}"
 
 
 class Patterns:

@@ -272,6 +272,7 @@ def _read(document: object) -> tuple[Policy | None, list[tuple[tuple[str, ...], 
     found: list[tuple[tuple[str, ...], str]] = []
     tables = document.get("thresholds", {})
     if isinstance(tables, dict):
+        tables = {name: _nulled(table) for name, table in tables.items()}
         for name, table in tables.items():
             try:
                 msgspec.convert(table, Threshold)
@@ -289,6 +290,13 @@ def _read(document: object) -> tuple[Policy | None, list[tuple[tuple[str, ...], 
         thresholds = msgspec.convert(tables, dict[str, Threshold])
         policy = msgspec.structs.replace(policy, thresholds=thresholds)
     return policy, []
+
+
+def _nulled(table: object) -> object:
+    """A threshold with "never", which TOML needs, as the None that it means."""
+    if not isinstance(table, dict):
+        return table
+    return {action: None if value == "never" else value for action, value in table.items()}
 
 
 def _located(error: msgspec.ValidationError) -> tuple[tuple[str, ...], str]:

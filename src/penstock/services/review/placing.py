@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.db.writer import Call
+from penstock.errors import StorageUnavailable
 from penstock.services.review.schemas import Case, Item, Kind
 from penstock.services.review.similar import alike, bands, probes, signature
 from penstock.services.review.store import MOST_ITEMS, Looked, ReviewStore
@@ -21,6 +22,7 @@ from penstock.services.review.store import MOST_ITEMS, Looked, ReviewStore
 ATTEMPTS: Final = 5  # after which an item gets a case of its own whatever came up
 SIGNED_INLINE: Final = 2_000  # characters; longer texts are signed in a thread
 LONGEST_REASON: Final = 500  # characters
+LONGEST_SPAN: Final = 10 * 365 * 86_400.0  # seconds
 
 Then = Callable[[str], Sequence[Call]]
 """What belongs to the same transaction, by the id of the case."""
@@ -74,12 +76,12 @@ def new_case(
         category=category,
         reason=reason[:LONGEST_REASON],
         content=kept,
-        content_until=None if kept is None else item.created_at + int(keep * 1000),
+        content_until=None if kept is None else item.created_at + _milliseconds(keep),
         signature=signed,
         similar_to=None,
         items=1,
         created_at=item.created_at,
-        due_at=item.created_at + int(sla * 1000),
+        due_at=item.created_at + _milliseconds(sla),
         claimed_at=None,
         decided_at=None,
         decided_by=None,
@@ -115,7 +117,13 @@ async def place(store: ReviewStore, case: Case, item: Item, *, then: Then = lamb
         if opened:
             return Placed(case.id, opened=True, new=True)
     known = _known(store, item)  # someone else was quicker with the same verdict
-    return Placed(known.id if known else case.id, opened=False, new=False)
+    if known is None:
+        raise StorageUnavailable(f"no case took {item.verdict_id}; repeat the request")
+    return Placed(known.id, opened=False, new=False)
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(min(seconds, LONGEST_SPAN) * 1000)
 
 
 def _known(store: ReviewStore, item: Item) -> Case | None:
