@@ -28,6 +28,7 @@ from penstock.clock import Clock, SystemClock
 from penstock.db.engine import Database, open_database
 from penstock.errors import ConfigurationError
 from penstock.hub import Hub, LocalHub
+from penstock.images import Limits
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
 from penstock.notify import Webhooks
@@ -36,6 +37,7 @@ from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.factory import LOCAL, open_provider
 from penstock.providers.provider import Provider, seer
+from penstock.services.moderation.evidence import Evidence
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.language import identify
 from penstock.services.moderation.lexicon import load_lexicon
@@ -156,23 +158,22 @@ async def open_runtime(
         )
         pipeline = Pipeline(cache=cache, metrics=metrics, clock=clock)
         rules = Rules(Prescreen(load_lexicon()))
-        moderation = ModerationService(
+        reader = Reader(
+            rules=rules, local=local, provider=provider, metrics=metrics, identify=identify
+        )
+        looker = Looker(
             pipeline=pipeline,
-            reader=Reader(
-                rules=rules,
-                local=local,
-                provider=provider,
-                metrics=metrics,
-                identify=identify,
-            ),
-            looker=Looker(
-                pipeline=pipeline,
-                dialler=dialler,
-                provider=seer(provider),
-                metrics=metrics,
+            dialler=dialler,
+            provider=seer(provider),
+            metrics=metrics,
+            limits=Limits(bytes=settings.max_image_bytes),
+        )
+        moderation = ModerationService(
+            reader=reader,
+            evidence=Evidence(
+                pipeline=pipeline, reader=reader, looker=looker, lists=lists, metrics=metrics
             ),
             policies=policies,
-            lists=lists,
             store=verdicts,
             referrals=review,
             usage=usage,
@@ -411,6 +412,7 @@ async def _open_providers(
         key=key.get_secret_value() if key else None,
         model=settings.model,
         prompt=moderation_prompt(),
+        vision={"auto": None, "on": True, "off": False}[settings.provider_vision],
         clock=clock,
         metrics=metrics,
         deadline=settings.provider_timeout,

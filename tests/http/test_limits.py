@@ -119,3 +119,13 @@ async def test_a_path_with_advice_says_what_to_do_instead(call: Any, echo: Any) 
     for response in (announced, counted):
         assert response.status_code == 413
         assert response.json()["detail"].endswith("20 bytes; send a file instead")
+
+
+async def test_paths_with_an_id_may_have_a_bound_of_their_own(call: Any, echo: Any) -> None:
+    bounded = Problems(BodyLimit(echo, max_bytes=3, larger={"/lists/*/import": 9}))
+
+    taken = await call(bounded, "POST", "/lists/list_1/import", content=b"12345")
+    refused = await call(bounded, "POST", "/lists/list_1/entries", content=b"12345")
+
+    assert taken.content == b"12345"
+    assert refused.status_code == 413

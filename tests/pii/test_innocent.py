@@ -110,3 +110,31 @@ def test_four_small_numbers_are_a_guess() -> None:
 
 def test_a_phrase_is_no_more_than_an_intention() -> None:
     assert [match.is_intent for match in find("text me on Friday")] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Nature 1997 390 407 409 9389481",
+        "Science 1987 236 1661 1666 3299700, Cell 1998 93 791 804 9630223",
+        "| taskiq | 82 | 8 136 | 68 / 297 / 775 | 13 / 59 / 238 |",
+        "| total | 3613429 | 3293614 | 100.00 | 22.55 | 35.17 | 48.50 | 61.07 |",
+        "0.27-0.30 / 3.7-5.1 and 9B 0.821/0.907 and 1.9.1 | 0.986 / 0.931",
+        "SERVER_AUTH = '1.3.6.1.5.5.7.3.1'",
+        "but at this point it's done",
+        "the observatory at Modena . In 1888 , it moved",
+        "lane.losses = 0 if lane in had else 1",
+        "@cached_property\ndef f(self):\n    threads = self._threads\n    discord: Discord",
+        'b"0123456789" + b"01345789l"',
+        "0.333333333 and 18068.83365 and Decimal('+35236450.6')",
+        "-38957 (38957) | h * 69069 + 907133923 | hx * 3644798167",
+        "standard 854-1987",
+        "# ------------------------------------------------------------",
+    ],
+)
+def test_tables_papers_and_programs_hold_no_numbers_of_people(text: str) -> None:
+    found = find(text)
+
+    assert [
+        (match.rule, text[match.start : match.end]) for match in found if match.score > 0.5
+    ] == []

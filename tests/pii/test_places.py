@@ -87,7 +87,6 @@ def test_places_are_those_of_the_text_given_whatever_is_invisible_in_it() -> Non
         (["john.doe"], "@gmail.com", "email", 10),
         (["john.doe@"], "gmail.com", "email", 9),
         (["john at"], "gmail dot com", "email", 13),
-        (["my insta is"], "foo_bar", "social", 7),
         (["4111 1111", "1111"], "1111", "card", 4),
     ],
 )
@@ -95,6 +94,12 @@ def test_what_began_in_earlier_messages_counts(history, text, kind, end) -> None
     found = [match for match in find(text, history=history) if match.rule.endswith(".split")]
 
     assert [(match.kind, match.start, match.end) for match in found] == [(kind, 0, end)]
+
+
+def test_what_was_announced_in_an_earlier_message_is_found() -> None:
+    assert [match.rule for match in find("foo_bar", history=["my insta is"])] == [
+        "pii.social.handle"
+    ]
 
 
 def test_what_ended_in_earlier_messages_is_not_found_again() -> None:

@@ -194,7 +194,7 @@ def test_every_command_that_pages_name_exists(generate: ModuleType, pages: list[
         name
         for page in pages
         for name in re.findall(
-            r"(?:^|`)(penstock (?:[a-z]+ ?){1,2})", page.read_text("utf-8"), re.M
+            r"(?:^|`)(penstock (?:[a-z][a-z-]* ?){1,2})", page.read_text("utf-8"), re.M
         )
     }
 

@@ -12,7 +12,7 @@ import pytest
 from httpx import AsyncClient
 
 SURFACE = tomllib.loads((Path(__file__).parent / "surface.toml").read_text("utf-8"))["route"]
-COMPAT = {"fist", "halilit", "pixel"}
+COMPAT = {"fist", "halilit", "pixel", "filterx", "perspective"}
 PUBLIC = {route["path"] for route in SURFACE if not route["role"]}
 WEAKER = {"operator": "viewer", "admin": "operator"}
 

@@ -9,7 +9,14 @@ from penstock.observe.metrics import Metrics
 from penstock.providers.openai import ChatProvider, Endpoint, ModerationsProvider
 from penstock.providers.provider import Provider
 from penstock.providers.terms import Prices, Timeouts
-from tests.providers.scripted import KEY, Open, PlainPrompt, ScriptedProvider, SkippingClock
+from tests.providers.scripted import (
+    KEY,
+    Open,
+    PlainImagePrompt,
+    PlainPrompt,
+    ScriptedProvider,
+    SkippingClock,
+)
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +57,7 @@ async def remote(upstream: Upstream, clock: SkippingClock, metrics: Metrics) -> 
         url: str = upstream.url,
         timeouts: Timeouts | None = None,
         prices: Prices | None = None,
+        sees: bool = False,
     ) -> Provider:
         endpoint = Endpoint(
             url,
@@ -61,9 +69,14 @@ async def remote(upstream: Upstream, clock: SkippingClock, metrics: Metrics) -> 
         )
         provider: Provider
         if api == "chat":
-            provider = ChatProvider(endpoint, model="stub", prompt=PlainPrompt())
+            provider = ChatProvider(
+                endpoint,
+                model="stub",
+                prompt=PlainPrompt(),
+                image_prompt=PlainImagePrompt() if sees else None,
+            )
         else:
-            provider = ModerationsProvider(endpoint, model="stub")
+            provider = ModerationsProvider(endpoint, model="stub", sees=sees)
         opened.append(provider)
         return provider
 

@@ -63,6 +63,24 @@ class ScriptedProvider:
         self.closed = True
 
 
+class SeeingProvider(ScriptedProvider):
+    """One that looks at images too, in the same manner."""
+
+    sees = True
+
+    def __init__(self, name: str = "seeing") -> None:
+        super().__init__(name)
+        self.sights = {f"eye-of-{name}": "1"}
+        self.shown: list[tuple[bytes, str]] = []
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        self.shown.append((picture, media_type))
+        scores = await self.moderate("", deadline=deadline)
+        return Scores(scores=scores.scores, models=self.sights)
+
+
 class PlainPrompt:
     """The smallest prompt: the text is the message, the answer an object of scores."""
 
@@ -80,3 +98,18 @@ class PlainPrompt:
             return Scores(scores=msgspec.json.decode(answer, type=dict[str, Any])["scores"])
         except (msgspec.DecodeError, KeyError) as error:
             raise ProviderGarbage from error
+
+
+class PlainImagePrompt:
+    """The smallest prompt for images."""
+
+    version = "plain-image-1"
+    schema = PlainPrompt().schema
+
+    def messages(self, url: str) -> list[dict[str, object]]:
+        return [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]},
+        ]
+
+    def read(self, answer: str) -> Scores:
+        return PlainPrompt().read(answer, text="")

@@ -26,6 +26,7 @@ COMMANDS = (
     ),
     Command("cases", "penstock.cli.cases:cases", "Decide what the machine leaves to people."),
     Command("policy", "penstock.cli.policy:policy", "Draft, rehearse and activate policies."),
+    Command("lists", "penstock.cli.lists:lists", "Keep lists of what to block and allow."),
     Command("token", "penstock.cli.token:token", "Make, list and revoke API keys."),
     Command("cache", "penstock.cli.cache:cache", "Look into the cache, clear it, warm it."),
     Command("tasks", "penstock.cli.tasks:tasks", "See jobs and queues; cancel and retry jobs."),

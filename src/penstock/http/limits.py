@@ -12,7 +12,8 @@ class BodyLimit:
     """ASGI middleware: TooLarge by Content-Length at once, and by counting where there is none.
 
     A body whose length is announced is not counted: the server reads no more than that. `larger`
-    are paths with a bound of their own, `advice` says of paths what to do instead.
+    are paths with a bound of their own (a `*` in one stands for any text), `advice` says of paths
+    what to do instead.
     """
 
     def __init__(
@@ -25,14 +26,20 @@ class BodyLimit:
     ) -> None:
         self.app = app
         self._max_bytes = max_bytes
-        self._larger = dict(larger or {})
+        self._larger = {path: size for path, size in (larger or {}).items() if "*" not in path}
+        self._patterns = [
+            (head, tail, size)
+            for path, size in (larger or {}).items()
+            for head, star, tail in [path.partition("*")]
+            if star
+        ]
         self._advice = dict(advice or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self._larger.get(scope["path"], self._max_bytes) if self._larger else self._max_bytes
+        most = self._most(scope["path"]) if self._larger or self._patterns else self._max_bytes
         advice = self._advice.get(scope["path"], "") if self._advice else ""
         notes = scope.get("penstock")
         headers = (notes and notes["headers"]) or dict(scope["headers"])
@@ -43,6 +50,14 @@ class BodyLimit:
         elif len(length) > 18 or int(length) > most:
             raise _too_large(most, advice)
         await self.app(scope, receive, send)
+
+    def _most(self, path: str) -> int:
+        if path in self._larger:
+            return self._larger[path]
+        for head, tail, size in self._patterns:
+            if path.startswith(head) and path.endswith(tail):
+                return size
+        return self._max_bytes
 
 
 def _counted(receive: Receive, most: int, advice: str) -> Receive:

@@ -15,7 +15,7 @@ BLOCKS: Final = 200_000  # in one file; 20 MB of GIF in ordinary blocks have 80,
 
 _AVIF_HEADER: Final = 1 << 20  # sizes stand in its first box, with thumbnails' and layers'
 _AVIF_SIZE: Final = re.compile(rb"ispe\x00\x00\x00\x00(.{4})(.{4})", re.DOTALL)
-_JPEG_MARKER: Final = re.compile(rb"\xff+([^\xff])", re.DOTALL)
+_NOT_FILLING: Final = re.compile(rb"[^\xff]")
 _BARE_MARKERS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # those without a length
 _NOT_SIZES: Final = frozenset({0xC4, 0xC8, 0xCC})  # among C0..CF, which start frames
 _START_OF_SCAN, _END, _EXIF, _COMMENT = 0xDA, 0xD9, 0xE1, 0xFE
@@ -90,10 +90,9 @@ def _jpeg(data: bytes, frames: int) -> Size:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment of a JPEG, as far as the reader wants to know."""
     step, at = _Steps(), 2
-    while found := _JPEG_MARKER.search(data, at):
+    while (at := data.find(b"\xff", at)) >= 0 and (found := _NOT_FILLING.search(data, at)):
         step()
-        marker, start = found[1][0], found.end() - 2
-        at = start + 2
+        marker, start, at = found[0][0], found.start() - 1, found.end()
         if marker not in _BARE_MARKERS and marker != _END:
             at += max(2, _big(data, at, 2))
         yield marker, start, at

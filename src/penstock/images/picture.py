@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     bytes: int = 20_000_000
     side: int = 16_384  # pixels of width or height
-    pixels: int = 32_000_000  # of a frame that is decoded whole, 12 bytes each at worst
+    pixels: int = 25_000_000  # of a frame that is decoded whole, at worst 20 bytes each
     jpeg_pixels: int = 64_000_000  # JPEG is decoded at a fraction of its size
     frames: int = 1_000
     total_pixels: int = 150_000_000  # of all frames that are decoded on the way to the last

@@ -23,11 +23,11 @@ _SPOKEN = re.compile(
     rf"(?<!\w)(?:{'|'.join(words.ALL)}|\d)(?:(?:[\s,.;:\-_/*+()]{{0,3}}|\s?and\s)"
     rf"(?:{'|'.join(words.ALL)}|\d))+(?!\w)"
 )
-_LEET = re.compile(r"(?<![\w.+-])\(?[\doil|sbz](?:[ .\-/()_]{0,3}[\doil|sbz]){6,23}(?![\w-])")
+_LEET = re.compile(r"(?<![\w.+-])\(?[\doilsbz](?:[ .\-/()_]{0,3}[\doilsbz]){6,23}(?![\w-])")
 _LEET_SHAPE = bytes(
-    48 if 48 <= code <= 57 else 111 if code in b"oil|sbz" else 32 for code in range(256)
+    48 if 48 <= code <= 57 else 111 if code in b"oilsbz" else 32 for code in range(256)
 )
-_LETTERED = re.compile(r"[oil|sbz\d]+")
+_LETTERED = re.compile(r"[oilsbz\d]+")
 _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/._](?:0?[1-9]|1[0-2])[-/._](?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])([-/._])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)\d\d|\d\d)"

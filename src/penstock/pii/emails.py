@@ -21,15 +21,16 @@ PROVIDERS = (
 _MOST_RIGHT, _MOST_LEFT = 120, 80
 _TLDS = listed(
     """com net org edu gov mil int info biz name pro io co me ai app dev xyz online site club shop
-    store tech live life world email cloud eu us uk ca au nz de fr it es nl be ch at se no dk fi pl
-    pt ie cz sk hu ro bg gr tr ru ua by kz cn jp kr tw hk sg my th vn id ph in pk bd lk ae sa il eg
-    za ng ke gh ma br ar mx cl pe ve uy ec bo py is lt lv ee si hr rs ba lu li mt cy tv cc fm ly gg
-    to so sh mobi asia cat travel museum jobs tel berlin wien london"""
+    store tech live life world email cloud eu us uk ca au nz de fr it es nl be ch at se no dk fi
+    pl pt ie cz sk hu ro bg gr tr ru ua by kz cn jp kr tw hk sg my th vn id ph in pk bd lk ae sa
+    il eg za ng ke gh ma br ar mx cl pe ve uy ec bo py is lt lv ee si hr rs ba lu li mt cy tv cc
+    fm ly gg to so sh mobi asia cat travel museum jobs tel berlin wien london"""
 )
+_WORDS = listed("in is it at me no to so be my us as am do go co no name live space")
 _NO_DOMAIN = listed(
-    """png jpg jpeg gif svg webp bmp ico css js mjs ts tsx jsx html htm json xml yaml yml txt md pdf
-    exe dll so zip tar gz py rb rs go java kt php sql log csv toml lock local setter getter deleter
-    route get post put delete call apply"""
+    """png jpg jpeg gif svg webp bmp ico css js mjs ts tsx jsx html htm json xml yaml yml txt md
+    pdf exe dll so zip tar gz py rb rs go java kt php sql log csv toml lock local setter getter
+    deleter route get post put delete call apply"""
 ) - {"so", "py", "rs", "go", "zip"}
 _AFTER_AT = re.compile(r"@((?:[^\W_][\w-]{0,62}\.){1,6})([^\W\d_]{2,24}|xn--[\w-]{2,20})(?![\w@-])")
 _SINGLES = re.compile(r"(?: [\w.\-])+(?= |$)")
@@ -46,10 +47,10 @@ _ATS: tuple[tuple[str, str], ...] = (
     ("(a t)", "bracket"),
 )
 _DOT = (
-    rf"(?:\s?{_OPEN}(?:dot|d0t|\.|punkt|punto|point|period){_CLOSE}\s?"
-    r"|\s(?:dot|d0t|punkt|punto|point|period|\.)\s|\.)"
+    rf"(?:\s?{_OPEN}(?:dot|d0t|\.|punkt|punto){_CLOSE}\s?"
+    r"|\s(?:dot|d0t|punkt|punto|\.)\s|\.)"
 )
-_LOOSE_DOT = rf"(?:{_DOT}|\s?[.,]\s?|\s?dot\s?)"
+_LOOSE_DOT = rf"(?:{_DOT}|\s?[.,]\s?|\s?dot\s?|\spoint\s)"
 _DOMAIN = re.compile(rf"([a-z0-9][a-z0-9-]{{0,40}}(?:{_DOT}[a-z0-9-]{{2,40}}){{1,4}})(?![\w-])")
 _PROVIDER = "|".join(PROVIDERS)
 _AT_PROVIDER = re.compile(
@@ -57,7 +58,7 @@ _AT_PROVIDER = re.compile(
     r"(?![\w-])"
 )
 _DOTS = re.compile(_DOT)
-_SPELLED_DOT = re.compile(r"dot|d0t|punkt|punto|point|period|[(\[{<*_~-]\s?\.|\s\.\s")
+_SPELLED_DOT = re.compile(r"dot|d0t|punkt|punto|[(\[{<*_~-]\s?\.|\s\.\s")
 _JOIN = (
     rf"(?:{_DOT}|\s(?:underscore|under score|dash|hyphen|minus|plus|guion)\s|\s?[(\[](?:underscore|"
     r"dash|_|-)[)\]]\s?)"
@@ -70,14 +71,15 @@ _GLUED = re.compile(rf"at(?:{_PROVIDER})(?:dot|\.)(?:com|net|de|org|co\.uk)(?!\w
 _CUE = re.compile(r"\b(?:e-?mail|mail|mailto|write|contact|reach|correo|address is|inbox)\b")
 _COMMON = listed(
     """look looking looked looks meet meeting met is are was were be been am us me him her them it
-    they you we i check arrive arrives arrived available visit found find shop shopping work working
-    works worked stay live living hosted host sold sell buy bought here there out up over back down
-    start starts started ends now not and or more page site website store online read see seen saw
-    pm today tonight tomorrow later again laugh laughing point aimed good bad great best mad angry
-    everyone everything anyone someone all so just only also then that this these those one go going
-    get got sign login log register registered registration order ordered book listed posted post
-    published support help team news account accounts email mail contact reach write download
-    downloads learn apply donate blog videos watch try details info information"""
+    they you we i check arrive arrives arrived available visit found find shop shopping work
+    working works worked stay live living hosted host sold sell buy bought here there out up
+    over back down start starts started ends now not and or more page site website store online
+    read see seen saw pm today tonight tomorrow later again laugh laughing point aimed good bad
+    great best mad angry everyone everything anyone someone all so just only also then that this
+    these those one go going get got sign login log register registered registration order
+    ordered book listed posted post published support help team news account accounts email mail
+    contact reach write download downloads learn apply donate blog videos watch try details info
+    information"""
 )
 
 
@@ -180,6 +182,8 @@ def _around(lower: str, start: int, end: int, kind: str) -> Match | None:
         return None
     if kind == "sign" and whole and not spelled and " " not in lower[first:last]:
         return None  # written plainly: found by `find`
+    if not any(map(str.isalnum, lower[first:name_end])):
+        return None
     local, before = lower[first:name_end], lower[max(0, first - 30) : first]
     score = _score(kind, local, provider=provider, spelled=spelled, whole=whole, before=before)
     return Match("email", first, last, score, "pii.email.spelled") if score else None
@@ -196,7 +200,10 @@ def _domain(lower: str, start: int) -> tuple[int, bool, bool, bool] | None:
         shown, cuts = found[0], [dot.span() for dot in _DOTS.finditer(found[0])]
         ends = [*(cut[0] for cut in cuts[1:]), len(shown)]
         for cut, end in zip(reversed(cuts), reversed(ends), strict=True):
-            if shown[cut[1] : end] in _TLDS:
+            tld = shown[cut[1] : end]
+            if tld in _WORDS and shown[cut[0] : cut[1]].strip() == "." != shown[cut[0] : cut[1]]:
+                continue  # the end of a sentence
+            if tld in _TLDS:
                 spelled = _SPELLED_DOT.search(shown, 0, end) is not None
                 return start + end, known is not None, spelled, True
     if known:

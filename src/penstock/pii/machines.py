@@ -63,6 +63,8 @@ def _version_four(lower: str, found: re.Match[str]) -> float:
     words = _WORDS.findall(lower, max(0, start - 24), start)
     if (words and words[-1] in _VERSIONED) or (words[-1:] == ["to"] and "upgraded" in words):
         return 0.0
+    if re.match(r"/\d", lower[found.end() : found.end() + 2]):
+        return 0.5  # a network, not a machine
     said = not _SAID.isdisjoint(words)
     if max(numbers) < _SMALL and not said and len(set(numbers)) > 1:
         return 0.5
@@ -74,6 +76,8 @@ def _version_four(lower: str, found: re.Match[str]) -> float:
 def _is_version_six(shown: str) -> bool:
     """Whether it is an address and no time, hardware address or name in a program."""
     groups = [part for part in shown.split(":") if part]
+    if shown.startswith("ffff:ffff:"):
+        return False
     if len(groups) < 2 or not any(map(str.isdigit, shown)):
         return False
     if len(groups) < 4 and not (shown[0] in "23f" and len(groups[0]) == 4):

@@ -11,7 +11,7 @@ NAMES: tuple[str, ...] = (
     *(r"d[i1]sc[\s._-]?[o0]rd", r"f[a4]c[e3][\s._-]?b[o0]{2}k", "fb", r"wh[a4]ts[\s._-]?[a4]pp"),
     *("bluesky", "bsky", "mastodon", "twitch", "reddit", "linkedin", "youtube", "yt", "vk"),
     *("onlyfans", "patreon", "cash ?app", "venmo", "pinterest", "tumblr", "steam", "psn", "xbox"),
-    *("gamertag", "threads", "viber", "wickr", "threema", "roblox", "soundcloud", "bereal"),
+    *("gamertag", "viber", "wickr", "threema", "roblox", "soundcloud", "bereal"),
 )
 """Patterns of names, with their usual disguises."""
 
@@ -24,7 +24,7 @@ TRIGGERS: tuple[str, ...] = (
     *("f4cebook", " fb ", " fb:", "whatsapp", "whats app", "wh4tsapp", "bluesky", "bsky"),
     *("mastodon", "twitch", "reddit", "linkedin", "youtube", " yt ", " yt:", " vk ", "onlyfans"),
     *("patreon", "cashapp", "cash app", "venmo", "pinterest", "tumblr", "steam", "psn", "xbox"),
-    *("gamertag", "threads", "viber", "wickr", "threema", "roblox", "soundcloud", "bereal"),
+    *("gamertag", "viber", "wickr", "threema", "roblox", "soundcloud", "bereal"),
 )
 """Plain pieces of those names for the automaton."""
 
@@ -80,31 +80,32 @@ SUBDOMAINS = ("tumblr.com",)
 NO_HANDLES: frozenset[str] = listed(
     """media import charset keyframes font supports page layer container include mixin extend
     tailwind apply use forward function return if else each for while property namespace
-    counter-style override param params returns throws see since author version deprecated link code
-    test before after beforeeach aftereach autowired bean component service repository controller
-    entity table id column getter setter data builder nullable notnull inject module interface
-    staticmethod classmethod dataclass abstractmethod cached cache app pytest fixture wraps
-    contextmanager overload final typing everyone here channel all types latest next beta alpha
-    suppresswarnings functionalinterface safevarargs value requestmapping getmapping postmapping
-    input output viewchild hostlistener ngmodule injectable directive pipe state binding published
-    main objc escaping autoclosure available discardableresult task property-read method template
-    example typedef type enum class constructor private public protected readonly todo internal
-    home work school night noon least most best once first last"""
+    counter- style override param params returns throws see since author version deprecated link
+    code test before after beforeeach aftereach autowired bean component service repository
+    controller entity table id column getter setter data builder nullable notnull inject module
+    interface staticmethod classmethod dataclass abstractmethod cached cache app pytest fixture
+    wraps contextmanager overload final typing everyone here channel all types latest next beta
+    alpha suppresswarnings functionalinterface safevarargs value requestmapping getmapping
+    postmapping input output viewchild hostlistener ngmodule injectable directive pipe state
+    binding published main objc escaping autoclosure available discardableresult task property-
+    read method template example typedef type enum class constructor private public protected
+    readonly todo internal home work school night noon least most best once first last"""
 )
 """What stands behind an @ in programs and in slang."""
 
 NO_NAMES: frozenset[str] = listed(
     """a an the and or but is was are not now never always very so too also just really only still
     down up back out off on in at to for of from with by as it its this that these those my your
-    his her our their me you him them us great good bad fun cool nice dead boring broken full new
-    old private public open closed true false none null nil yes no on off undefined here there where
-    what when why how who which banned hacked gone deleted disabled locked blocked empty slow fast best
-    worst better worse all some any every page app story stories post posts account accounts feed
-    username name handle profile user id below above in-bio bio linked same different mine yours
-    going being getting acting not working trash garbage amazing awesome addictive free paid popular
-    blowing lit fire crazy weird annoying stupid wild dry safe ok okay fine right wrong like love
-    hate added follow following followers influencer model game games video videos live online
-    offline coming soon more most much many lot lots about because if then than http https www com
-    marketing ads support team premium business login password settings download"""
+    his her our their me you him them us great good bad fun cool nice dead boring broken full
+    new old private public open closed true false none null nil yes no on off undefined here
+    there where what when why how who which banned hacked gone deleted disabled locked blocked
+    empty slow fast best worst better worse all some any every page app story stories post posts
+    account accounts feed username name handle profile user id below above in-bio bio linked
+    same different mine yours going being getting acting not working trash garbage amazing
+    awesome addictive free paid popular blowing lit fire crazy weird annoying stupid wild dry
+    safe ok okay fine right wrong like love hate added follow following followers influencer
+    model game games video videos live online offline coming soon more most much many lot lots
+    about because if then than http https www com marketing ads support team premium business
+    login password settings download"""
 )
 """Ordinary words that stand where a handle could."""

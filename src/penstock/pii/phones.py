@@ -24,6 +24,7 @@ _NANP = re.compile(
     r"(?<!\d)(?:1[ .\-/]{0,3})?\(?[2-9]\d\d\)?([ .\-/_*|~•]{0,3})[2-9]\d\d"
     r"([ .\-_*|~•]{0,3})\d{4}(?!\d)"
 )
+_DECIMAL = re.compile(r"\+?\d+\.\d+")
 _ITALY = 39  # keeps the 0 behind the country code
 _BY_LENGTH = {  # country codes that are tried for a number with a leading 0
     8: (49,),
@@ -92,7 +93,7 @@ class _Search:
         for found in _NANP.finditer(self._lower, done - opened, run.end):
             if found.start() and self._lower[found.start() - 1] == "+":
                 continue
-            score = self._american(found)
+            score = self._american(found, run)
             if score:
                 yield Match("phone", found.start(), found.end(), score, "pii.phone")
                 done = found.end()
@@ -109,9 +110,11 @@ class _Search:
     def lettered(self, run: Run) -> float:
         """Digits of which some were written as letters."""
         digits, sensed = run.digits, sense(self._lower, run.start, run.end)
-        if sensed == "other" or numbers.is_counting(digits):
+        if sensed == "other" or numbers.is_counting(digits) or not _is_even(run, self._lower):
             return 0.0
-        if self.is_national(digits):
+        if not numbers.stands_alone(self._lower, run.start, run.end):
+            return 0.0
+        if self.is_national(digits) and (len(run.groups) > 1 or digits[0] != "0"):
             return 0.9
         return 0.8 if sensed == "phone" and len(digits) <= 15 else 0.0
 
@@ -125,6 +128,10 @@ class _Search:
 
     def _international(self, shown: str, start: int, end: int) -> float:
         digits = "".join(filter(str.isdigit, shown.replace("(0)", "")))
+        if _DECIMAL.fullmatch(shown) or (
+            shown[1] == " " and sense(self._lower, start, end) != "phone"
+        ):
+            return 0.0
         plus = shown[0] == "+"
         if not plus:
             digits = digits[3:] if shown.startswith("011") else digits[2:]
@@ -142,7 +149,7 @@ class _Search:
                     return 0.9
         return 0.0
 
-    def _american(self, found: re.Match[str]) -> float:
+    def _american(self, found: re.Match[str], run: Run) -> float:
         start, end = found.span()
         if not numbers.stands_alone(self._lower, start, end):
             return 0.0
@@ -151,14 +158,18 @@ class _Search:
         digits = "".join(filter(str.isdigit, shown))
         valid = self.is_national(digits)
         bare = not found[1] and not found[2] and "(" not in shown
+        whole = (found[1] or "(" in shown) and found[2]
         if sensed == "other":
             return 0.8 if "(" in shown and valid else 0.0
         if bare:
             if sensed == "phone":
                 return 0.95 if valid else 0.7
             return 0.7 if valid and not numbers.is_counting(digits) else 0.0
-        if (not found[1] and "(" not in shown) or not found[2]:
-            return 0.9 if sensed == "phone" else 0.6
+        if len(digits) == 11 and shown[1].isdigit():
+            return 0.0  # `1987 236 1661` is no `1 987 236 1661`
+        if not whole:
+            lone = run.start >= start - 1 and run.end <= end
+            return 0.9 if sensed == "phone" else 0.6 if lone else 0.0
         if valid:
             return 1.0
         return 0.6 if found[2] == " " and not sensed else 0.9
@@ -172,6 +183,8 @@ class _Search:
             return
         sensed = sense(lower, start, run.end)
         if sensed == "other" or _is_something_else(run, lower):
+            return
+        if not _is_even(run, lower):
             return
         rule = "pii.phone.spelled" if run.is_spaced else "pii.phone"
         score = self._spaced(digits, sensed) if run.is_spaced else self._grouped(run, sensed)
@@ -188,6 +201,8 @@ class _Search:
     def _grouped(self, run: Run, sensed: Sense) -> float:
         digits, lengths = run.digits, run.lengths
         said = sensed == "phone"
+        if len(lengths) == 1 and numbers.is_counting(digits):
+            return 0.0
         if len(lengths) > 1 and len(lengths) * 2 > len(digits):
             return 0.6 if said else 0.0  # `3-2 4-1 2-2` is a score
         if digits[0] == "0":
@@ -209,11 +224,14 @@ class _Search:
         match len(digits):
             case 8 if lengths in ((4, 4), (2, 2, 2, 2), (3, 2, 3)):
                 known = self._is_valid(65, digits) or self._is_valid(45, digits)
-                return 0.6 if known and "-" not in self._lower[run.start : run.end] else 0.0
+                shown = self._lower[run.start : run.end]
+                return 0.6 if known and not shown.strip("0123456789 ") else 0.0
             case 9 if lengths in ((3, 3, 3), (3, 2, 2, 2), (2, 3, 2, 2), (1, 4, 4)):
                 known = self._is_valid(34, digits) or self._is_valid(48, digits)
                 return 0.7 if known else 0.0
             case 10 if lengths in ((5, 5), (10,)):
+                if self._lower[run.groups[0].end : run.groups[-1].start].strip("0123456789 -"):
+                    return 0.0
                 score = 0.8 if len(lengths) == 2 else 0.6
                 return score if self._is_valid(91, digits) else 0.0
             case 11 if digits[0] in "78" and len(lengths) >= 4:
@@ -249,11 +267,24 @@ class _Search:
         return answer
 
 
+def _is_even(run: Run, lower: str) -> bool:
+    """Whether the groups are set apart as in one number, and not as in a row of a table."""
+    between = {lower[a.end : b.start] for a, b in pairwise(run.groups)}
+    signs = {each.strip() for each in between} - {""}
+    if any(" " in each and each.strip() in ("/", "|") for each in between):
+        return False
+    if "." in between and (len(between) > 1 or run.is_spaced):
+        return False  # decimals, identifiers of objects
+    return len(signs) <= (1 if run.is_spaced else 3)
+
+
 def _is_something_else(run: Run, lower: str) -> bool:
     """Years, prices in thousands, postal and social security numbers, versions."""
     groups, lengths = run.groups, run.lengths
-    if all(_is_year(group) for group in groups):
+    if all(_is_year(group) for group in groups) or (lengths == (3, 4) and _is_year(groups[1])):
         return True
+    if len(groups) == 2 and lower[groups[0].end : groups[1].start] == ".":
+        return True  # a decimal
     between = {lower[a.end : b.start] for a, b in pairwise(groups)}
     if between <= {".", " "} and len(between) == 1 and set(lengths[1:]) == {3} and lengths[0] < 3:
         return True

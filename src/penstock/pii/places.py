@@ -29,7 +29,7 @@ _CITY = (
     r"|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}))"
 )
 _NUMBERED = re.compile(
-    r"\d{1,5}[a-d]?,?\s(?P<names>(?:[nsew]{1,2}\.?\s)?[\w'.-]+(?:\s[\w'.-]+){0,3}?)"
+    r"[1-9]\d{0,4}[a-d]?,?\s(?P<names>(?:[nsew]{1,2}\.?\s)?[\w'.-]+(?:\s[\w'.-]+){0,3}?)"
     rf"\s(?:(?P<sure>{_SURE})|(?P<likely>{_LIKELY}))(?!\w)\.?(?:\s(?:[nsew]{{1,2}}|north|south|east|west)\b)?"
     rf"(?P<flat>{_FLAT}?)(?P<city>{_CITY}?)"
 )
@@ -63,14 +63,15 @@ _HOME = re.compile(
     r"send it|come|mail it|visit me|wohne|wohnt|vivo|habite|abito)\b[^.!?\n]{0,20}$"
 )
 _NOT_NAMES = listed(
-    """of the a an on in to from with at by for and or minutes minute min mins hours hour cars car
-    people men women kids guys days day weeks blocks block miles mile km meters feet ft years year
-    times time ways things different other more most less is are was were down up across along off
-    per every each this that these those my your his her our their way one two three streets percent
-    million billion pm am seconds steps lanes lane way dollars bucks points seats tables lost found
-    dead big small busy empty open closed long short new old bad good great hard easy way-out wins
-    losses win first second third last next best best-of houses shops stores cameras cops police
-    protesters cyclists runs run shots laps lap players teams team gold silver bronze versions"""
+    """if else not has had have do does did get got of the a an on in to from with at by for and or
+    minutes minute min mins hours hour cars car people men women kids guys days day weeks blocks
+    block miles mile km meters feet ft years year times time ways things different other more
+    most less is are was were down up across along off per every each this that these those my
+    your his her our their way one two three streets percent million billion pm am seconds steps
+    lanes lane way dollars bucks points seats tables lost found dead big small busy empty open
+    closed long short new old bad good great hard easy way-out wins losses win first second
+    third last next best best-of houses shops stores cameras cops police protesters cyclists
+    runs run shots laps lap players teams team gold silver bronze versions"""
 )
 
 

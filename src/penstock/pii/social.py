@@ -41,6 +41,9 @@ _BEFORE = re.compile(
     rf"(?<![\w.@/-])(@?[a-z_][\w.]{{2,29}})\s(?:on|@|in|over on)\s(?:{_ANY_NAME})\b"
 )
 _NETWORK = re.compile(rf"(?<!\w)(?:{_ANY_NAME})(?!\w)")
+_DECORATES = re.compile(
+    r"[^\n]{0,80}\n\s*(?:async\s+)?(?:def|class|fn|fun|func|function|public|private|protected|@\w+\n)\b"
+)
 _ASKED = re.compile(r"\b(?:follow|add|dm|pm|message|msg|hmu|hit me up|find me|text|snap|tag me)\b")
 
 
@@ -111,11 +114,14 @@ def find_mentions(lower: str) -> Iterator[Match]:
         name, after = found[1], lower[end : end + 1]
         if len(name) < 3 or name in NO_HANDLES or after in ("/", "(", "@", "{") or "." in name[-1:]:
             continue
+        if _DECORATES.match(lower, end):
+            continue
         if not any(map(str.isalpha, name)) or name.split(".")[0] in NO_HANDLES:
             continue
         near = lower[max(0, start - _NEAR) : end + _NEAR]
         sure = _NETWORK.search(near) is not None
-        score = 1.0 if sure else 0.8 if _ASKED.search(near) else 0.6
+        quoted = before in ("'", '"') and before == after
+        score = 1.0 if sure else 0.5 if quoted else 0.8 if _ASKED.search(near) else 0.6
         yield Match("social", start, end, score, "pii.social.handle")
 
 
@@ -136,6 +142,8 @@ def find_named(lower: str, windows: list[tuple[int, int]]) -> Iterator[Match]:
 def _named_score(found: re.Match[str]) -> float:
     name, link = found["name"].rstrip(".-"), found["link"].strip()
     plain = name.lstrip("@")
+    if _NETWORK.fullmatch(plain) or plain.split(".")[0] in ("self", "this"):
+        return 0.0
     if plain in NO_NAMES or len(plain) < 3 or not any(map(str.isalpha, plain)):
         return 0.0
     if name[0] == "@" or _is_shaped(plain):

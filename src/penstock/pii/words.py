@@ -34,7 +34,7 @@ TENS = {
     )
 }
 TIMES = {"double": 2, "triple": 3, "doble": 2, "triple-": 3}
-LEET = str.maketrans("oil|sbz", "0111582")
+LEET = str.maketrans("oilsbz", "011582")
 
 ALL = sorted([*ONES, *TEENS, *TENS, "double", "triple", "doble", "hundred"], key=len, reverse=True)
 

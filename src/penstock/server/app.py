@@ -47,6 +47,7 @@ from penstock.server.routes import (
     files,
     jobs,
     keys,
+    lists,
     models,
     policies,
     queues,
@@ -57,6 +58,7 @@ from penstock.server.routes import (
 )
 from penstock.services.moderation import api as moderation
 from penstock.services.moderation.answers import MODEL
+from penstock.services.moderation.list_files import MOST_BYTES as MOST_LIST_BYTES
 from penstock.services.moderation.rehearsal import Rehearsal
 from penstock.services.review import api as review
 from penstock.settings import Settings, load_settings
@@ -65,6 +67,11 @@ from penstock.web.hot import HotPaths, HotRoute
 from penstock.web.streams import Streams
 
 OPENAI_PATHS = ("/v1/moderations", "/v1/models", "/v1/batches", "/v1/files")
+
+_CORS_HEADERS = [
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-API-Key"),
+    *("X-Goog-Api-Key", "X-Request-ID"),
+]
 
 
 class Server:
@@ -137,6 +144,7 @@ def build_app(runtime: Runtime) -> ASGIApp:
         "/v1/filter": pictured,
         "/v1/filter/image": pictured,
         "/v1/files": settings.max_file_bytes,
+        "/v1/lists/*/import": MOST_LIST_BYTES,
         batches.PATH: min(MOST_BYTES, settings.max_file_bytes),
     }
     app = BodyLimit(
@@ -148,7 +156,7 @@ def build_app(runtime: Runtime) -> ASGIApp:
             app,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            allow_headers=_CORS_HEADERS,
             expose_headers=["Server-Timing", "X-Request-ID", "Retry-After", "RateLimit"],
         )
     if settings.enable_metrics:
@@ -209,6 +217,7 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
             keys=ring,
             clock=runtime.clock,
         ),
+        lists.router(runtime.lists, ring),
         usage.router(runtime.usage, runtime.clock),
         webhooks.router(runtime.webhooks),
         review.router(runtime.review),

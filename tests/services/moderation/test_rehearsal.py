@@ -19,7 +19,7 @@ from penstock.services.moderation.policy import Decision, Judge, Policy, Thresho
 from penstock.services.moderation.rehearsal import Change, Plan, Rehearsal
 from penstock.services.moderation.rehearsal_store import Selection
 from penstock.services.moderation.schemas import Judgement
-from penstock.services.moderation.service import packed
+from penstock.services.moderation.records import packed
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
 
 Scores = tuple[float | None, ...]

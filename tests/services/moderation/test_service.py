@@ -21,6 +21,7 @@ from penstock.net.guard import Guard
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.provider import CATEGORIES, Finding, Scores
+from penstock.services.moderation.evidence import Evidence
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.lexicon import Lexicon, Term
 from penstock.services.moderation.lists import Lists
@@ -88,21 +89,23 @@ async def make(tmp_path: Path, desk: Desk) -> AsyncIterator[Make]:
             excerpt_rule: ExcerptRule | None = None,
         ) -> ModerationService:
             pipeline = Pipeline(cache=cache, metrics=metrics, clock=clock)
+            reader = Reader(
+                rules=Rules(Prescreen(Lexicon.from_terms(TERMS))),
+                local=local or FakeProvider(CLEAN),
+                provider=provider,
+                metrics=metrics,
+            )
+            looker = Looker(
+                pipeline=pipeline, dialler=Dialler(Guard()), provider=None, metrics=metrics
+            )
             return ModerationService(
-                pipeline=pipeline,
-                reader=Reader(
-                    rules=Rules(Prescreen(Lexicon.from_terms(TERMS))),
-                    local=local or FakeProvider(CLEAN),
-                    provider=provider,
-                    metrics=metrics,
-                ),
-                looker=Looker(
-                    pipeline=pipeline, dialler=Dialler(Guard()), provider=None, metrics=metrics
+                reader=reader,
+                evidence=Evidence(
+                    pipeline=pipeline, reader=reader, looker=looker, lists=lists, metrics=metrics
                 ),
                 policies=Policies(
                     database, hub=hub, clock=clock, audit=audit, base=policy or Policy()
                 ),
-                lists=lists,
                 store=VerdictStore(database, hub=hub),
                 referrals=desk,
                 usage=Usage(database, clock=clock),

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Callable
 
 import pytest
 
 from penstock.db import Database
 from penstock.errors import StorageError
+from penstock.services.review import store
 from penstock.services.review.schemas import Filter, Reviewer
 from penstock.services.review.store import MOST_ITEMS
 from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest, refers
@@ -231,3 +233,23 @@ async def test_nobody_sees_the_cases_of_others(desk: Desk) -> None:
     seen = await desk.service.page(Filter(), who=Reviewer("key_x", "elsewhere"))
 
     assert not seen.cases
+
+
+async def test_no_query_of_a_referral_looks_through_all_cases(
+    desk: Desk, database: Database
+) -> None:
+    """They run on the loop and in the writer, so an index must answer each."""
+    await desk.refer(ADVERT)
+    statements = [store._OPEN, store._JOIN, store._NEAR, store._SAME, store._PLACES]
+
+    plans = [
+        row[3]
+        for sql in statements
+        for names in [set(re.findall(r":(\w+)", sql))]
+        for row in database.get_all(
+            f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names, "[1]") if names else ("[1]",)
+        )
+    ]
+
+    assert any("review_bands" in plan or plan.startswith("SEARCH b") for plan in plans)
+    assert not [plan for plan in plans if re.match(r"SCAN (c|i|b|review_\w+)\b", plan)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
@@ -18,6 +18,21 @@ from fastapi.responses import JSONResponse
 
 from penstock.errors import InvalidInput, NotFound, RequestError
 from penstock.server.compat import perspective_discovery as discovery
+from penstock.server.compat import perspective_messages as messages
+from penstock.server.compat.perspective_messages import (
+    PROBABILITY,
+    UNSPECIFIED,
+    AnalyzeCommentRequest,
+    AnalyzeCommentResponse,
+    AttributeParameters,
+    AttributeScores,
+    CommentRequest,
+    Score,
+    SpanScore,
+    SuggestCommentScoreRequest,
+    SuggestCommentScoreResponse,
+    TextEntry,
+)
 from penstock.services.moderation.attributes import ATTRIBUTES, NOT_SERVED
 from penstock.services.moderation.passages import Comment
 from penstock.services.moderation.perspective import (
@@ -36,124 +51,14 @@ SUGGEST: Final = "/v1alpha1/comments:suggestscore"
 DISCOVERY: Final = "/$discovery/rest"
 MOST_BYTES: Final = 20_480  # of a comment, in UTF-8
 MODEL_HEADER: Final = b"x-model-version"
-PROBABILITY: Final = "PROBABILITY"
-_UNSPECIFIED: Final = "SCORE_TYPE_UNSPECIFIED"
 _ERROR: Final = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
-
-Opaque = Annotated[str, msgspec.Meta(max_length=4096)]
-Tag = Annotated[str, msgspec.Meta(max_length=64)]
-Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Name = Annotated[str, msgspec.Meta(max_length=100)]
 
 
 class Refused(RequestError):
     """The comment cannot be analysed."""
 
-    def __init__(self, detail: str, *, kind: str | None = "INVALID_REQUEST", **more: object):
-        named = {"errorType": kind, **more} if kind else {}
-        super().__init__(detail, details=[{"@type": _ERROR, **named}])
-
-
-class _Message(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """A message of Google's; its JSON also takes the names with underscores, and null for unset."""
-
-
-class TextEntry(_Message):
-    """A text."""
-
-    text: str = ""
-    type: Tag = "PLAIN_TEXT"
-
-
-class ArticleAndParentComment(_Message):
-    """What a comment stands under."""
-
-    article: TextEntry | None = None
-    parent_comment: TextEntry | None = None
-
-
-class Context(_Message):
-    """What a comment answers to; accepted and not read, as Perspective did not."""
-
-    entries: list[TextEntry] = []
-    article_and_parent_comment: ArticleAndParentComment | None = None
-
-
-class AttributeParameters(_Message):
-    """How one attribute is to be scored."""
-
-    score_type: Tag = _UNSPECIFIED
-    score_threshold: float = 0.0
-
-
-class _Request(_Message):
-    comment: TextEntry | None = None
-    context: Context | None = None
-    languages: Annotated[list[Tag], msgspec.Meta(max_length=32)] = []
-    client_token: Opaque = ""
-    session_id: Opaque = ""
-    community_id: Opaque = ""
-    do_not_store: bool = False
-
-
-class AnalyzeCommentRequest(_Request):
-    """A comment, and what is asked about it; `model` is an extension."""
-
-    requested_attributes: Annotated[
-        dict[Name, AttributeParameters], msgspec.Meta(max_length=64)
-    ] = {}
-    span_annotations: bool = False
-    drop_unsupported_attributes: bool = False
-    model: Name = ""
-
-
-class Score(_Message):
-    """A score."""
-
-    value: Probability
-    type: Tag = PROBABILITY
-
-
-class SpanScore(_Message):
-    """The score of one part; offsets in UTF-16 code units of the comment."""
-
-    begin: int = 0
-    end: int = 0
-    score: Score | None = None
-
-
-class AttributeScores(_Message, omit_defaults=True):
-    """All scores of one attribute; `calibrated` is an extension."""
-
-    summary_score: Score | None = None
-    span_scores: Annotated[list[SpanScore], msgspec.Meta(max_length=1024)] = []
-    calibrated: bool = False
-
-
-class SuggestCommentScoreRequest(_Request):
-    """A comment and the scores that it should have."""
-
-    attribute_scores: Annotated[dict[Name, AttributeScores], msgspec.Meta(max_length=64)] = {}
-
-
-class AnalyzeCommentResponse(_Message, kw_only=True):
-    """The scores of a comment; what follows the token is an extension."""
-
-    attribute_scores: dict[str, AttributeScores]
-    languages: list[str]
-    detected_languages: list[str]
-    client_token: str | msgspec.UnsetType = msgspec.UNSET
-    model_version: str
-    models: dict[str, str]
-    calibrated: bool
-
-
-class SuggestCommentScoreResponse(_Message):
-    """What is said to a suggestion."""
-
-    client_token: str | msgspec.UnsetType = msgspec.UNSET
-    detected_languages: list[str] = []
-    requested_languages: list[str] = []
+    def __init__(self, detail: str, *, kind: str = "INVALID_REQUEST", **more: object):
+        super().__init__(detail, details=[{"@type": _ERROR, "errorType": kind, **more}])
 
 
 def hot_routes(perspective: Perspective) -> list[HotRoute[Any, Any]]:
@@ -248,44 +153,11 @@ class _GoogleRoute(HotRoute[Q, R], Generic[Q, R]):
 
     def _decode(self, body: bytes) -> Q:
         try:
-            given = _plain(msgspec.json.decode(body))
-            return msgspec.convert(given, self.request, strict=False)
+            return messages.read(body, self.request)
         except msgspec.ValidationError as error:
             raise Refused(invalid(error).detail) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(unreadable(body, error).detail) from None
-
-
-_ALIASES: Final = {
-    "requested_attributes": "requestedAttributes",
-    "attribute_scores": "attributeScores",
-    "span_annotations": "spanAnnotations",
-    "drop_unsupported_attributes": "dropUnsupportedAttributes",
-    "client_token": "clientToken",
-    "session_id": "sessionId",
-    "community_id": "communityId",
-    "do_not_store": "doNotStore",
-    "score_type": "scoreType",
-    "score_threshold": "scoreThreshold",
-    "summary_score": "summaryScore",
-    "span_scores": "spanScores",
-    "article_and_parent_comment": "articleAndParentComment",
-    "parent_comment": "parentComment",
-}
-_DEEPEST: Final = 8
-
-
-def _plain(value: Any, levels: int = _DEEPEST) -> Any:
-    """One name for every field, and nothing where null says unset."""
-    if isinstance(value, dict) and levels:
-        return {
-            _ALIASES.get(name, name): _plain(item, levels - 1)
-            for name, item in value.items()
-            if item is not None
-        }
-    if isinstance(value, list) and levels:
-        return [_plain(item, levels - 1) for item in value]
-    return value
 
 
 def _wanted(request: AnalyzeCommentRequest) -> dict[str, AttributeParameters]:
@@ -301,7 +173,7 @@ def _wanted(request: AnalyzeCommentRequest) -> dict[str, AttributeParameters]:
             raise Refused(
                 f"Unknown requested attribute: {name}. It {known}; served: {', '.join(ATTRIBUTES)}."
             )
-        if parameters.score_type not in (PROBABILITY, _UNSPECIFIED):
+        if parameters.score_type not in (PROBABILITY, UNSPECIFIED):
             raise Refused(
                 f"Requested score type {parameters.score_type} is not supported by attribute {name}"
             )
@@ -309,10 +181,10 @@ def _wanted(request: AnalyzeCommentRequest) -> dict[str, AttributeParameters]:
     return wanted
 
 
-async def _comment(request: _Request) -> Comment:
+async def _comment(request: CommentRequest) -> Comment:
     """What there is to read. Raises Refused."""
     entry = request.comment or TextEntry()
-    if entry.type not in ("PLAIN_TEXT", "HTML", "TEXT_TYPE_UNSPECIFIED"):
+    if entry.type not in ("PLAIN_TEXT", "HTML", "TEXT_TYPEUNSPECIFIED"):
         raise Refused(f"Unknown text type: {entry.type}. Send PLAIN_TEXT or HTML.")
     if len(entry.text) > MOST_BYTES or len(entry.text.encode()) > MOST_BYTES:
         raise Refused(
@@ -330,7 +202,9 @@ async def _comment(request: _Request) -> Comment:
     return comment
 
 
-async def _read(perspective: Perspective, comment: Comment, model: str | None = None) -> Readable:
+async def _read(
+    perspective: Perspective, comment: Comment, call: Call, *, model: str | None = None
+) -> Readable:
     """Read a comment; what cannot be read or who cannot read it is refused as Google would."""
     who = call.principal
     try:

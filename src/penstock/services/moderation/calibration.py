@@ -56,7 +56,7 @@ class Curve(msgspec.Struct, frozen=True):
         return float(np.interp(score, self.ours, self.theirs))
 
 
-def calibrate(ours: Sequence[float], theirs: Sequence[float]) -> Curve:
+def calibrate(ours: Sequence[float] | Numbers, theirs: Sequence[float] | Numbers) -> Curve:
     """Fit a curve to pairs of scores, with its error by cross-validation.
 
     Raises InvalidInput where there are too few pairs, or all scores of a side are the same.

@@ -106,7 +106,11 @@ class CurrentLists:
         try:
             while True:
                 await self._wanted.wait()
-                await self.settle()
+                try:
+                    await self.settle()
+                except StorageError as error:
+                    _log.error("lists.unreadable", detail=error.detail)
+                    await self._clock.sleep(LOOK_SECONDS)
         finally:
             self._kept = False
 

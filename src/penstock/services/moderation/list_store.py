@@ -83,8 +83,8 @@ WHERE list_id = ? AND id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?
 _FIND_ENTRY: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries WHERE id = ? AND list_id = ? AND deleted_at IS NULL
 """
-_KNOWS: Final = """
-SELECT 1 FROM moderation_entries
+_FIND_VALUE: Final = f"""
+SELECT {_ENTRY} FROM moderation_entries
 WHERE list_id = ? AND kind = ? AND value = ? AND deleted_at IS NULL
 """
 _ADD_LIST: Final = f"""
@@ -142,6 +142,8 @@ DELETE FROM moderation_entries
 WHERE deleted_at < ? AND change < (SELECT max(change) FROM moderation_entries)
 """
 
+_MANY: Final = 1_000  # entries; fewer are kept in the order in which they were given
+
 
 class ListStore:
     """Asks about and changes the tables of lists. Changes are statements for one transaction."""
@@ -181,9 +183,10 @@ class ListStore:
         row = self._database.get(_FIND_ENTRY, (id, list_id))
         return None if row is None else EntryRecord(*row)
 
-    def knows(self, list_id: str, entry: NewEntry) -> bool:
-        """Whether a list has this entry."""
-        return self._database.get(_KNOWS, (list_id, entry.kind, entry.value)) is not None
+    def find_value(self, list_id: str, kind: EntryKind, value: str) -> EntryRecord | None:
+        """The entry of a list that finds this, unless it is removed."""
+        row = self._database.get(_FIND_VALUE, (list_id, kind, value))
+        return None if row is None else EntryRecord(*row)
 
     async def write(self, *statements: Call) -> int:
         """Run statements as one transaction; the number of changed rows."""
@@ -212,8 +215,9 @@ def deleting_list(id: str, *, at: int) -> Sequence[Call]:
 
 def adding_entries(list_id: str, entries: Iterable[NewEntry], *, actor: str, at: int) -> Call:
     """Add entries; those that the list has are left. Raises Conflict where it is gone."""
-    # In the order of the index, which is quicker to write.
-    ordered = sorted(entries, key=lambda entry: (entry.kind, entry.value))
+    ordered = list(entries)
+    if len(ordered) > _MANY:  # in the order of the index, which is quicker to write
+        ordered.sort(key=lambda entry: (entry.kind, entry.value))
     rows: Any = [(list_id, each.kind, each.value, each.note, actor, at) for each in ordered]
     return _ADD_ENTRY, rows
 

@@ -25,7 +25,13 @@ from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.hub.hub import Hub
 from penstock.observe.metrics import Metrics
 from penstock.services.moderation import list_store
-from penstock.services.moderation.list_entries import EntryKind, EntryRules, NewEntry, is_searched
+from penstock.services.moderation.list_entries import (
+    EntryKind,
+    EntryRefused,
+    EntryRules,
+    NewEntry,
+    is_searched,
+)
 from penstock.services.moderation.list_files import (
     FileFormat,
     Line,
@@ -154,6 +160,18 @@ class Lists(CurrentLists):
         self.get(list_id)
         return await self._changes.page(list_id, after=after, limit=limit)
 
+    def find_entry(self, list_id: str, *, kind: EntryKind, value: str) -> EntryRecord:
+        """An entry by what it finds. Raises NotFound."""
+        try:
+            value = self._rules.check(kind, value).value
+        except EntryRefused:
+            found = None  # what cannot be added is in no list
+        else:
+            found = self._changes.find_value(list_id, kind, value)
+        if found is None:
+            raise NotFound(f"list {list_id[:80]!r} has no {kind} {value[:80]!r}")
+        return found
+
     async def add(
         self,
         list_id: str,
@@ -173,7 +191,7 @@ class Lists(CurrentLists):
             refusals = parsed.refusals + [
                 Refusal(line, "value is in the list already")
                 for line, entry in zip(parsed.lines, parsed.entries, strict=True)
-                if self._changes.knows(list_id, entry)
+                if self._changes.find_value(list_id, entry.kind, entry.value)
             ]
             if refusals:
                 raise InvalidInput(
@@ -216,7 +234,7 @@ class Lists(CurrentLists):
         return report
 
     async def export(
-        self, list_id: str, *, format: FileFormat, kind: EntryKind
+        self, list_id: str, *, format: FileFormat, kind: EntryKind = "phrase"
     ) -> AsyncIterator[str]:
         """A list as a file, in parts; as text only the entries of one kind."""
         after = 0

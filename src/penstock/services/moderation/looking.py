@@ -122,12 +122,10 @@ class Looker:
         self._limits = limits
         self._decoding = asyncio.Semaphore(DECODING)
         self._fetching = asyncio.Semaphore(FETCHING)
-        self.models: dict[str, str] = {
-            "penstock-images": VERSION,
-            **(provider.sights if provider else {}),
-        }
+        own = {"penstock-images": VERSION}
+        self.models: dict[str, str] = {**own, **(provider.sights if provider else {})}
         self._version = fingerprint(sorted(self.models.items()), CATEGORIES)
-        self._blind = fingerprint(VERSION, CATEGORIES)
+        self._blind = fingerprint(sorted(own.items()), CATEGORIES)
 
     @property
     def sees(self) -> bool:
@@ -155,9 +153,9 @@ class Looker:
         if _HTTP.match(url):
             async with self._fetching:
                 data = await _pointed(self._fetch(url), pointer)
-                work = self.look_at(data, pointer=pointer, ask=ask, max_age=max_age, tags=tags)
-                del data
-                return await work
+                return await self.look_at(
+                    data, pointer=pointer, ask=ask, max_age=max_age, tags=tags
+                )
         declared, data = await _pointed(self._embedded(url), pointer)
         return await self.look_at(
             data, pointer=pointer, declared=declared, ask=ask, max_age=max_age, tags=tags
@@ -244,7 +242,7 @@ class Looker:
         head = _DATA.match(url)
         if head is None:
             raise InvalidInput(
-                "an image is an http(s) address, or its bytes as data:image/png;base64,... "
+                "an image is an http(s) address, or its bytes as data:image/png;base64,..."
             )
         declared = head["type"].lower()
         if not declared.startswith("image/"):

@@ -126,7 +126,8 @@ class Perspective:
     ) -> Readable:
         """Read a comment with a model version, by default the pinned one.
 
-        It counts as one call of `key`, the API key that asks. Raises InvalidInput for an unknown version or a text that cannot be judged.
+        It counts as one call of `key`, the API key that asks. Raises InvalidInput for an unknown
+        version or a text that cannot be judged.
         """
         voice = await self._voice(model)
         answer = await self._assessor.assess(comment.text, reader=voice.reader)

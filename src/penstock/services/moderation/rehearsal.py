@@ -193,7 +193,7 @@ class Rehearsal:
         examined = 0
         while position is not None and examined < MOST_EXAMINED:
             packed = await self._store.pack(selection, position, rows=self._rows)
-            facts, unreadable = await asyncio.to_thread(unpack, packed)
+            facts, unreadable = await unpack(packed)
             yield facts, unreadable, packed
             examined += packed.rows
             # `end` is the oldest of the slice: the next begins behind it.

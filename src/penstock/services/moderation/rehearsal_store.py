@@ -16,7 +16,7 @@ from penstock.db import Database
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.policy import UNSEEN
 
-SLICE: Final = 4_096  # rows packed at once: some 10 ms in a thread
+SLICE: Final = 8_192  # rows packed at once: some 20 ms in a thread
 HEAD: Final = (("rowid", 19), ("created_at", 13), ("decision", 1), ("is_foreign", 1))
 """Digits of every row's head; the last two are what was missing and what a list said."""
 HEAD_WIDTH: Final = sum(width for _, width in HEAD) + 2

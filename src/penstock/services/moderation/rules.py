@@ -31,12 +31,12 @@ class Rules:
     """All rules over one lexicon. Safe to share between threads."""
 
     def __init__(self, prescreen: Prescreen) -> None:
-        self._prescreen = prescreen
+        self.prescreen = prescreen
         self.version = f"{prescreen.version}-{pii.VERSION}-{spam.VERSION}"
 
     def read(self, text: str) -> Found:
         """Look through the whole text."""
-        screening = self._prescreen.screen(text)
+        screening = self.prescreen.screen(text)
         matches = pii.find(text)
         findings = list(screening.findings)
         for match in matches:

@@ -107,7 +107,7 @@ class VectorJudge:
         """Risk by verdict and category; 0 where nobody judged."""
         scores = facts.scores / UNIT
         rejects, reviews = self._rejects, self._reviews
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):  # of what is not chosen below
             above = (scores - rejects) / np.where(rejects < 1.0, 1.0 - rejects, 1.0)
             above = np.where(rejects < 1.0, above, 1.0)
             between = (scores - reviews) / (rejects - reviews)

@@ -1,7 +1,7 @@
 """Finds the case that an item belongs to: a live one with content that is alike, or a new one.
 
-Looking and writing are two steps, and others write too. So every write says what was seen, and
-fails where something came up since; then it is looked again.
+Looking and writing are two steps, and others write too. So a write says up to where was looked, and
+fails where something that is to be looked at came up since; then it is looked again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Placed(NamedTuple):
 class Around(NamedTuple):
     """What there is that an item could belong to."""
 
-    live: list[Case]  # all that were compared
     target: Case | None  # to be joined
     decided: Case | None  # people have decided on something that is alike
 
@@ -99,18 +98,17 @@ async def place(store: ReviewStore, case: Case, item: Item, *, then: Then = lamb
         known = _known(store, item)
         if known is not None:
             return Placed(known.id, opened=False, new=False)
+        mark = store.mark()  # before looking: what comes up meanwhile is later
         around = _around(store, case, item, looked_under)
         if around.target is not None and attempt < ATTEMPTS:
             into = around.target.id
             if await store.join(case, item, into=into, then=then(into)):
                 return Placed(into, opened=False, new=True)
             continue
-        last = attempt == ATTEMPTS
-        seen = None if last else [one.id for one in around.live]
         opened = await store.open(
             msgspec.structs.replace(case, similar_to=around.decided.id if around.decided else None),
             item,
-            looked=Looked(item.content_hash, looked_under, seen),
+            looked=Looked(item.content_hash, looked_under, None if attempt == ATTEMPTS else mark),
             bands=bands(case.signature) if case.signature else (),
             then=then(case.id),
         )
@@ -142,7 +140,6 @@ def _around(store: ReviewStore, case: Case, item: Item, looked_under: Sequence[i
         each for each in near if signed and each.signature and alike(signed, each.signature)
     ]
     return Around(
-        live=[each for each in same + near if each.decided_at is None],
         # One that stays with its owner before one that becomes everybody's.
         target=min(
             (each for each in fitting if _takes(each, item)),

@@ -185,9 +185,9 @@ class ReviewService:
     async def open_file(self, case_id: str, *, who: Reviewer) -> CaseFile:
         """A case with its items, its history and what the verdict was. Raises NotFound."""
         case = self._found(case_id, who)
-        items = tuple(self._store.items(case_id, limit=SHOWN_ITEMS))
+        items = tuple(await self._store.items(case_id, limit=SHOWN_ITEMS))
         verdict = await self._verdicts.find(items[0].verdict_id) if items else None
-        events = tuple(self._store.events(case_id, limit=MOST_EVENTS + 10))
+        events = tuple(await self._store.events(case_id, limit=MOST_EVENTS + 10))
         return CaseFile(case=case, items=items, events=events, verdict=verdict)
 
     async def next(self, *, who: Reviewer) -> Case | None:
@@ -229,7 +229,7 @@ class ReviewService:
     async def escalate(self, case_id: str, reason: str, *, who: Reviewer) -> Case:
         """Leave a case to admins."""
         case = await self._act(case_id, "escalated", who=who, detail=reason)
-        self._teller.tell("case.escalated", case, self._store.items(case_id))
+        self._teller.tell("case.escalated", case, await self._store.items(case_id))
         return case
 
     async def decide(
@@ -250,11 +250,11 @@ class ReviewService:
             case = await self._act(
                 case_id, "decided", who=who, detail=note, decision=decision, calls=(learn,)
             )
-            items = self._store.items(case_id)
+            items = await self._store.items(case_id)
             await self._settling.settle(case, items)
             self._teller.decided(case, items)
         elif case.settled_at is None:
-            await self._settling.settle(case, self._store.items(case_id))
+            await self._settling.settle(case, await self._store.items(case_id))
         return self._found(case_id, Reviewer(who.id))
 
     async def workload(self, *, who: Reviewer) -> Workload:

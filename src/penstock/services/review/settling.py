@@ -74,7 +74,7 @@ class Settling:
         before = int(self._clock.now() * 1000) - GRACE
         done = 0
         for case in await self._store.unsettled(before):
-            done += await self.settle(case, self._store.items(case.id))
+            done += await self.settle(case, await self._store.items(case.id))
         return done
 
 

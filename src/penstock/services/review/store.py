@@ -21,13 +21,15 @@ from penstock.services.review.schemas import Case, Decision, Event, Item
 from penstock.services.review.workload_store import WorkloadStore
 
 MOST_ITEMS: Final = 1000  # of one case; what comes then opens another
-MOST_CANDIDATES: Final = 200  # that are compared in full
+MOST_LOOKED_AT: Final = 500  # that share a band
+MOST_CANDIDATES: Final = 100  # of these, that are compared in full
 
 _COLUMNS = ", ".join(Case.__struct_fields__)
 _CASE_COLUMNS = ", ".join(f"c.{name}" for name in Case.__struct_fields__)
 _ITEM_COLUMNS = ", ".join(Item.__struct_fields__)
 _ITEM_VALUES = ", ".join(f":{name}" for name in Item.__struct_fields__)
 
+_MARK = "SELECT max(rowid) FROM review_cases"
 _FIND = f"SELECT {_COLUMNS} FROM review_cases WHERE id = ?"
 _PLACES = f"""
 SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
@@ -35,28 +37,30 @@ WHERE i.verdict_id = ? ORDER BY c.created_at DESC, c.id LIMIT 20
 """
 _SAME = f"""
 SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
-WHERE i.content_hash = ? GROUP BY c.id ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT 20
+WHERE i.content_hash = ? GROUP BY c.id
+ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT 20
 """
 _NEAR = f"""
-SELECT {_CASE_COLUMNS} FROM review_cases c WHERE c.id IN (
-    SELECT case_id FROM review_bands WHERE band IN (SELECT value FROM json_each(?)) LIMIT 2000
-) ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT {MOST_CANDIDATES}
+SELECT {_CASE_COLUMNS} FROM (
+    SELECT DISTINCT b.case_id FROM json_each(?) p CROSS JOIN review_bands b ON b.band = p.value
+    LIMIT {MOST_LOOKED_AT}
+) found CROSS JOIN review_cases c ON c.id = found.case_id
+ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT {MOST_CANDIDATES}
 """
+# CROSS JOIN: from left to right, by the keys; the planner would look through all cases.
 _OPEN = f"""
 INSERT INTO review_cases ({_COLUMNS})
 SELECT {", ".join(f":{name}" for name in Case.__struct_fields__)}
 WHERE NOT EXISTS (
     SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
     WHERE i.verdict_id = :verdict_id AND (:again = 0 OR c.decided_at IS NULL)
-) AND (:seen IS NULL OR NOT EXISTS (
-    SELECT 1 FROM review_cases c WHERE c.decided_at IS NULL
-    AND c.id NOT IN (SELECT value FROM json_each(:seen))
-    AND (
-        c.id IN (SELECT case_id FROM review_items WHERE content_hash = :content_hash)
-        OR c.id IN (
-            SELECT case_id FROM review_bands WHERE band IN (SELECT value FROM json_each(:probes))
-        )
-    )
+) AND (:mark IS NULL OR NOT EXISTS (
+    SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+    WHERE i.content_hash = :content_hash AND c.decided_at IS NULL AND c.rowid > :mark
+)) AND (:mark IS NULL OR NOT EXISTS (
+    SELECT 1 FROM json_each(:probes) p
+    CROSS JOIN review_bands b ON b.band = p.value CROSS JOIN review_cases c ON c.id = b.case_id
+    WHERE c.decided_at IS NULL AND c.rowid > :mark
 ))
 """
 _JOIN = f"""
@@ -159,7 +163,7 @@ class Looked(NamedTuple):
 
     content_hash: str
     probes: Sequence[int]
-    seen: Sequence[str] | None  # live cases that were compared; None: be placed whatever there is
+    mark: int | None  # the latest case by then; None: be placed whatever there is
 
 
 class ReviewStore:
@@ -175,6 +179,11 @@ class ReviewStore:
         """One case."""
         row = self._database.get(_FIND, (case_id,))
         return None if row is None else Case(**_named(Case, row))
+
+    def mark(self) -> int:
+        """What tells later cases from those that there are now."""
+        found = self._database.get(_MARK)
+        return int(found[0] or 0) if found else 0
 
     def places(self, verdict_id: str) -> list[Case]:
         """The cases that a verdict is an item of, the latest first."""
@@ -214,7 +223,7 @@ class ReviewStore:
             "again": int(item.appealed_at is not None),
             "content_hash": looked.content_hash,
             "probes": _json(looked.probes),
-            "seen": None if looked.seen is None else _json(looked.seen),
+            "mark": looked.mark,
         }
         statements: list[Call] = [
             (_OPEN, params),
@@ -288,14 +297,14 @@ class ReviewStore:
             return False
         return True
 
-    def items(self, case_id: str, *, limit: int = MOST_ITEMS) -> list[Item]:
+    async def items(self, case_id: str, *, limit: int = MOST_ITEMS) -> list[Item]:
         """What a case decides on, in order of arrival."""
-        rows = self._database.get_all(_ITEMS, (case_id, limit))
+        rows = await self._database.scan(_ITEMS, (case_id, limit))
         return [Item(**_named(Item, row)) for row in rows]
 
-    def events(self, case_id: str, *, limit: int) -> list[Event]:
+    async def events(self, case_id: str, *, limit: int) -> list[Event]:
         """What was done to a case, in order."""
-        return [Event(*row) for row in self._database.get_all(_EVENTS, (case_id, limit))]
+        return [Event(*row) for row in await self._database.scan(_EVENTS, (case_id, limit))]
 
     def event_count(self, case_id: str) -> int:
         """How much was done to a case."""

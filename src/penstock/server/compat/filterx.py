@@ -1,0 +1,383 @@
+"""FilterX's own paths: text and images are filtered under a caller's flags, alone or by ten.
+
+Scores come from moderation, cached as everyone's; what is allowed is applied to them afterwards, so
+one scoring serves every configuration. Three things differ from FilterX on purpose: what is allowed
+never lets anything else through, a judge that fails never passes anything, and short texts are
+read. Its `GET /v1/apikey`, which gives a key to whoever asks, does not exist here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import re
+from collections.abc import Coroutine, Sequence
+from time import perf_counter
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from penstock.errors import InvalidInput
+from penstock.http.asgi import Message, Receive, Scope, Send
+from penstock.images.formats import FORMATS, sniff
+from penstock.observe.metrics import Metrics
+from penstock.providers.provider import CATEGORIES
+from penstock.runtime import Runtime
+from penstock.services.moderation import filtering
+from penstock.services.moderation.filtering import Allowed, Sifted
+from penstock.services.moderation.policy import UNSEEN, Ruling, Stage
+from penstock.services.moderation.reading import FOREIGN
+from penstock.services.moderation.schemas import Verdict
+from penstock.web.hot import Call, HotRoute
+
+PATH: Final = "/v1/filter"
+MOST_ITEMS: Final = 10
+INLINE_CHARACTERS: Final = 8_000  # longer texts are sifted in a thread
+
+_BLANKS = re.compile(r"\s+")
+_T = TypeVar("_T")
+_Given = bool | int | str | None
+
+
+class FilterConfig(msgspec.Struct, rename="camel"):
+    """What is let through; `true`, `"true"`, 1 and `"1"` set a flag, as they do in FilterX."""
+
+    allow_abuse: _Given = False
+    allow_phone: _Given = False
+    allow_email: _Given = False
+    allow_physical_information: _Given = False
+    allow_social_information: _Given = False
+    return_filtered_message: _Given = False
+    analyze_images: _Given = False
+
+    @property
+    def allowed(self) -> Allowed:
+        """What the text may hold."""
+        return Allowed(
+            abuse=_is_set(self.allow_abuse),
+            phone=_is_set(self.allow_phone),
+            email=_is_set(self.allow_email),
+            physical=_is_set(self.allow_physical_information),
+            social=_is_set(self.allow_social_information),
+        )
+
+
+class OldMessage(msgspec.Struct):
+    """An earlier message."""
+
+    text: str = ""
+
+
+class FilterRequest(msgspec.Struct, rename="camel"):
+    """A text, an image (base64, alone or as a data URL), or both."""
+
+    text: str | None = None
+    image: str | None = None
+    config: FilterConfig | None = None
+    old_messages: list[str | OldMessage] | None = None  # oldest first; the last 15 are read
+    model: Literal["fast", "normal", "pro"] | None = None
+
+
+class FilterResponse(msgspec.Struct, rename="camel"):
+    """What was found that is not allowed."""
+
+    blocked: bool
+    flags: tuple[str, ...]
+    reason: str
+    filtered_message: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class FilterBatchRequest(msgspec.Struct):
+    """Up to ten requests at once."""
+
+    items: Annotated[list[FilterRequest], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
+
+
+class FilterBatchResponse(msgspec.Struct):
+    """Their answers, in their order."""
+
+    results: list[FilterResponse]
+
+
+class Finding(NamedTuple):
+    """What is said of one part, the text or the image."""
+
+    flags: tuple[str, ...] = ()
+    blocked: bool = False
+    note: str = ""  # of what no flag says
+    masked: str | None = None
+
+
+def hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
+    """The four routes of FilterX."""
+    filterx = FilterX(runtime)
+
+    async def both(request: FilterRequest, call: Call) -> FilterResponse:
+        return await filterx.answer(request, call)
+
+    async def text(request: FilterRequest, call: Call) -> FilterResponse:
+        _need(request.text, "/text")
+        return await filterx.answer(msgspec.structs.replace(request, image=None), call)
+
+    async def image(request: FilterRequest, call: Call) -> FilterResponse:
+        _need(request.image, "/image")
+        config = request.config or FilterConfig()
+        config = msgspec.structs.replace(config, analyze_images=True)  # there is nothing else
+        return await filterx.answer(
+            msgspec.structs.replace(request, text=None, config=config), call
+        )
+
+    async def batch(request: FilterBatchRequest, call: Call) -> FilterBatchResponse:
+        work = [
+            filterx.answer(item, call, at=f"/items/{index}")
+            for index, item in enumerate(request.items)
+        ]
+        return FilterBatchResponse(await _all(work))
+
+    single = {"request": FilterRequest, "response": FilterResponse}
+    several = {"request": FilterBatchRequest, "response": FilterBatchResponse}
+    return [
+        _TimedRoute(path, handler, **types, role="operator", summary=summary, tag="filterx")
+        for path, handler, types, summary in (
+            (PATH, both, single, "FilterX: filter a text, an image or both"),
+            (f"{PATH}/text", text, single, "FilterX: filter a text"),
+            (f"{PATH}/image", image, single, "FilterX: filter an image"),
+            (f"{PATH}/batch", batch, several, "FilterX: filter up to ten items"),
+        )
+    ]
+
+
+class FilterX:
+    """Answers in FilterX's words."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._service = runtime.moderation
+        self._policies = runtime.policies
+        self._lists = runtime.lists
+        self._looker = runtime.looker
+        self._prescreen = runtime.rules.prescreen
+        self._metrics = runtime.metrics
+
+    async def answer(self, request: FilterRequest, call: Call, *, at: str = "") -> FilterResponse:
+        """Filter one request; `at` is its pointer in the body."""
+        text = request.text if request.text and not request.text.isspace() else None
+        if text is None and not request.image:
+            detail = "send a text, an image or both"
+            raise InvalidInput(detail, errors=[{"pointer": f"{at}/text", "detail": detail}])
+        parts: list[Coroutine[Any, Any, Finding]] = []
+        if text is not None:
+            parts.append(self._text(text, request, call, at=f"{at}/text"))
+        if request.image:
+            parts.append(self._image(request.image, request, call, at=f"{at}/image"))
+        found = await _all(parts)
+        content = "both" if len(parts) == 2 else "image" if text is None else "text"
+        _count(self._metrics, found, content)
+        config = request.config or FilterConfig()
+        response = _response(found)
+        if request.text is not None and _is_set(config.return_filtered_message):
+            masked = None if text is None else found[0].masked
+            response.filtered_message = request.text if masked is None else masked
+        return response
+
+    async def _text(self, text: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
+        who, config = call.principal, request.config or FilterConfig()
+        stages, always = self._stages(request, who.key_id)
+        verdict = await self._service.moderate(
+            text, owner=who.owner, key=who.key_id, stages=stages, always_ask=always, pointer=at
+        )
+        _note_time(verdict, call)
+        allowed = config.allowed
+        ruling = self._rule(verdict, allowed.spared(filtering.ABUSE_IN_TEXT), key=who.key_id)
+        earlier = [old if isinstance(old, str) else old.text for old in request.old_messages or ()][
+            -filtering.HISTORY :
+        ]
+        if len(text) + sum(map(len, earlier)) <= INLINE_CHARACTERS:
+            sifted = self._sift(text, allowed, ruling, earlier, key=who.key_id)
+        else:
+            sifted = await asyncio.to_thread(
+                self._sift, text, allowed, ruling, earlier, key=who.key_id
+            )
+        return self._concluded(
+            verdict,
+            ruling,
+            sifted.flags,
+            key=who.key_id,
+            masked=sifted.mask(text) if _is_set(config.return_filtered_message) else None,
+        )
+
+    async def _image(self, image: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
+        who, config = call.principal, request.config or FilterConfig()
+        url = data_url(image, at)
+        if not _is_set(config.analyze_images):
+            return await self._known_image(url, key=who.key_id, at=at)
+        stages, _ = self._stages(msgspec.structs.replace(request, model=None), who.key_id)
+        verdict = await self._service.moderate(
+            "",
+            owner=who.owner,
+            key=who.key_id,
+            images=[url],
+            stages=stages,
+            pointer=at,
+        )
+        _note_time(verdict, call)
+        spared = config.allowed.spared(filtering.ABUSE_IN_IMAGES)
+        ruling = self._rule(verdict, spared, key=who.key_id)
+        flags = {filtering.IMAGE_FLAGS[category] for category in _flagged(ruling)}
+        if verdict.listed == "rejected":
+            flags.add("inappropriate")
+        return self._concluded(verdict, ruling, filtering.in_order(flags), key=who.key_id)
+
+    async def _known_image(self, url: str, *, key: str, at: str) -> Finding:
+        """What lists say of an image that nobody was to analyse; its file is checked as ever."""
+        if self._lists.stale:
+            await self._lists.refresh()
+        sight = (await self._looker.look(url, pointer=at, ask=False)).value
+        listed = self._lists.match_image(sight.sha256, sight.pdq, sight.phash, key=key)
+        if listed.decision == "rejected":
+            return Finding(("inappropriate",), blocked=True)
+        return Finding(note="the image was not analyzed, since analyzeImages is not set")
+
+    def _stages(self, request: FilterRequest, key: str) -> tuple[tuple[Stage, ...] | None, bool]:
+        """Who reads, and whether a provider is asked also where a rule is certain.
+
+        Never more stages than the policy has: it may keep texts from leaving the machine.
+        """
+        if request.model != "fast":
+            return None, request.model == "pro"
+        own = self._policies.of(key).policy.stages
+        return tuple(stage for stage in own if stage != "provider") or ("prescreen", "local"), False
+
+    def _rule(self, verdict: Verdict, spared: frozenset[str], *, key: str) -> Ruling:
+        """What the policy makes of everything that is not allowed anyway."""
+        judgement = verdict.judgement
+        foreign = judgement.other_language >= FOREIGN and judgement.source != "provider"
+        return self._policies.of(key).decide(
+            filtering.blanked(judgement.scores, spared),
+            foreign=foreign,
+            degraded=verdict.degraded.code if verdict.degraded else None,
+            listed=verdict.listed,
+        )
+
+    def _sift(
+        self, text: str, allowed: Allowed, ruling: Ruling, earlier: Sequence[str], *, key: str
+    ) -> Sifted:
+        return filtering.sift(
+            text,
+            allowed=allowed,
+            flagged=_flagged(ruling),
+            listed=self._lists.match(text, key=key),
+            prescreen=self._prescreen,
+            history=earlier,
+        )
+
+    def _concluded(
+        self,
+        verdict: Verdict,
+        ruling: Ruling,
+        flags: tuple[str, ...],
+        *,
+        key: str,
+        masked: str | None = None,
+    ) -> Finding:
+        """Blocked is what has a flag, what the policy rejects, and what could not be judged."""
+        fault, notes = verdict.degraded, []
+        if fault is not None and ruling.decision != "approved":
+            unopened = self._policies.of(key).policy.on_provider_failure != "open"
+            if fault.code in UNSEEN or unopened:
+                flags = (*flags, filtering.ERROR)
+        if ruling.decision != "approved" and (not flags or filtering.ERROR in flags):
+            notes.append(ruling.reason)
+        blocked = bool(flags) or ruling.decision == "rejected"
+        if not blocked and notes:
+            notes[0] = f"left to a human to review: {notes[0]}"
+        return Finding(flags, blocked, "".join(notes), masked)
+
+
+class _TimedRoute(HotRoute[Any, Any]):
+    """Says how long it took, in FilterX's header."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = perf_counter()
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                spent = f"{round((perf_counter() - began) * 1000)}ms".encode()
+                headers = [*message["headers"], (b"x-processing-time", spent)]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await super().__call__(scope, receive, timed)
+
+
+def data_url(image: str, pointer: str) -> str:
+    """The data URL of an image that came as one, or as its base64 alone."""
+    if image[:5].lower() == "data:":
+        return image
+    bare = _BLANKS.sub("", image)
+    try:
+        name = sniff(binascii.a2b_base64(bare[:64] if len(bare) > 64 else bare))
+    except (ValueError, UnicodeEncodeError):
+        name = None
+    if name is None:
+        detail = f"is no base64 of an image; known formats: {', '.join(FORMATS)}"
+        raise InvalidInput(f"the image {detail}", errors=[{"pointer": pointer, "detail": detail}])
+    return f"data:{FORMATS[name].media_type};base64,{bare}"
+
+
+def _response(found: Sequence[Finding]) -> FilterResponse:
+    flags = filtering.in_order(flag for part in found for flag in part.flags)
+    blocked = any(part.blocked for part in found)
+    notes = [part.note for part in found if part.note]
+    if blocked and not flags:
+        said = notes
+    else:
+        shown = [flag for flag in flags if flag != filtering.ERROR]
+        if filtering.ERROR in flags:
+            notes = ["it could not be judged in full", *notes]
+        said = [filtering.told(shown)] if shown or not blocked else []
+        said += notes
+    return FilterResponse(blocked, flags, "; ".join(said))
+
+
+def _count(metrics: Metrics, found: Sequence[Finding], content: str) -> None:
+    outcome = "blocked" if any(part.blocked for part in found) else "passed"
+    metrics.count("penstock_filterx_requests_total", content=content, outcome=outcome)
+    for flag in {flag for part in found for flag in part.flags}:
+        metrics.count("penstock_filterx_flags_total", flag=flag)
+
+
+def _flagged(ruling: Ruling) -> frozenset[str]:
+    """Categories that the policy flags, or rejects without flagging."""
+    flagged = {name for name, flag in zip(CATEGORIES, ruling.flags, strict=True) if flag}
+    if ruling.decision == "rejected" and ruling.category and ruling.risk < 1.0:
+        flagged.add(ruling.category)
+    return frozenset(flagged)
+
+
+def _note_time(verdict: Verdict, call: Call) -> None:
+    for stage, seconds in verdict.receipt.stages.items():
+        call.stages[stage] = call.stages.get(stage, 0.0) + seconds
+
+
+def _need(value: str | None, pointer: str) -> None:
+    if not value:
+        detail = "is required here"
+        name = pointer.strip("/")
+        raise InvalidInput(f"{name} {detail}", errors=[{"pointer": pointer, "detail": detail}])
+
+
+def _is_set(value: _Given) -> bool:
+    return value is True or value in (1, "1", "true")
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Everything side by side; when one fails the others are not left running."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
