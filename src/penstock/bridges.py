@@ -14,6 +14,7 @@ from penstock.clock import Clock
 from penstock.notify import Webhooks, new_event
 from penstock.observe.health import Health
 from penstock.providers.provider import CATEGORIES
+from penstock.services.moderation.policies import Change
 from penstock.services.moderation.schemas import Judgement
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
 from penstock.services.review.schemas import Span, VerdictFacts
@@ -53,6 +54,17 @@ class WebhooksForServices:
         """Tell everyone's webhooks that the installation is not well."""
         checks = {name: check.status for name, check in health.checks.items()}
         self("alert.raised", "health", None, {"status": health.status, "checks": checks})
+
+    def policy(self, change: Change) -> None:
+        """Tell everyone's webhooks which revision of a policy holds from now on."""
+        if change.action in ("activated", "rolled_back"):
+            data = {
+                "revision": change.revision,
+                "previous": change.previous,
+                "version": change.version,
+                "actor": change.actor,
+            }
+            self("policy.activated", change.policy_id, None, data)
 
     def __call__(
         self, type: str, subject: str, owner: str | None, data: Mapping[str, object]

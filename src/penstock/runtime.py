@@ -141,7 +141,12 @@ async def open_runtime(
         emit = WebhooksForServices(webhooks, clock)
         verdicts = VerdictStore(database, hub=hub)
         policies = Policies(
-            database, hub=hub, clock=clock, audit=audit, base=load_policy(settings.policy)
+            database,
+            hub=hub,
+            clock=clock,
+            audit=audit,
+            base=load_policy(settings.policy),
+            on_change=emit.policy,
         )
         lists = Lists(database, hub=hub, clock=clock, audit=audit, metrics=metrics)
         await lists.refresh()

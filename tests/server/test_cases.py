@@ -219,7 +219,7 @@ async def test_reviewers_who_ask_for_the_next_case_at_once_get_different_ones(
     operator: httpx.AsyncClient, colleague: httpx.AsyncClient
 ) -> None:
     await moderated(operator, FOREIGN)
-    await moderated(operator, "Dies ist eine ganz gewöhnliche Nachricht, die niemand hier liest.")
+    await moderated(operator, "Ещё одно сообщение о погоде, которое никто не читает")
 
     replies = await asyncio.gather(
         *(client.post("/v1/cases/next") for client in (operator, colleague))

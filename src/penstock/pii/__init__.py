@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 
 from penstock.pii.match import KINDS, Kind, Match, Span, mask
 
-__all__ = ["KINDS", "VERSION", "Kind", "Match", "Span", "find", "mask"]
+__all__ = ["KINDS", "VERSION", "Kind", "Match", "Span", "find", "mask", "warm"]
 
 VERSION = "1"
 """Part of the keys of cached findings: counts up whenever some text gives other matches."""
@@ -31,3 +31,8 @@ def find(text: str, *, history: Sequence[str] = (), kinds: Collection[Kind] = KI
     from penstock.pii.finder import finder  # patterns: compiled when first needed
 
     return finder().find(text, history=history, kinds=kinds)
+
+
+def warm() -> None:
+    """Compile the patterns and load the numbering plans now, not at the first text: 0.2 s."""
+    find("+44 20 7946 0958, 212-555-0134 or five five five one two three four")

@@ -52,4 +52,5 @@ def sense(lower: str, start: int, end: int) -> Sense:
             return "other"
         if word in ("number", "cell") and at and words[at - 1] in _OWNED:
             return "phone"
-    return ""
+    # `phone = 2125550134` was told by its word; any other value is a value.
+    return "other" if lower[max(0, start - 2) : start].strip().endswith("=") else ""

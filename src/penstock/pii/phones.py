@@ -156,7 +156,7 @@ class _Search:
         shown = found[0]
         sensed = sense(self._lower, start, end)
         digits = "".join(filter(str.isdigit, shown))
-        valid = self.is_national(digits)
+        valid = self.is_national(digits) and not digits.startswith("214748364")  # 2 ** 31
         bare = not found[1] and not found[2] and "(" not in shown
         whole = (found[1] or "(" in shown) and found[2]
         if sensed == "other":
@@ -281,11 +281,13 @@ def _is_even(run: Run, lower: str) -> bool:
 def _is_something_else(run: Run, lower: str) -> bool:
     """Years, prices in thousands, postal and social security numbers, versions."""
     groups, lengths = run.groups, run.lengths
+    between = {lower[a.end : b.start] for a, b in pairwise(groups)}
     if all(_is_year(group) for group in groups) or (lengths == (3, 4) and _is_year(groups[1])):
+        return True
+    if between == {"_"}:
         return True
     if len(groups) == 2 and lower[groups[0].end : groups[1].start] == ".":
         return True  # a decimal
-    between = {lower[a.end : b.start] for a, b in pairwise(groups)}
     if between <= {".", " "} and len(between) == 1 and set(lengths[1:]) == {3} and lengths[0] < 3:
         return True
     if lengths in ((3, 2, 4), (5, 4), (4, 4, 4, 4), (8, 6), (8, 4), (4, 6, 5)):

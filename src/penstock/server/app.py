@@ -30,6 +30,7 @@ from penstock.server import docs
 from penstock.server.auth import ANONYMOUS, Auth
 from penstock.server.batch_request import ADVICE, MOST_BYTES
 from penstock.server.compat import (
+    filterx,
     fist,
     fist_batch,
     halilit,
@@ -187,6 +188,8 @@ def _hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
     if "fist" in settings.compat:
         words = settings.provider_excerpt_words
         hot += fist.hot_routes(service, clock=runtime.clock, max_words=words)
+    if "filterx" in settings.compat:
+        hot += filterx.hot_routes(runtime)
     if "perspective" in settings.compat:
         hot += perspective.hot_routes(runtime.perspective)
     return hot

@@ -9,20 +9,26 @@ read. Its `GET /v1/apikey`, which gives a key to whoever asks, does not exist he
 from __future__ import annotations
 
 import asyncio
-import binascii
-import re
 from collections.abc import Coroutine, Sequence
 from time import perf_counter
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from penstock.errors import InvalidInput
 from penstock.http.asgi import Message, Receive, Scope, Send
-from penstock.images.formats import FORMATS, sniff
 from penstock.observe.metrics import Metrics
 from penstock.providers.provider import CATEGORIES
 from penstock.runtime import Runtime
+from penstock.server.compat.filterx_messages import (
+    FilterBatchRequest,
+    FilterBatchResponse,
+    FilterConfig,
+    FilterRequest,
+    FilterResponse,
+    data_url,
+    is_set,
+)
 from penstock.services.moderation import filtering
 from penstock.services.moderation.filtering import Allowed, Sifted
 from penstock.services.moderation.policy import UNSEEN, Ruling, Stage
@@ -31,72 +37,9 @@ from penstock.services.moderation.schemas import Verdict
 from penstock.web.hot import Call, HotRoute
 
 PATH: Final = "/v1/filter"
-MOST_ITEMS: Final = 10
 INLINE_CHARACTERS: Final = 8_000  # longer texts are sifted in a thread
 
-_BLANKS = re.compile(r"\s+")
 _T = TypeVar("_T")
-_Given = bool | int | str | None
-
-
-class FilterConfig(msgspec.Struct, rename="camel"):
-    """What is let through; `true`, `"true"`, 1 and `"1"` set a flag, as they do in FilterX."""
-
-    allow_abuse: _Given = False
-    allow_phone: _Given = False
-    allow_email: _Given = False
-    allow_physical_information: _Given = False
-    allow_social_information: _Given = False
-    return_filtered_message: _Given = False
-    analyze_images: _Given = False
-
-    @property
-    def allowed(self) -> Allowed:
-        """What the text may hold."""
-        return Allowed(
-            abuse=_is_set(self.allow_abuse),
-            phone=_is_set(self.allow_phone),
-            email=_is_set(self.allow_email),
-            physical=_is_set(self.allow_physical_information),
-            social=_is_set(self.allow_social_information),
-        )
-
-
-class OldMessage(msgspec.Struct):
-    """An earlier message."""
-
-    text: str = ""
-
-
-class FilterRequest(msgspec.Struct, rename="camel"):
-    """A text, an image (base64, alone or as a data URL), or both."""
-
-    text: str | None = None
-    image: str | None = None
-    config: FilterConfig | None = None
-    old_messages: list[str | OldMessage] | None = None  # oldest first; the last 15 are read
-    model: Literal["fast", "normal", "pro"] | None = None
-
-
-class FilterResponse(msgspec.Struct, rename="camel"):
-    """What was found that is not allowed."""
-
-    blocked: bool
-    flags: tuple[str, ...]
-    reason: str
-    filtered_message: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class FilterBatchRequest(msgspec.Struct):
-    """Up to ten requests at once."""
-
-    items: Annotated[list[FilterRequest], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
-
-
-class FilterBatchResponse(msgspec.Struct):
-    """Their answers, in their order."""
-
-    results: list[FilterResponse]
 
 
 class Finding(NamedTuple):
@@ -174,7 +117,7 @@ class FilterX:
         _count(self._metrics, found, content)
         config = request.config or FilterConfig()
         response = _response(found)
-        if request.text is not None and _is_set(config.return_filtered_message):
+        if request.text is not None and is_set(config.return_filtered_message):
             masked = None if text is None else found[0].masked
             response.filtered_message = request.text if masked is None else masked
         return response
@@ -187,28 +130,30 @@ class FilterX:
         )
         _note_time(verdict, call)
         allowed = config.allowed
-        ruling = self._rule(verdict, allowed.spared(filtering.ABUSE_IN_TEXT), key=who.key_id)
+        ruling, minded = self._rule(
+            verdict, allowed.spared(filtering.ABUSE_IN_TEXT), key=who.key_id
+        )
         earlier = [old if isinstance(old, str) else old.text for old in request.old_messages or ()][
             -filtering.HISTORY :
         ]
         if len(text) + sum(map(len, earlier)) <= INLINE_CHARACTERS:
-            sifted = self._sift(text, allowed, ruling, earlier, key=who.key_id)
+            sifted = self._sift(text, allowed, minded, earlier, key=who.key_id)
         else:
             sifted = await asyncio.to_thread(
-                self._sift, text, allowed, ruling, earlier, key=who.key_id
+                self._sift, text, allowed, minded, earlier, key=who.key_id
             )
         return self._concluded(
             verdict,
             ruling,
             sifted.flags,
             key=who.key_id,
-            masked=sifted.mask(text) if _is_set(config.return_filtered_message) else None,
+            masked=sifted.mask(text) if is_set(config.return_filtered_message) else None,
         )
 
     async def _image(self, image: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
         who, config = call.principal, request.config or FilterConfig()
         url = data_url(image, at)
-        if not _is_set(config.analyze_images):
+        if not is_set(config.analyze_images):
             return await self._known_image(url, key=who.key_id, at=at)
         stages, _ = self._stages(msgspec.structs.replace(request, model=None), who.key_id)
         verdict = await self._service.moderate(
@@ -221,8 +166,8 @@ class FilterX:
         )
         _note_time(verdict, call)
         spared = config.allowed.spared(filtering.ABUSE_IN_IMAGES)
-        ruling = self._rule(verdict, spared, key=who.key_id)
-        flags = {filtering.IMAGE_FLAGS[category] for category in _flagged(ruling)}
+        ruling, minded = self._rule(verdict, spared, key=who.key_id)
+        flags = {filtering.IMAGE_FLAGS[category] for category in minded}
         if verdict.listed == "rejected":
             flags.add("inappropriate")
         return self._concluded(verdict, ruling, filtering.in_order(flags), key=who.key_id)
@@ -247,24 +192,39 @@ class FilterX:
         own = self._policies.of(key).policy.stages
         return tuple(stage for stage in own if stage != "provider") or ("prescreen", "local"), False
 
-    def _rule(self, verdict: Verdict, spared: frozenset[str], *, key: str) -> Ruling:
-        """What the policy makes of everything that is not allowed anyway."""
-        judgement = verdict.judgement
-        foreign = judgement.other_language >= FOREIGN and judgement.source != "provider"
-        return self._policies.of(key).decide(
-            filtering.blanked(judgement.scores, spared),
-            foreign=foreign,
+    def _rule(
+        self, verdict: Verdict, spared: frozenset[str], *, key: str
+    ) -> tuple[Ruling, frozenset[str]]:
+        """What the policy makes of all that is not allowed anyway; the categories it minds."""
+        judge, judgement = self._policies.of(key), verdict.judgement
+        scores = filtering.blanked(judgement.scores, spared)
+        ruling = judge.decide(
+            scores,
+            foreign=judgement.other_language >= FOREIGN and judgement.source != "provider",
             degraded=verdict.degraded.code if verdict.degraded else None,
             listed=verdict.listed,
         )
+        if verdict.listed == "approved":
+            return ruling, frozenset()
+        scored = judge.rule(scores)
+        minded = {name for name, flag in zip(CATEGORIES, scored.flags, strict=True) if flag}
+        if scored.decision == "rejected" and scored.category:
+            minded.add(scored.category)
+        return ruling, frozenset(minded)
 
     def _sift(
-        self, text: str, allowed: Allowed, ruling: Ruling, earlier: Sequence[str], *, key: str
+        self,
+        text: str,
+        allowed: Allowed,
+        minded: frozenset[str],
+        earlier: Sequence[str],
+        *,
+        key: str,
     ) -> Sifted:
         return filtering.sift(
             text,
             allowed=allowed,
-            flagged=_flagged(ruling),
+            flagged=minded,
             listed=self._lists.match(text, key=key),
             prescreen=self._prescreen,
             history=earlier,
@@ -309,21 +269,6 @@ class _TimedRoute(HotRoute[Any, Any]):
         await super().__call__(scope, receive, timed)
 
 
-def data_url(image: str, pointer: str) -> str:
-    """The data URL of an image that came as one, or as its base64 alone."""
-    if image[:5].lower() == "data:":
-        return image
-    bare = _BLANKS.sub("", image)
-    try:
-        name = sniff(binascii.a2b_base64(bare[:64] if len(bare) > 64 else bare))
-    except (ValueError, UnicodeEncodeError):
-        name = None
-    if name is None:
-        detail = f"is no base64 of an image; known formats: {', '.join(FORMATS)}"
-        raise InvalidInput(f"the image {detail}", errors=[{"pointer": pointer, "detail": detail}])
-    return f"data:{FORMATS[name].media_type};base64,{bare}"
-
-
 def _response(found: Sequence[Finding]) -> FilterResponse:
     flags = filtering.in_order(flag for part in found for flag in part.flags)
     blocked = any(part.blocked for part in found)
@@ -333,7 +278,7 @@ def _response(found: Sequence[Finding]) -> FilterResponse:
     else:
         shown = [flag for flag in flags if flag != filtering.ERROR]
         if filtering.ERROR in flags:
-            notes = ["it could not be judged in full", *notes]
+            notes = ["The content could not be judged in full", *notes]
         said = [filtering.told(shown)] if shown or not blocked else []
         said += notes
     return FilterResponse(blocked, flags, "; ".join(said))
@@ -346,14 +291,6 @@ def _count(metrics: Metrics, found: Sequence[Finding], content: str) -> None:
         metrics.count("penstock_filterx_flags_total", flag=flag)
 
 
-def _flagged(ruling: Ruling) -> frozenset[str]:
-    """Categories that the policy flags, or rejects without flagging."""
-    flagged = {name for name, flag in zip(CATEGORIES, ruling.flags, strict=True) if flag}
-    if ruling.decision == "rejected" and ruling.category and ruling.risk < 1.0:
-        flagged.add(ruling.category)
-    return frozenset(flagged)
-
-
 def _note_time(verdict: Verdict, call: Call) -> None:
     for stage, seconds in verdict.receipt.stages.items():
         call.stages[stage] = call.stages.get(stage, 0.0) + seconds
@@ -364,10 +301,6 @@ def _need(value: str | None, pointer: str) -> None:
         detail = "is required here"
         name = pointer.strip("/")
         raise InvalidInput(f"{name} {detail}", errors=[{"pointer": pointer, "detail": detail}])
-
-
-def _is_set(value: _Given) -> bool:
-    return value is True or value in (1, "1", "true")
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
