@@ -25,9 +25,7 @@ from penstock.runtime import Runtime, open_runtime
 from penstock.services.moderation.policy import Policy, Threshold
 from penstock.settings import Settings
 
-CLAIM = (
-    "A hot cached verdict with 100,000 list entries and a per-key policy: <= 1.15x one with none"
-)
+CLAIM = "A hot cached verdict with 100,000 list entries and a key's policy: <= 1.15x one without"
 ENTRIES = 100_000
 KEY = "key_of_the_bench"
 CALLS, BATCHES = 500, 12

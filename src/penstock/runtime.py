@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock import pii
 from penstock.audit import AuditLog
 from penstock.batch import Batches
 from penstock.bridges import CacheForReview, VerdictsForReview, WebhooksForServices
@@ -81,6 +82,8 @@ class Runtime:
     policies: Policies
     lists: Lists
     verdicts: VerdictStore
+    looker: Looker
+    rules: Rules
     review: ReviewService
     webhooks: Webhooks
     perspective: Perspective
@@ -163,6 +166,7 @@ async def open_runtime(
         )
         pipeline = Pipeline(cache=cache, metrics=metrics, clock=clock)
         rules = Rules(Prescreen(load_lexicon()))
+        _own(stack, asyncio.to_thread(pii.warm))
         reader = Reader(
             rules=rules, local=local, provider=provider, metrics=metrics, identify=identify
         )
@@ -233,6 +237,8 @@ async def open_runtime(
             policies=policies,
             lists=lists,
             verdicts=verdicts,
+            looker=looker,
+            rules=rules,
             review=review,
             webhooks=webhooks,
             perspective=perspective,

@@ -72,7 +72,7 @@ def test_scaling_and_compressing_change_next_to_nothing(change, seed: int) -> No
 
     after = hashes(open_image(change(image)))
 
-    assert distance(before.pdq[0], after.pdq[0]) <= 8
+    assert distance(before.pdq[0], after.pdq[0]) <= 12
     assert distance(before.phash[0], after.phash[0]) <= 2
 
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from penstock.server.app import Server
-from tests.conftest import connect
+from penstock.settings import Settings
+from tests.conftest import ADMIN, Live, connect
 
 TEXT = "a friendly sentence about gardening"
 
@@ -274,3 +275,28 @@ async def test_what_people_decided_is_shown_and_stands(
     assert (await verdict(client))["decision"] == "rejected"
     shown = (await client.get("/v1/lists")).json()["items"][0]
     assert (shown["managed"], shown["kind"], shown["entries"]) == (True, "block", 1)
+
+
+@pytest.mark.slow
+async def test_a_new_word_refuses_a_hot_text_on_a_second_process_too(
+    live_server: Live, settings: Settings
+) -> None:
+    here = Server(settings.model_copy(update={"home": live_server.home}))
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    async with (
+        here.running(),
+        connect(here, ADMIN) as client,
+        httpx.AsyncClient(base_url=live_server.url, headers=headers) as there,
+    ):
+        list_id = await made(client)
+        for _ in range(2):
+            before = [await verdict(client), await verdict(there)]
+
+        await client.post(
+            f"/v1/lists/{list_id}/entries", json={"entries": [{"value": "gardening"}]}
+        )
+        after = [await verdict(there), await verdict(client)]
+
+    assert [each["decision"] for each in before] == ["approved"] * 2
+    assert [each["decision"] for each in after] == ["rejected"] * 2
+    assert {each["receipt"]["source"] for each in before + after} == {"memory"}

@@ -94,12 +94,11 @@ def _median(values: Floats, *, exact: bool) -> Floats:
 def _pdq_pixels(grey: Image, picture: Picture) -> Floats:
     from PIL.Image import Resampling
 
-    fitting = (min(grey.width, _PDQ_LARGEST), min(grey.height, _PDQ_LARGEST))
-    if fitting != grey.size:
-        grey = grey.resize(fitting, Resampling.BOX)
-    pixels = np.asarray(grey, dtype=np.float64)
-    rows = _seen(pixels, _tent(picture.height, grey.height))
-    return _seen(rows.T, _tent(picture.width, grey.width)).T
+    width, height = min(grey.width, _PDQ_LARGEST), min(grey.height, _PDQ_LARGEST)
+    fitting = grey.resize((width, height), Resampling.BOX)
+    pixels = np.asarray(fitting, dtype=np.float64)
+    rows = _seen(pixels, _tent(picture.height, grey.height, height))
+    return _seen(rows.T, _tent(picture.width, grey.width, width)).T
 
 
 def _seen(pixels: Floats, tent: _Tent) -> Floats:
@@ -123,7 +122,7 @@ class _Tent(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _tent(size: int, given: int) -> _Tent:
+def _tent(size: int, sampled: int, given: int) -> _Tent:
     """Two running means over `size` pixels, seen at 64 places.
 
     The weights are those of the full size, added up where `given` pixels stand for it: the windows
@@ -141,9 +140,10 @@ def _tent(size: int, given: int) -> _Tent:
         np.add.at(steps[row], end, -weights)
     sums = np.zeros_like(steps)
     np.cumsum(np.cumsum(steps, axis=1)[:, :-1], axis=1, out=sums[:, 1:])
-    edges = np.linspace(0, size, given + 1)
+    step = -(-size // sampled)  # a sample's pixel stands for so many, its last one for the rest
+    edges = np.minimum(np.linspace(0, sampled, given + 1) * step, size)
     dense = np.diff([np.interp(edges, np.arange(size + 1), row) for row in sums], axis=1)
-    inside = dense > 0
+    inside = dense > 1e-9  # what rounding left over is nothing
     width = int(np.max(given - inside[:, ::-1].argmax(axis=1) - inside.argmax(axis=1)))
     starts = np.minimum(inside.argmax(axis=1), given - width)
     return _Tent(starts, np.take_along_axis(dense, starts[:, None] + np.arange(width), axis=1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
-HASH_SIDE: Final = 256  # pixels that a hash needs: four for each of PDQ's 64
+HASH_SIDE: Final = 192  # pixels that a hash needs: three for each of PDQ's 64
 _BEHIND: Final = (128, 128, 128)  # what shows through: neither black nor white shapes vanish in it
 _TURNS: Final = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Exif's orientation -> Transpose
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 
 from penstock.pii.match import KINDS, Kind, Match, Span, mask
 
-__all__ = ["KINDS", "VERSION", "Kind", "Match", "Span", "find", "mask", "warm"]
+__all__ = ["KINDS", "Kind", "Match", "Span", "find", "mask", "warm"]
 
 VERSION = "1"
 """Part of the keys of cached findings: counts up whenever some text gives other matches."""

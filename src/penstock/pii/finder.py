@@ -41,9 +41,9 @@ class Finder:
     def find(self, text: str, *, history: Sequence[str], kinds: Collection[Kind]) -> list[Match]:
         """See `penstock.pii.find`."""
         found = self._look(text, kinds)
-        if history:
-            found += _split(text, history, lambda joined: self._look(joined, kinds))
-        return _settled(found) if found else found
+        if not history:
+            return found
+        return _settled(found + _split(text, history, lambda joined: self._look(joined, kinds)))
 
     def _look(self, text: str, kinds: Collection[Kind]) -> list[Match]:
         reading = Reading(text, self._looks)
@@ -57,9 +57,12 @@ class Finder:
         matches = list(self._matches(reading, signals, data, kept, frozenset(kinds)))
         if signals.phrases:
             matches += _intents(signals, matches, kinds)
+        settled = _settled(matches)
+        if len(lower) == len(text):
+            return settled
         return [
             match._replace(start=start, end=end)
-            for match in _settled(matches)
+            for match in settled
             for start, end in (reading.original(match.start, match.end),)
         ]
 

@@ -116,6 +116,8 @@ def test_disguises_are_undone_only_where_a_list_says_so(disguised: str, kind: En
 
 def test_words_with_signs_that_look_like_letters_are_not_what_they_fold_to() -> None:
     assert places("bit", "b1llion and 8 bill") == []
+    assert places("word1", "word11 word12") == []
+    assert places("covid19", "c0vid19") == ["c0vid19"]
 
 
 @given(st.text(alphabet="abdikorstw 104-.*ä", max_size=40))

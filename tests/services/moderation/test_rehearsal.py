@@ -16,10 +16,10 @@ from penstock.errors import Conflict
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.capacity import suggest
 from penstock.services.moderation.policy import Decision, Judge, Policy, Threshold
+from penstock.services.moderation.records import packed
 from penstock.services.moderation.rehearsal import Change, Plan, Rehearsal
 from penstock.services.moderation.rehearsal_store import Selection
 from penstock.services.moderation.schemas import Judgement
-from penstock.services.moderation.records import packed
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
 
 Scores = tuple[float | None, ...]

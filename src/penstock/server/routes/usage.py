@@ -84,9 +84,7 @@ class UsagePage(Page[UsageSum]):
 
 def router(usage: Usage, clock: Clock) -> APIRouter:
     """The routes below /v1/usage."""
-    routes = APIRouter(
-        prefix="/v1/usage", tags=["usage"], responses=responses(StorageUnavailable)
-    )
+    routes = APIRouter(prefix="/v1/usage", tags=["usage"], responses=responses(StorageUnavailable))
 
     @routes.get("")
     async def get_usage(

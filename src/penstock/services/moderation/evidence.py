@@ -10,6 +10,7 @@ What an allow list exempts from the rules is read again without them. Nothing is
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
@@ -189,7 +190,9 @@ def _unreached(url: str, fault: Degradation) -> Part:
     nothing = (None,) * len(CATEGORIES)
     judgement = Judgement(fingerprint(url), nothing, (), 0.0, "local", ())
     answer = Answer(judgement, _receipt(judgement, {}), from_cache=False)
-    return Part(f"{NAMESPACE}:{judgement.digest}", answer, NOTHING, fault, "image")
+    # Its address stands for it, so that the item is not taken for one without it.
+    unseen = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
+    return Part(f"{NAMESPACE}:{judgement.digest}", answer, NOTHING, fault, "image", unseen)
 
 
 def _from_sight(sight: Sight) -> Judgement:

@@ -47,7 +47,7 @@ class EntryRefused(Exception):
         self.detail = detail
 
 
-class NewEntry(msgspec.Struct, frozen=True):
+class NewEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry that was checked, in the form in which it is kept."""
 
     kind: EntryKind

@@ -24,6 +24,7 @@ from penstock.services.moderation.list_entries import (
     EntryRefused,
     EntryRules,
     NewEntry,
+    is_searched,
 )
 
 FileFormat = Literal["text", "csv"]
@@ -52,7 +53,7 @@ class Report(msgspec.Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()  # the first of them
 
 
-class Parsed(NamedTuple):
+class Parsed(msgspec.Struct):
     """The entries of a file, each once."""
 
     entries: list[NewEntry]
@@ -60,6 +61,7 @@ class Parsed(NamedTuple):
     refused: int
     refusals: list[Refusal]
     lines: list[int]  # of each entry
+    searched: int  # of them, patterns that every text is searched for
 
 
 class Line(NamedTuple):
@@ -95,9 +97,8 @@ async def parse(data: bytes, rules: EntryRules, *, format: FileFormat, kind: Ent
 
 async def check_all(lines: Iterable[Line], rules: EntryRules, *, repeats: bool = False) -> Parsed:
     """Check entries one by one; with `repeats` what is given twice is refused, else skipped."""
-    known: dict[tuple[str, str], tuple[NewEntry, int]] = {}
-    refusals: list[Refusal] = []
-    skipped = refused = 0
+    known: dict[tuple[str, str], int] = {}
+    parsed = Parsed([], 0, 0, [], [], 0)
     for count, line in enumerate(lines, 1):
         if count % _SLICE == 0:
             await asyncio.sleep(0)
@@ -107,18 +108,21 @@ async def check_all(lines: Iterable[Line], rules: EntryRules, *, repeats: bool =
             if line.fault:
                 raise EntryRefused("value", line.fault)
             entry = rules.check(line.kind, line.value, line.note)
-            first = known.setdefault((entry.kind, entry.value), (entry, line.number))[1]
+            first = known.setdefault((entry.kind, entry.value), line.number)
             if first != line.number and repeats:
                 raise EntryRefused("value", f"repeats entry {first}")
         except EntryRefused as error:
-            refused += 1
-            if len(refusals) < MOST_REFUSALS:
-                refusals.append(Refusal(line.number, f"{error.field} {error.detail}"))
-        else:
-            skipped += first != line.number
-    entries = [entry for entry, _ in known.values()]
-    numbers = [number for _, number in known.values()]
-    return Parsed(entries, skipped, refused, refusals, numbers)
+            parsed.refused += 1
+            if len(parsed.refusals) < MOST_REFUSALS:
+                parsed.refusals.append(Refusal(line.number, f"{error.field} {error.detail}"))
+            continue
+        if first != line.number:
+            parsed.skipped += 1
+            continue
+        parsed.entries.append(entry)
+        parsed.lines.append(line.number)
+        parsed.searched += is_searched(entry)
+    return parsed
 
 
 def write_lines(entries: Iterable[NewEntry]) -> str:

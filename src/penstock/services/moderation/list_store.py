@@ -48,7 +48,7 @@ class EntryRecord(msgspec.Struct, frozen=True):
     created_at: int
 
 
-class ChangeRecord(msgspec.Struct, frozen=True, array_like=True):
+class ChangeRecord(msgspec.Struct, frozen=True, gc=False):
     """What the matcher learns of an entry."""
 
     id: int
@@ -142,8 +142,6 @@ DELETE FROM moderation_entries
 WHERE deleted_at < ? AND change < (SELECT max(change) FROM moderation_entries)
 """
 
-_MANY: Final = 1_000  # entries; fewer are kept in the order in which they were given
-
 
 class ListStore:
     """Asks about and changes the tables of lists. Changes are statements for one transaction."""
@@ -215,10 +213,7 @@ def deleting_list(id: str, *, at: int) -> Sequence[Call]:
 
 def adding_entries(list_id: str, entries: Iterable[NewEntry], *, actor: str, at: int) -> Call:
     """Add entries; those that the list has are left. Raises Conflict where it is gone."""
-    ordered = list(entries)
-    if len(ordered) > _MANY:  # in the order of the index, which is quicker to write
-        ordered.sort(key=lambda entry: (entry.kind, entry.value))
-    rows: Any = [(list_id, each.kind, each.value, each.note, actor, at) for each in ordered]
+    rows: Any = [(list_id, each.kind, each.value, each.note, actor, at) for each in entries]
     return _ADD_ENTRY, rows
 
 

@@ -15,6 +15,7 @@ A phrase that was removed stays in the look-ups of its disguises, which then lea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
@@ -35,6 +36,7 @@ K = TypeVar("K", bound=Hashable)
 
 _DISGUISED = Term("", "", 0.95, "")  # strong: looked for in every disguise
 _STRICT = Term("", "", 0.5, "")
+_NUMBER = re.compile(rb"[0-9]+$")
 _VARIATIONS = "\ufe0e\ufe0f"
 
 
@@ -170,6 +172,8 @@ class Phrases(Disguises):
         if not len(self._folded):
             return
         for words, start, end in self._disguised(reading):
+            if words[-1:].isdigit() and not _ends_alike(words, reading.lower[start:end]):
+                continue
             for id in ids.of(words):
                 yield Place(id, start, end, disguised=True)
 
@@ -238,6 +242,13 @@ class Literals:
                 if ids and end <= len(low) and _stands_alone(low, at, end):
                     for id in ids:
                         yield Place(id, places[at], places[end - 1] + 1)
+
+
+def _ends_alike(words: bytes, seen: bytes) -> bool:
+    """Whether both end in the same number: `word1` is not what `word11` hides."""
+    return [found[0] for found in _NUMBER.finditer(words)] == [
+        found[0] for found in _NUMBER.finditer(seen)
+    ]
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:

@@ -10,9 +10,11 @@ entries may be removed, which takes the decision back.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial as bound
 from typing import Final, Literal
 
 import msgspec
@@ -30,7 +32,6 @@ from penstock.services.moderation.list_entries import (
     EntryRefused,
     EntryRules,
     NewEntry,
-    is_searched,
 )
 from penstock.services.moderation.list_files import (
     FileFormat,
@@ -56,7 +57,8 @@ MOST_SEARCHED: Final = 5_000  # patterns of all lists that every text is searche
 LONGEST_NAME: Final = 100
 KEEP_REMOVED: Final = 7 * 86_400.0  # seconds for which removed entries are remembered
 
-_EXPORT_PAGE = 1_000
+_EXPORT_PAGE = 500
+_MANY = 1_000  # entries; more are made into rows in a thread
 _TOLD_LINES = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -291,13 +293,14 @@ class Lists(CurrentLists):
         return await self._changes.purge(before=before or self._now() - int(KEEP_REMOVED * 1000))
 
     async def _add(self, list_id: str, parsed: Parsed, *, actor: str, action: str) -> Report:
-        self._check_room(parsed.entries)
+        self._check_room(parsed)
         taken = 0
         if parsed.entries:
             at = self._now()
             told = {"given": len(parsed.entries), "entries": _shown(parsed.entries)}
+            adding = bound(list_store.adding_entries, list_id, parsed.entries, actor=actor, at=at)
             count = await self._write(
-                list_store.adding_entries(list_id, parsed.entries, actor=actor, at=at),
+                adding() if len(parsed.entries) <= _MANY else await asyncio.to_thread(adding),
                 self._audit.entry(actor, action, list_id, told),
             )
             taken = count - 1
@@ -305,12 +308,10 @@ class Lists(CurrentLists):
         skipped = parsed.skipped + len(parsed.entries) - taken
         return Report(taken, skipped, parsed.refused, tuple(parsed.refusals))
 
-    def _check_room(self, entries: Iterable[NewEntry]) -> None:
-        given = list(entries)
-        if len(self._index) + len(given) > MOST_ENTRIES:
+    def _check_room(self, parsed: Parsed) -> None:
+        if len(self._index) + len(parsed.entries) > MOST_ENTRIES:
             raise Conflict(f"the lists would hold more than {MOST_ENTRIES} entries")
-        searched = sum(map(is_searched, given))
-        if searched and self._index.searched + searched > MOST_SEARCHED:
+        if parsed.searched and self._index.searched + parsed.searched > MOST_SEARCHED:
             raise Conflict(
                 f"there would be more than {MOST_SEARCHED} patterns that every text is searched "
                 "for; use phrases, or wildcards that begin or end with two letters"

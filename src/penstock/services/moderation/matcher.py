@@ -15,8 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from penstock.services.moderation import views
@@ -33,8 +34,8 @@ MOST_NEAR = 256  # images of the lists that are near one image
 _FOREIGN = 0.5  # share of letters from which a text is in another script
 
 
-class Row(NamedTuple):
-    """An entry as the index keeps it."""
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An entry as the index keeps it: many, and nothing for the garbage collector to walk."""
 
     list_id: str
     kind: EntryKind

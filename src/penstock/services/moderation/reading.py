@@ -22,7 +22,7 @@ from penstock.services.moderation.schemas import MAX_FINDINGS, Judgement
 
 FOREIGN = 0.5  # from this probability on a text counts as not English
 _UNREAD = Scores({})  # by the local model
-INLINE_CHARACTERS = 8_000  # up to here the prescreen takes about a millisecond
+INLINE_CHARACTERS = 3_000  # up to here rules take about a millisecond
 
 
 class ProviderFailed(Exception):

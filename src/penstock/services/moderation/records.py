@@ -9,7 +9,7 @@ import numpy as np
 
 from penstock.services.moderation.evidence import Asking, is_foreign
 from penstock.services.moderation.parts import Item
-from penstock.services.moderation.policy import Review, Ruling
+from penstock.services.moderation.policy import REVIEW_RISK, Review, Ruling
 from penstock.services.moderation.referral import Referral
 from penstock.services.moderation.store import StoredVerdict
 
@@ -54,11 +54,11 @@ def referral(stored: StoredVerdict, item: Item, ruling: Ruling, review: Review) 
         user_id=stored.user_id,
         content_key=stored.content_key,
         content_hash=stored.content_hash,
-        text=item.text if review.retention_seconds and item.text else None,
-        images=tuple(part.look for part in item.parts if part.look),
+        text=item.text or None,
+        images=tuple(part.look for part in item.parts if part.kind == "image"),
         decision=ruling.decision,
         risk=ruling.risk,
-        category=ruling.category,
+        category=ruling.category if ruling.risk >= REVIEW_RISK else None,
         reason=ruling.reason,
         retention_seconds=review.retention_seconds,
         sla_seconds=review.sla_seconds,

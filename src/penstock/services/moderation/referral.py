@@ -18,11 +18,11 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None
     content_key: str
     content_hash: str  # SHA-256 of what was judged, hexadecimal
-    text: str | None  # only where the policy keeps content
-    images: tuple[bytes, ...] = ()  # PDQ hashes
+    text: str | None  # to find what is alike; kept as long as `retention_seconds` says
+    images: tuple[bytes, ...] = ()  # PDQ hashes, empty for one that nobody could hash
     decision: Decision
     risk: float
-    category: str | None
+    category: str | None  # the one whose score asks for a human, if it is a score
     reason: str
     retention_seconds: float
     sla_seconds: float
