@@ -49,7 +49,7 @@ from penstock.services.moderation.perspective_store import PerspectiveStore
 from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import load_policy
 from penstock.services.moderation.prescreen import Prescreen
-from penstock.services.moderation.prompts import moderation_prompt
+from penstock.services.moderation.prompts import image_prompt, moderation_prompt
 from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.rules import Rules
 from penstock.services.moderation.service import ModerationService
@@ -423,6 +423,7 @@ async def _open_providers(
         key=key.get_secret_value() if key else None,
         model=settings.model,
         prompt=moderation_prompt(),
+        image_prompt=image_prompt(),
         vision={"auto": None, "on": True, "off": False}[settings.provider_vision],
         clock=clock,
         metrics=metrics,

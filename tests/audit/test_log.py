@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.audit import AuditLog
@@ -121,9 +121,11 @@ async def test_the_file_itself_refuses_to_change_entries(
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(detail=st.dictionaries(st.text(), ANYTHING))
 def test_any_detail_becomes_a_bounded_json_object(detail: dict[str, Any]) -> None:
     data = _detail(detail)

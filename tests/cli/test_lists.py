@@ -58,6 +58,15 @@ def test_a_faulty_file_is_refused_with_its_lines(run, run_json):
     assert partly.exit_code == 1
 
 
+def test_a_faulty_value_is_named(run, run_json):
+    run_json("lists", "create", "words", "--kind", "block")
+
+    refused = run("lists", "add", "words", "a+", "(", "--kind", "regex")
+
+    assert "value 2: value cannot be used: missing )" in refused.stderr
+    assert refused.exit_code != 0
+
+
 def test_a_name_that_means_no_list_or_several_is_refused(run, run_json):
     for _ in range(2):
         run_json("lists", "create", "words", "--kind", "block")

@@ -145,6 +145,38 @@ def test_a_file_of_nothing_but_small_blocks_is_refused_before_it_is_decoded(data
     assert "damaged: it " in refusal(data)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIDAT" + b"\0" * 20,
+        b"GIF89a",
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xd9",
+        b"\xff\xd8\xff\xda\0\x02",
+        b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03" + b"\0" * 10,
+        b"RIFF\0\0\0\0WEBPVP8L",
+        b"RIFF\0\0\0\0WEBPJUNK" + b"\0" * 20,
+        b"\0\0\0\x1cftypavif",
+    ],
+)
+def test_a_header_that_ends_or_makes_no_sense_is_damage(data: bytes) -> None:
+    assert "damaged" in refusal(data)
+
+
+def test_a_build_without_avif_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.features.check", lambda feature: False)
+
+    assert "without AVIF" in refusal(encoded(plain(), "AVIF"))
+
+
+@pytest.mark.parametrize("format", ["WEBP", "AVIF"])
+def test_frames_that_only_the_decoder_can_count_are_bounded_too(format: str) -> None:
+    frames = [plain((at * 60, 0, 0)) for at in range(4)]
+
+    assert "over 3 frames" in refusal(animated(*frames, format=format), limits=Limits(frames=3))
+
+
 def test_an_image_without_pixels_is_damaged() -> None:
     assert "no pixels" in refusal(png_header(0, 5))
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.rigs.upstream import failing
 from tests.server.asking import assert_problem
 from tests.server.conftest import SHARED, App, Start
 
@@ -142,7 +143,7 @@ async def test_every_answer_says_how_long_it_took(shared: App):
         ("/v1/filter", {"text": "a", "config": []}, "/config"),
         ("/v1/filter", {"text": "a", "config": {"allowPhone": {}}}, "/config/allowPhone"),
         ("/v1/filter", {"text": "a", "oldMessages": "b"}, "/oldMessages"),
-        ("/v1/filter", {"text": "a", "oldMessages": [7]}, "/oldMessages/*"),
+        ("/v1/filter", {"text": "a", "oldMessages": [7]}, "/oldMessages/0"),
         ("/v1/filter/text", {"image": "aGk="}, "/text"),
         ("/v1/filter/image", {"text": "hello"}, "/image"),
         ("/v1/filter/image", {"image": "no base64 at all!"}, "/image"),
@@ -302,8 +303,6 @@ async def test_a_provider_that_fails_passes_nothing_unless_the_policy_says_so(
     blocked: bool,
     flags: list[str],
 ):
-    from benchmarks.rigs.upstream import failing
-
     upstream.script([failing(500)] * 10)
     path = policy(f'on_provider_failure = "{on_failure}"\n')
 

@@ -94,7 +94,11 @@ def add(list_: str, values: tuple[str, ...], kind: str, note: str, json_: bool) 
     async def work(runtime: Runtime) -> Report:
         entries = [(kind, value, note) for value in values]
         found = _find(runtime.lists, list_)
-        return await runtime.lists.add(found.id, entries, actor=ACTOR)
+        try:
+            return await runtime.lists.add(found.id, entries, actor=ACTOR)
+        except InvalidInput as error:
+            _name_faults(error, "value")
+            raise
 
     _tell(opening.with_runtime(work), json_)
 
@@ -165,7 +169,7 @@ def import_(
                 found.id, _chunks(file), format=form, kind=kind, actor=ACTOR, partial=partial
             )
         except InvalidInput as error:
-            _name_faults(error)
+            _name_faults(error, "line")
             raise
 
     report = opening.with_runtime(work)
@@ -263,12 +267,12 @@ async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _name_faults(error: InvalidInput) -> None:
-    """Say on standard error what is wrong with which line."""
+def _name_faults(error: InvalidInput, what: str) -> None:
+    """Say on standard error what is wrong with which line or value."""
     faults = error.fields.get("errors")
     for fault in faults if isinstance(faults, list) else ():
-        line = fault["pointer"].rpartition("/")[2]
-        click.echo(f"line {line}: {one_line(fault['detail'])}", err=True)
+        number = int(fault["pointer"].rpartition("/")[2]) + (what == "value")
+        click.echo(f"{what} {number}: {one_line(fault['detail'])}", err=True)
 
 
 def _tell(report: Report, json_: bool) -> None:

@@ -53,16 +53,17 @@ def bare_jpeg(data: bytes) -> tuple[bytes, bytes]:
 
     Decoders read comments, profiles and previews for themselves, and complain of them.
     """
-    parts, exif, start = [data[:2]], b"", len(data)
+    parts, exif = [data[:2]], b""
     for marker, start, end in _segments(data):
         if marker == _START_OF_SCAN:
+            parts.append(data[start:])
             break
         if marker == _EXIF and not exif and data[start + 4 : start + 10] == b"Exif\x00\x00":
             exif = data[start + 4 : end]
         beside = marker == _COMMENT or (0xE0 <= marker <= 0xEF and marker not in _NEEDED)
         if not beside:
             parts.append(data[start:end])
-    return b"".join((*parts, data[start:])), exif
+    return b"".join(parts), exif
 
 
 def _png(data: bytes, frames: int) -> Size:

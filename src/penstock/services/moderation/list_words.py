@@ -34,6 +34,7 @@ from penstock.services.moderation.views import Alphabet, Reading
 
 K = TypeVar("K", bound=Hashable)
 
+_FEW = 8  # spellings under one key that are a tuple, which the garbage collector passes by
 _DISGUISED = Term("", "", 0.95, "")  # strong: looked for in every disguise
 _STRICT = Term("", "", 0.5, "")
 _NUMBER = re.compile(rb"[0-9]+$")
@@ -111,7 +112,7 @@ class Spellings(Generic[K]):
     """Spellings of entries by a key; made into what `Disguises` looks up when it asks."""
 
     def __init__(self) -> None:
-        self._known: dict[K, bytes | list[bytes]] = {}
+        self._known: dict[K, bytes | tuple[bytes, ...] | list[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -120,11 +121,12 @@ class Spellings(Generic[K]):
         known = self._known.get(key)
         if known is None:
             self._known[key] = words
-        elif isinstance(known, bytes):
-            if known != words:
-                self._known[key] = [known, words]
-        elif words not in known:
-            known.append(words)
+        elif isinstance(known, list):
+            if words not in known:
+                known.append(words)
+        elif words not in (known := (known,) if isinstance(known, bytes) else known):
+            longer = (*known, words)
+            self._known[key] = longer if len(longer) < _FEW else list(longer)
 
     def words(self, key: K) -> Iterable[bytes]:
         known = self._known.get(key)
@@ -149,11 +151,13 @@ class Phrases(Disguises):
 
     def add(self, id: int, phrase: str, *, disguises: bool) -> None:
         """Look for a phrase from now on."""
-        for words in self._forms(phrase, disguises=disguises):
+        compacts: set[bytes] = set()
+        # What is written together comes first: it also stands for what is written apart.
+        for words in sorted(self._forms(phrase, disguises=disguises), reverse=True):
             self._ids.add(words, id)
             self._rows.add(words)
             if disguises:
-                self._add_disguises(words)
+                self._add_disguises(words, compacts)
 
     def remove(self, id: int, phrase: str) -> None:
         """Forget an entry."""
@@ -194,13 +198,14 @@ class Phrases(Disguises):
         for entry in spellings([Term(phrase, "", severity, "")], self._alphabet):
             yield entry.words
 
-    def _add_disguises(self, words: bytes) -> None:
+    def _add_disguises(self, words: bytes, known: set[bytes]) -> None:
         folded = views.fold(words)
         self._folded.add(folded, words)
         self._folded_rows.add(folded)
         compact = words.replace(b" ", b"")
-        if not 3 <= len(compact) <= LONGEST_RUN:
+        if not 3 <= len(compact) <= LONGEST_RUN or compact in known:
             return
+        known.add(compact)
         self._whole.add(folded if compact == words else views.fold(compact), words)
         if len(compact) in INSIDE_LENGTHS:
             self._exact.add(compact, words)
