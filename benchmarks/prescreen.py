@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ahocorasick_rs import AhoCorasick
 
 from benchmarks.report import Report, ratio, row
-from penstock.services.moderation.lexicon import Lexicon, Term
-from penstock.services.moderation.prescreen import Prescreen
+from penstock.words.lexicon import Lexicon, Term
+from penstock.words.prescreen import Prescreen
 
 CLAIM = "1 kB of ASCII is screened against 10,000 terms with all views in 100 us"
 TERMS, LENGTH = 10_000, 1000

@@ -30,6 +30,7 @@ from penstock.db.engine import Database, open_database
 from penstock.errors import ConfigurationError
 from penstock.hub import Hub, LocalHub
 from penstock.images import Limits
+from penstock.lists.lists import KEEP_REMOVED, Lists
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
 from penstock.notify import Webhooks
@@ -41,14 +42,11 @@ from penstock.providers.provider import Provider, seer
 from penstock.services.moderation.evidence import Evidence
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.language import identify
-from penstock.services.moderation.lexicon import load_lexicon
-from penstock.services.moderation.lists import Lists
 from penstock.services.moderation.looking import Looker
 from penstock.services.moderation.perspective import Perspective
 from penstock.services.moderation.perspective_store import PerspectiveStore
 from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import load_policy
-from penstock.services.moderation.prescreen import Prescreen
 from penstock.services.moderation.prompts import image_prompt, moderation_prompt
 from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.rules import Rules
@@ -62,6 +60,8 @@ from penstock.tasks import Task, TaskQueue, find_tasks, open_queue
 from penstock.tasks.bulk import bulk_task
 from penstock.upkeep import Retention, Rule, upkeep_tasks
 from penstock.usage import Usage
+from penstock.words.lexicon import load_lexicon
+from penstock.words.prescreen import Prescreen
 
 _DAY = 86_400.0
 
@@ -217,7 +217,9 @@ async def open_runtime(
             keep=settings.batch_retention_days * 86_400.0,
         )
         jobs.register(batches.tasks())
-        kept = _rules(settings, jobs=jobs, cache=cache, batches=batches, verdicts=verdicts)
+        kept = _rules(
+            settings, jobs=jobs, cache=cache, batches=batches, lists=lists, verdicts=verdicts
+        )
         kept += _review_rules(settings, review=review, clock=clock)
         retention = Retention(kept, clock=clock, metrics=metrics)
         checks = HealthChecks(clock)
@@ -264,6 +266,7 @@ def _rules(
     jobs: TaskQueue,
     cache: Cache,
     batches: Batches,
+    lists: Lists,
     verdicts: VerdictStore,
 ) -> list[Rule]:
     """What is kept for how long; 0 days: as long as it says itself."""
@@ -278,6 +281,7 @@ def _rules(
         Rule("jobs", ended_jobs, settings.job_retention_days * _DAY),
         Rule("cache", lambda _: cache.sweep()),
         Rule("batches", batches.purge, settings.batch_retention_days * _DAY),
+        Rule("list-entries", lists.purge, KEEP_REMOVED),
     ]
     if settings.retention_days:
         rules.append(Rule("verdicts", verdicts.purge, settings.retention_days * _DAY))

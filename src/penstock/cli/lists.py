@@ -16,10 +16,10 @@ from penstock.cli.output import as_json, instant, print_json, print_table
 from penstock.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from penstock.lists.files import FileFormat, Report
+    from penstock.lists.lists import Lists
+    from penstock.lists.store import EntryRecord, ListRecord
     from penstock.runtime import Runtime
-    from penstock.services.moderation.list_files import FileFormat, Report
-    from penstock.services.moderation.list_store import EntryRecord, ListRecord
-    from penstock.services.moderation.lists import Lists
 
 ACTOR = "cli"
 CHUNK = 64 << 10

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -23,6 +24,7 @@ from penstock.http.limits import BodyLimit
 from penstock.http.problems import Problems
 from penstock.http.request_id import RequestId
 from penstock.http.timing import Timing
+from penstock.lists.files import MOST_BYTES as MOST_LIST_BYTES
 from penstock.observe import logging
 from penstock.observe.health import open_reader, system_usage
 from penstock.runtime import Runtime, open_runtime
@@ -59,7 +61,6 @@ from penstock.server.routes import (
 )
 from penstock.services.moderation import api as moderation
 from penstock.services.moderation.answers import MODEL
-from penstock.services.moderation.list_files import MOST_BYTES as MOST_LIST_BYTES
 from penstock.services.moderation.rehearsal import Rehearsal
 from penstock.services.review import api as review
 from penstock.settings import Settings, load_settings
@@ -112,6 +113,9 @@ class Server:
             await send({"type": "lifespan.startup.failed", "message": error.detail})
             return
         async with stack:
+            # What is here now stays: the collector need not look through it again and again.
+            gc.collect()
+            gc.freeze()
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})

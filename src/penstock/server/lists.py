@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
-from penstock.services.moderation.list_entries import LONGEST_NOTE, LONGEST_VALUE, EntryKind
-from penstock.services.moderation.list_files import Report
-from penstock.services.moderation.list_store import EntryRecord, ListRecord
-from penstock.services.moderation.listed import Listed, ListKind, Outcome
-from penstock.services.moderation.lists import LONGEST_NAME, Lists, is_managed
+from penstock.lists.entries import LONGEST_NOTE, LONGEST_VALUE, EntryKind
+from penstock.lists.files import Report
+from penstock.lists.listed import Listed, ListKind, Outcome
+from penstock.lists.lists import LONGEST_NAME, Lists, is_managed
+from penstock.lists.store import EntryRecord, ListRecord
 
 MOST_ADDED: Final = 1_000  # entries of one request; more come as a file
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.lists.listed import ListHit
+from penstock.lists.lists import NOTHING, Listed
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation import filtering
 from penstock.services.moderation.filtering import Allowed, Sifted, blanked, sift
-from penstock.services.moderation.lexicon import load_lexicon
-from penstock.services.moderation.listed import ListHit
-from penstock.services.moderation.lists import NOTHING, Listed
-from penstock.services.moderation.prescreen import Prescreen
+from penstock.words.lexicon import load_lexicon
+from penstock.words.prescreen import Prescreen
 
 PRESCREEN = Prescreen(load_lexicon())
 ABUSE = frozenset({"harassment", "profanity"})

@@ -16,6 +16,7 @@ from penstock.clock import SystemClock
 from penstock.db.engine import open_database
 from penstock.errors import InvalidInput, NotFound, ProviderUnavailable
 from penstock.hub import LocalHub
+from penstock.lists.lists import Lists
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
 from penstock.observe.metrics import Metrics
@@ -23,18 +24,17 @@ from penstock.pipeline import Pipeline
 from penstock.providers.provider import CATEGORIES, Finding, Scores
 from penstock.services.moderation.evidence import Evidence
 from penstock.services.moderation.excerpt import ExcerptRule
-from penstock.services.moderation.lexicon import Lexicon, Term
-from penstock.services.moderation.lists import Lists
 from penstock.services.moderation.looking import Looker
 from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import Policy, Threshold
-from penstock.services.moderation.prescreen import Prescreen
 from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.referral import Referral
 from penstock.services.moderation.rules import Rules
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import VerdictStore
 from penstock.usage import Usage
+from penstock.words.lexicon import Lexicon, Term
+from penstock.words.prescreen import Prescreen
 from tests.fakes import FakeProvider
 
 TERMS = [

@@ -24,6 +24,10 @@ from penstock.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from penstock.lists.entries import EntryKind
+from penstock.lists.files import FileFormat
+from penstock.lists.lists import ListChange, Lists
+from penstock.lists.store import ListRecord
 from penstock.server.keys import KeyRing
 from penstock.server.lists import (
     EntriesRequest,
@@ -39,10 +43,6 @@ from penstock.server.lists import (
     tested,
     view_of,
 )
-from penstock.services.moderation.list_entries import EntryKind
-from penstock.services.moderation.list_files import FileFormat
-from penstock.services.moderation.list_store import ListRecord
-from penstock.services.moderation.lists import ListChange, Lists
 from penstock.web.errors import responses
 from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.principal import Principal

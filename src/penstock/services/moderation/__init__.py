@@ -7,22 +7,17 @@
        └─ review ─► referral: people look at it
 
 POST /v1/moderations (`api`), alone or in batches (`tasks`); the source systems' paths are thin
-adapters in `server/compat/`; policies and lists are edited at `server/routes/`.
+adapters in `server/compat/`; policies are edited at `server/routes/`.
 
 Beyond the shape that all services share:
 
-- reading: `rules` are the prescreen with personal data and `spam`; `lexicon` holds the terms that
-  the prescreen looks for, `views` read a text the ways evasion writes it, with the `characters`
-  that look alike, `disguises` look up what is left of a word when its disguise is undone;
-  `contexts` lower what is quoted, reported or negated; `excerpt` chooses what a paid provider
-  reads; `language` names the one of a text that is not English
+- reading: `rules` are the prescreen of `penstock.words` with personal data and `spam`; `excerpt`
+  chooses what a paid provider reads; `language` names the one of a text that is not English;
+  `evidence` gathers what is known of an item's `parts`
 - deciding: `policies` are versioned documents (`policy_store`), `holdings` which of them holds for
   whom; `rehearsal` says what another one would have decided about `recorded` verdicts
-  (`rehearsal_store`), with `vector`, a judge over arrays; `capacity` suggests thresholds; `lists`
-  are users' words and hashes (`list_store`), checked by `list_entries`, read from and written to
-  `list_files`; `list_index` keeps them up to date in each process, `matcher` finds them as
-  `list_words`, `list_wildcards` and `list_patterns`, `listed` is their answer; `parts` make one
-  item of a text and its images
+  (`rehearsal_store`), with `vector`, a judge over arrays; `capacity` suggests thresholds; `records`
+  are what is kept of a verdict
 - answering: `answers` are OpenAI's requests and responses, `filtering` is FilterX's view of a
   verdict; `perspective` scores comments as Google's API did: `passages` are what is read,
   `attributes` the formulae, `calibration` fits them to a user's `logged_scores`

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from penstock.cache.keys import fingerprint
 from penstock.errors import FetchFailed
+from penstock.lists.lists import NOTHING, Listed, Lists
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens
 from penstock.providers.provider import CATEGORIES
-from penstock.services.moderation.lists import NOTHING, Listed, Lists
 from penstock.services.moderation.looking import Looker, LookFailed, Sight
 from penstock.services.moderation.parts import Item, Part, inside, item_of, without
 from penstock.services.moderation.policy import Judge

@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from penstock import pii
+from penstock.lists.lists import Listed
 from penstock.providers.provider import CATEGORIES
-from penstock.services.moderation.lists import Listed
-from penstock.services.moderation.prescreen import Prescreen
+from penstock.words.prescreen import Prescreen
 
 HISTORY: Final = 15  # earlier messages that are read
 LEAST_SCORE: Final = 0.5  # of a rule about personal data that counts

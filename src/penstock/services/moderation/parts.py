@@ -12,9 +12,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from penstock.cache.keys import fingerprint
+from penstock.lists.lists import NOTHING, Listed
 from penstock.pipeline import Answer, Cost, Receipt, Tokens
 from penstock.providers.provider import CATEGORIES, Finding
-from penstock.services.moderation.lists import NOTHING, Listed
 from penstock.services.moderation.policy import UNSEEN, Decision
 from penstock.services.moderation.schemas import Degradation, Judgement
 

@@ -10,7 +10,7 @@ import msgspec
 from penstock import pii
 from penstock.providers.provider import RULED, Finding
 from penstock.services.moderation import spam
-from penstock.services.moderation.prescreen import Prescreen
+from penstock.words.prescreen import Prescreen
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -16,11 +16,11 @@ import msgspec
 from penstock.cache.keys import fingerprint, normal_form
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound, StorageError
+from penstock.lists.listed import Listed
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer
 from penstock.services.moderation.evidence import NAMESPACE, Asking, Evidence, is_foreign
 from penstock.services.moderation.excerpt import ExcerptRule
-from penstock.services.moderation.listed import Listed
 from penstock.services.moderation.parts import Item, applied
 from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import Ruling, Stage

@@ -20,17 +20,17 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
-from penstock.services.moderation import views
-from penstock.services.moderation.contexts import Entry, automaton
-from penstock.services.moderation.disguises import (
+from penstock.lists.entries import literal, lowered
+from penstock.words import views
+from penstock.words.contexts import Entry, automaton
+from penstock.words.disguises import (
     INSIDE_LENGTHS,
     LONGEST_RUN,
     Disguises,
     spellings,
 )
-from penstock.services.moderation.lexicon import Term
-from penstock.services.moderation.list_entries import literal, lowered
-from penstock.services.moderation.views import Alphabet, Reading
+from penstock.words.lexicon import Term
+from penstock.words.views import Alphabet, Reading
 
 K = TypeVar("K", bound=Hashable)
 

@@ -19,11 +19,7 @@ from penstock.clock import Clock
 from penstock.db import Database
 from penstock.errors import StorageError
 from penstock.hub.hub import Hub
-from penstock.observe.logging import get_logger
-from penstock.observe.metrics import Metrics
-from penstock.services.moderation.list_store import ChangeRecord, ListRecord, ListStore
-from penstock.services.moderation.list_words import Place
-from penstock.services.moderation.listed import (
+from penstock.lists.listed import (
     NOTHING,
     Evidence,
     Listed,
@@ -31,7 +27,11 @@ from penstock.services.moderation.listed import (
     weigh_image,
     weigh_text,
 )
-from penstock.services.moderation.matcher import Index, Row
+from penstock.lists.matcher import Index, Row
+from penstock.lists.store import ChangeRecord, ListRecord, ListStore
+from penstock.lists.words import Place
+from penstock.observe.logging import get_logger
+from penstock.observe.metrics import Metrics
 
 NAME: Final = "lists"  # of the generation on the hub
 MANAGED: Final = "decisions-"  # how ids of lists begin that human decisions make

@@ -10,9 +10,9 @@ import pytest
 
 from penstock.errors import ConfigurationError
 from penstock.providers.provider import JUDGED
-from penstock.services.moderation.lexicon import Lexicon, Term, load_lexicon
+from penstock.words.lexicon import Lexicon, Term, load_lexicon
 
-SHIPPED = resources.files("penstock.services.moderation").joinpath("lexicon.tsv").read_text("utf-8")
+SHIPPED = resources.files("penstock.words").joinpath("lexicon.tsv").read_text("utf-8")
 
 
 def write(path: Path, *rows: str) -> Path:

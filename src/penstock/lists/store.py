@@ -18,8 +18,8 @@ import msgspec
 
 from penstock.db import Database
 from penstock.db.writer import Call
-from penstock.services.moderation.list_entries import EntryKind, NewEntry
-from penstock.services.moderation.listed import ListKind
+from penstock.lists.entries import EntryKind, NewEntry
+from penstock.lists.listed import ListKind
 
 
 class ListRecord(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.services.moderation.characters import Characters
+from penstock.words.characters import Characters
 
 _T = TypeVar("_T")
 

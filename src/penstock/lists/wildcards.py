@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from penstock.services.moderation.disguises import EDGES, LONGEST_RUN, joined_pieces
-from penstock.services.moderation.list_patterns import Patterns, compile_pattern, wildcard_regex
-from penstock.services.moderation.list_words import Place
-from penstock.services.moderation.views import Reading
+from penstock.lists.patterns import Patterns, compile_pattern, wildcard_regex
+from penstock.lists.words import Place
+from penstock.words.disguises import EDGES, LONGEST_RUN, joined_pieces
+from penstock.words.views import Reading
 
 _KNOWN_LETTERS = 2  # bytes at an end by which a wildcard is looked up
 _MOST_UNDER_ONE = 64  # wildcards under the same letters; more go to the automaton

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.services.moderation.lexicon import Lexicon, Term, load_lexicon
-from penstock.services.moderation.prescreen import Prescreen, Screening
+from penstock.words.lexicon import Lexicon, Term, load_lexicon
+from penstock.words.prescreen import Prescreen, Screening
 
 INNOCENT = (Path(__file__).parent / "innocent.txt").read_text("utf-8").splitlines()
 

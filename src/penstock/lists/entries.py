@@ -18,12 +18,12 @@ from typing import Literal, get_args
 
 import msgspec
 
-from penstock.services.moderation.list_patterns import (
+from penstock.lists.patterns import (
     BadPattern,
     check_regex,
     check_wildcard,
 )
-from penstock.services.moderation.views import Alphabet
+from penstock.words.views import Alphabet
 
 EntryKind = Literal["phrase", "wildcard", "regex", "sha256", "pdq", "phash"]
 

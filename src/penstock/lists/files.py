@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from penstock.errors import InvalidInput, TooLarge
-from penstock.services.moderation.list_entries import (
+from penstock.lists.entries import (
     EntryKind,
     EntryRefused,
     EntryRules,

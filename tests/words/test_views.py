@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.services.moderation import views
-from penstock.services.moderation.views import Alphabet
+from penstock.words import views
+from penstock.words.views import Alphabet
 
 ALPHABET = Alphabet()
 

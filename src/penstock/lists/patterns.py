@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.services.moderation.views import Alphabet
+    from penstock.words.views import Alphabet
 
 MOST_INSTRUCTIONS = 5_000  # of one compiled pattern
 LEAST_LETTERS = 2  # of a wildcard; fewer would match nearly every word

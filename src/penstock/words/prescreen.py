@@ -25,8 +25,8 @@ from typing import Literal
 import msgspec
 
 from penstock.providers.provider import Finding
-from penstock.services.moderation import views
-from penstock.services.moderation.contexts import (
+from penstock.words import views
+from penstock.words.contexts import (
     Contexts,
     Entry,
     Hit,
@@ -35,15 +35,15 @@ from penstock.services.moderation.contexts import (
     automaton,
     places_of,
 )
-from penstock.services.moderation.disguises import (
+from penstock.words.disguises import (
     INSIDE_LENGTHS,
     LONGEST_RUN,
     STRONG,
     Disguises,
     spellings,
 )
-from penstock.services.moderation.lexicon import Lexicon
-from penstock.services.moderation.views import Alphabet, Reading
+from penstock.words.lexicon import Lexicon
+from penstock.words.views import Alphabet, Reading
 
 CERTAIN = 1.0
 _VERSION = "1"  # part of the cache key, with `views.VERSION`: counts up when a rule here changes

@@ -15,11 +15,11 @@ from penstock.clock import ManualClock
 from penstock.db import Database, open_database
 from penstock.errors import Conflict, InvalidInput, NotFound, TooLarge
 from penstock.hub import LocalHub
+from penstock.lists import files, index, lists
+from penstock.lists.index import LOOK_SECONDS, SMALL
+from penstock.lists.lists import NOTHING, ListChange, Lists
+from penstock.lists.store import changing_list
 from penstock.observe.metrics import Metrics
-from penstock.services.moderation import list_files, list_index, lists
-from penstock.services.moderation.list_index import LOOK_SECONDS, SMALL
-from penstock.services.moderation.list_store import changing_list
-from penstock.services.moderation.lists import NOTHING, ListChange, Lists
 
 
 @dataclass
@@ -306,11 +306,11 @@ async def test_a_file_that_is_no_text_is_refused(here: Lists) -> None:
 
 async def test_a_file_is_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
     list_id = await blocking(here)
-    monkeypatch.setattr(list_files, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(files, "MOST_ENTRIES", 10)
     with pytest.raises(TooLarge, match="more than 10 entries"):
         await here.import_(list_id, one_chunk(numbered(11)), format="text", actor="cli")
 
-    monkeypatch.setattr(list_files, "MOST_BYTES", 10)
+    monkeypatch.setattr(files, "MOST_BYTES", 10)
     with pytest.raises(TooLarge, match="larger than 10 bytes"):
         await here.import_(list_id, one_chunk(numbered(3)), format="text", actor="cli")
 
@@ -521,7 +521,7 @@ async def test_a_long_text_is_matched_beside_the_loop_and_remembered(here: Lists
 
 async def test_what_is_remembered_is_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
     await blocking(here, "badword")
-    monkeypatch.setattr(list_index, "REMEMBERED", 10)
+    monkeypatch.setattr(index, "REMEMBERED", 10)
 
     hot = here.match("badword", key=None, remember="hot")
     for number in range(100):

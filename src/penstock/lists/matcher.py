@@ -20,12 +20,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from penstock.services.moderation import views
-from penstock.services.moderation.list_entries import EntryKind, is_literal
-from penstock.services.moderation.list_patterns import Patterns, wildcard_words
-from penstock.services.moderation.list_wildcards import Wildcards
-from penstock.services.moderation.list_words import Ids, Literals, Phrases, Place
-from penstock.services.moderation.views import Alphabet, Reading
+from penstock.lists.entries import EntryKind, is_literal
+from penstock.lists.patterns import Patterns, wildcard_words
+from penstock.lists.wildcards import Wildcards
+from penstock.lists.words import Ids, Literals, Phrases, Place
+from penstock.words import views
+from penstock.words.views import Alphabet, Reading
 
 PDQ_DISTANCE = 31  # of 256 bits, as its authors recommend
 PHASH_DISTANCE = 10  # of 64 bits

@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.services.moderation.lexicon import Lexicon, Term
-from penstock.services.moderation.list_entries import (
+from penstock.lists.entries import (
     LONGEST_VALUE,
     EntryKind,
     EntryRefused,
     EntryRules,
     NewEntry,
 )
-from penstock.services.moderation.list_patterns import Patterns
-from penstock.services.moderation.listed import (
+from penstock.lists.listed import (
     NOTHING,
     Evidence,
     ListHit,
@@ -27,8 +25,10 @@ from penstock.services.moderation.listed import (
     weigh_image,
     weigh_text,
 )
-from penstock.services.moderation.matcher import Index, Row
-from penstock.services.moderation.prescreen import Prescreen
+from penstock.lists.matcher import Index, Row
+from penstock.lists.patterns import Patterns
+from penstock.words.lexicon import Lexicon, Term
+from penstock.words.prescreen import Prescreen
 
 RULES = EntryRules()
 DISGUISED = ("b4dw0rd", "b a d w o r d", "b.a.d.w.o.r.d", "baaaadword", "bad-word", "badword99")

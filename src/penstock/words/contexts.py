@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple, SupportsInt
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-from penstock.services.moderation.lexicon import Term
-from penstock.services.moderation.views import Alphabet, Reading
+from penstock.words.lexicon import Term
+from penstock.words.views import Alphabet, Reading
 
 ViewName = Literal["plain", "folded", "joined", "masked", "spelled"]
 

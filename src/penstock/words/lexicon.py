@@ -72,7 +72,7 @@ class Lexicon:
 
 def load_lexicon(path: Path | None = None) -> Lexicon:
     """Read a file of terms, the built-in one without a path; an error names the line."""
-    source = path or resources.files("penstock.services.moderation").joinpath("lexicon.tsv")
+    source = path or resources.files("penstock.words").joinpath("lexicon.tsv")
     name = path.name if path else "lexicon.tsv"
     try:
         content = source.read_text(encoding="utf-8")

@@ -25,15 +25,14 @@ from penstock.db import Database
 from penstock.db.writer import Call
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.hub.hub import Hub
-from penstock.observe.metrics import Metrics
-from penstock.services.moderation import list_store
-from penstock.services.moderation.list_entries import (
+from penstock.lists import store
+from penstock.lists.entries import (
     EntryKind,
     EntryRefused,
     EntryRules,
     NewEntry,
 )
-from penstock.services.moderation.list_files import (
+from penstock.lists.files import (
     FileFormat,
     Line,
     Parsed,
@@ -45,9 +44,10 @@ from penstock.services.moderation.list_files import (
     write_lines,
     write_rows,
 )
-from penstock.services.moderation.list_index import MANAGED, NAME, CurrentLists
-from penstock.services.moderation.list_store import EntryRecord, ListRecord, ListStore
-from penstock.services.moderation.listed import NOTHING, Listed, ListHit, ListKind
+from penstock.lists.index import MANAGED, NAME, CurrentLists
+from penstock.lists.listed import NOTHING, Listed, ListHit, ListKind
+from penstock.lists.store import EntryRecord, ListRecord, ListStore
+from penstock.observe.metrics import Metrics
 
 __all__ = ["NOTHING", "ListHit", "Listed", "Lists"]
 
@@ -102,7 +102,7 @@ class Lists(CurrentLists):
         record = ListRecord(id, name, kind, key_id, disguises, enabled, actor, at, at)
         told = {"name": name, "kind": kind, "key_id": key_id, "disguises": disguises}
         await self._write_and_learn(
-            list_store.adding_list(record), self._audit.entry(actor, "list.created", id, told)
+            store.adding_list(record), self._audit.entry(actor, "list.created", id, told)
         )
         return record
 
@@ -142,7 +142,7 @@ class Lists(CurrentLists):
         changed = msgspec.structs.replace(record, **told)
         before = {key: getattr(record, key) for key in told}
         await self._write(
-            list_store.changing_list(changed, at=self._now(), expected=record.updated_at),
+            store.changing_list(changed, at=self._now(), expected=record.updated_at),
             self._audit.entry(actor, "list.changed", id, {"before": before, "after": told}),
         )
         await self._learnt()
@@ -153,7 +153,7 @@ class Lists(CurrentLists):
         record = self.get(id)
         told = {"name": record.name, "kind": record.kind, "key_id": record.key_id}
         await self._write_and_learn(
-            *list_store.deleting_list(id, at=self._now()),
+            *store.deleting_list(id, at=self._now()),
             self._audit.entry(actor, "list.deleted", id, told),
         )
 
@@ -257,7 +257,7 @@ class Lists(CurrentLists):
         at = self._now()
         told = {"entry": entry_id, "kind": entry.kind, "value": entry.value}
         await self._write_and_learn(
-            list_store.removing_entry(list_id, entry_id, at=at),
+            store.removing_entry(list_id, entry_id, at=at),
             self._audit.entry(actor, "list.entry_removed", list_id, told),
         )
 
@@ -280,7 +280,7 @@ class Lists(CurrentLists):
         statements: list[Call] = []
         for key_id in dict.fromkeys(key_ids):
             record, opposite = _decisions(key_id, decision, at=at)
-            statements += list_store.deciding(
+            statements += store.deciding(
                 record, content_hash, note=note, actor=actor, opposite=opposite
             )
             told = {"sha256": content_hash, "decision": decision, "note": note}
@@ -298,7 +298,7 @@ class Lists(CurrentLists):
         if parsed.entries:
             at = self._now()
             told = {"given": len(parsed.entries), "entries": _shown(parsed.entries)}
-            adding = bound(list_store.adding_entries, list_id, parsed.entries, actor=actor, at=at)
+            adding = bound(store.adding_entries, list_id, parsed.entries, actor=actor, at=at)
             count = await self._write(
                 adding() if len(parsed.entries) <= _MANY else await asyncio.to_thread(adding),
                 self._audit.entry(actor, action, list_id, told),

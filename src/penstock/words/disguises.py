@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from penstock.services.moderation import views
-from penstock.services.moderation.contexts import Entry, Hit, ViewName
-from penstock.services.moderation.lexicon import Term
-from penstock.services.moderation.views import Alphabet, Reading, Span
+from penstock.words import views
+from penstock.words.contexts import Entry, Hit, ViewName
+from penstock.words.lexicon import Term
+from penstock.words.views import Alphabet, Reading, Span
 
 Key = TypeVar("Key", contravariant=True)
 

@@ -1,0 +1,13 @@
+"""A team's own lists: what to block, allow or review, by words, patterns and hashes.
+
+    lists (what users change) ─► store ─► index: what this process knows, kept up to date
+    text, image ─► matcher: words, wildcards, patterns, hashes ─► listed: what the lists say
+
+A change acts on the next request of every process. `entries` are checked before they are taken,
+`files` are how they come in and go out by the thousand.
+"""
+
+from penstock.lists.listed import NOTHING, Listed, ListHit
+from penstock.lists.lists import Lists
+
+__all__ = ["NOTHING", "ListHit", "Listed", "Lists"]
