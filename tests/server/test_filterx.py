@@ -105,6 +105,16 @@ async def test_a_number_split_over_messages_is_found(shared: App, old: list[Any]
 
 
 @SHARED
+async def test_a_long_text_is_masked_to_its_end(shared: App):
+    text = f"{'The committee met on Tuesday. ' * 600}ring 212-555-0134"
+
+    answer = await filtered(shared.client, text=text, config={"returnFilteredMessage": True})
+
+    assert answer["flags"] == ["phone_number"]
+    assert answer["filteredMessage"] == f"{text[:-12]}************"
+
+
+@SHARED
 async def test_more_old_messages_than_are_read_are_taken(shared: App):
     answer = await filtered(shared.client, text="hello again", oldMessages=["well"] * 40)
 

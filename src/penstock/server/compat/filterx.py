@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -30,7 +31,6 @@ from penstock.server.compat.filterx_messages import (
     is_set,
 )
 from penstock.services.moderation import filtering
-from penstock.services.moderation.filtering import Allowed, Sifted
 from penstock.services.moderation.policy import UNSEEN, Ruling, Stage
 from penstock.services.moderation.reading import FOREIGN
 from penstock.services.moderation.schemas import Verdict
@@ -100,6 +100,7 @@ class FilterX:
         self._looker = runtime.looker
         self._prescreen = runtime.rules.prescreen
         self._metrics = runtime.metrics
+        self._long_texts = asyncio.Semaphore(1)  # one made to be slow takes seconds
 
     async def answer(self, request: FilterRequest, call: Call, *, at: str = "") -> FilterResponse:
         """Filter one request; `at` is its pointer in the body."""
@@ -129,40 +130,23 @@ class FilterX:
             text, owner=who.owner, key=who.key_id, stages=stages, always_ask=always, pointer=at
         )
         _note_time(verdict, call)
-        allowed = config.allowed
-        ruling, minded = self._rule(
-            verdict, allowed.spared(filtering.ABUSE_IN_TEXT), key=who.key_id
-        )
-        earlier = [old if isinstance(old, str) else old.text for old in request.old_messages or ()][
-            -filtering.HISTORY :
-        ]
-        if len(text) + sum(map(len, earlier)) <= INLINE_CHARACTERS:
-            sifted = self._sift(text, allowed, minded, earlier, key=who.key_id)
+        spared = config.allowed.spared(filtering.ABUSE_IN_TEXT)
+        ruling, minded = self._rule(verdict, spared, key=who.key_id)
+        sift = partial(self._sift, text, request, minded, key=who.key_id)
+        if len(text) <= INLINE_CHARACTERS:
+            flags, masked = sift()
         else:
-            sifted = await asyncio.to_thread(
-                self._sift, text, allowed, minded, earlier, key=who.key_id
-            )
-        return self._concluded(
-            verdict,
-            ruling,
-            sifted.flags,
-            key=who.key_id,
-            masked=sifted.mask(text) if is_set(config.return_filtered_message) else None,
-        )
+            async with self._long_texts:
+                flags, masked = await asyncio.to_thread(sift)
+        return self._concluded(verdict, ruling, flags, key=who.key_id, masked=masked)
 
     async def _image(self, image: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
         who, config = call.principal, request.config or FilterConfig()
         url = data_url(image, at)
         if not is_set(config.analyze_images):
             return await self._known_image(url, key=who.key_id, at=at)
-        stages, _ = self._stages(msgspec.structs.replace(request, model=None), who.key_id)
         verdict = await self._service.moderate(
-            "",
-            owner=who.owner,
-            key=who.key_id,
-            images=[url],
-            stages=stages,
-            pointer=at,
+            "", owner=who.owner, key=who.key_id, images=[url], pointer=at
         )
         _note_time(verdict, call)
         spared = config.allowed.spared(filtering.ABUSE_IN_IMAGES)
@@ -213,22 +197,20 @@ class FilterX:
         return ruling, frozenset(minded)
 
     def _sift(
-        self,
-        text: str,
-        allowed: Allowed,
-        minded: frozenset[str],
-        earlier: Sequence[str],
-        *,
-        key: str,
-    ) -> Sifted:
-        return filtering.sift(
+        self, text: str, request: FilterRequest, minded: frozenset[str], *, key: str
+    ) -> tuple[tuple[str, ...], str | None]:
+        """The flags of a text, and the text masked if that was asked for."""
+        config = request.config or FilterConfig()
+        sifted = filtering.sift(
             text,
-            allowed=allowed,
+            allowed=config.allowed,
             flagged=minded,
             listed=self._lists.match(text, key=key),
             prescreen=self._prescreen,
-            history=earlier,
+            history=request.history,
         )
+        wanted = is_set(config.return_filtered_message)
+        return sifted.flags, sifted.mask(text) if wanted else None
 
     def _concluded(
         self,

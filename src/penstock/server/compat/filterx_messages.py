@@ -10,9 +10,10 @@ import msgspec
 
 from penstock.errors import InvalidInput
 from penstock.images.formats import FORMATS, sniff
-from penstock.services.moderation.filtering import Allowed
+from penstock.services.moderation.filtering import HISTORY, Allowed
 
 MOST_ITEMS: Final = 10
+LONGEST_OLD: Final = 1_000  # characters of an earlier message
 
 _BLANKS = re.compile(r"\s+")
 _SNIFFED = 64  # characters of base64 that tell an image's format
@@ -57,6 +58,12 @@ class FilterRequest(msgspec.Struct, rename="camel"):
     config: FilterConfig | None = None
     old_messages: list[str | OldMessage] | None = None  # oldest first; the last 15 are read
     model: Literal["fast", "normal", "pro"] | None = None
+
+    @property
+    def history(self) -> list[str]:
+        """Earlier messages, the ends of those that are read."""
+        last = (self.old_messages or [])[-HISTORY:]
+        return [(old if isinstance(old, str) else old.text)[-LONGEST_OLD:] for old in last]
 
 
 class FilterResponse(msgspec.Struct, rename="camel"):

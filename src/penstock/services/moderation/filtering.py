@@ -21,8 +21,10 @@ from penstock.words.prescreen import Prescreen
 
 HISTORY: Final = 15  # earlier messages that are read
 LEAST_SCORE: Final = 0.5  # of a rule about personal data that counts
-MARGIN: Final = 200  # characters that pieces of a long text share
-SHORTEST: Final = 1024  # characters of a piece that is not divided: it holds fewer than are kept
+HEAD: Final = 1_024  # characters that may end what began in earlier messages
+PIECE: Final = 8_192  # characters that are looked at at once
+SHORTEST: Final = 400  # the same where more stands than a detector tells: not more stands in this
+MARGIN: Final = 256  # characters on either side of a piece that are read with it
 MOST_FOUND: Final = 250  # in one pass; a detector that gives as many may have left some out
 
 ABUSE: Final = "abusive_language"
@@ -204,7 +206,7 @@ def personal(text: str, allowed: Allowed, *, history: Sequence[str] = ()) -> lis
 
     places = _every(text, look)
     if earlier:
-        split = pii.find(text[:SHORTEST], history=earlier, kinds=kinds)
+        split = pii.find(text[:HEAD], history=earlier, kinds=kinds)
         places += [_placed(match) for match in split if match.rule.endswith(".split")]
     return places
 
@@ -249,18 +251,26 @@ def _terms(prescreen: Prescreen, categories: Collection[str]) -> Look:
 
 
 def _every(text: str, look: Look) -> list[Place]:
-    """Everything in `text`; where a detector stops counting, halves are looked at."""
-    places, is_all = look(text)
-    if is_all or len(text) <= SHORTEST:
-        return places
-    middle = len(text) // 2
-    start = middle - MARGIN // 2
-    head = _every(text[: middle + MARGIN // 2], look)
-    return [*head, *_moved(_every(text[start:], look), start)]
+    """Everything in `text`, piece by piece."""
+    return [
+        place
+        for start in range(0, len(text), PIECE)
+        for place in _within(text, look, start=start, end=min(start + PIECE, len(text)))
+    ]
 
 
-def _moved(places: Iterable[Place], by: int) -> Iterator[Place]:
-    return (place._replace(start=place.start + by, end=place.end + by) for place in places)
+def _within(text: str, look: Look, *, start: int, end: int) -> Iterator[Place]:
+    """Everything that begins in a piece; where a detector stops counting, in smaller ones."""
+    before = max(0, start - MARGIN)
+    places, is_all = look(text[before : end + MARGIN])
+    if not is_all and end - start > SHORTEST:
+        for at in range(start, end, SHORTEST):
+            yield from _within(text, look, start=at, end=min(at + SHORTEST, end))
+        return
+    for place in places:
+        moved = place._replace(start=place.start + before, end=place.end + before)
+        if start <= moved.start < end:
+            yield moved
 
 
 def _is_all(found: Sequence[object]) -> bool:
