@@ -47,7 +47,7 @@ from penstock.words.views import Alphabet, Reading
 
 CERTAIN = 1.0
 _VERSION = "1"  # part of the cache key, with `views.VERSION`: counts up when a rule here changes
-_MOST_FINDINGS = 500  # kept of one text, strongest first; scores count all of them
+MOST_FINDINGS = 500  # kept of one text, strongest first; scores count all of them
 
 
 class Screening(msgspec.Struct, frozen=True):
@@ -103,8 +103,8 @@ class Prescreen(Disguises):
             scores[category] = max(score, scores.get(category, 0.0))
         certain = max(scores.values(), default=0.0) >= CERTAIN
         kept = scored
-        if len(kept) > _MOST_FINDINGS:
-            kept = sorted(scored, key=lambda each: (-each[0], each[2].start))[:_MOST_FINDINGS]
+        if len(kept) > MOST_FINDINGS:
+            kept = sorted(scored, key=lambda each: (-each[0], each[2].start))[:MOST_FINDINGS]
         kept.sort(key=lambda each: (each[2].start, each[2].end, each[1]))
         return Screening(
             findings=tuple(_finding(each, reading) for each in kept),

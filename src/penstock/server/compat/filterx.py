@@ -152,7 +152,7 @@ class FilterX:
         spared = config.allowed.spared(filtering.ABUSE_IN_IMAGES)
         ruling, minded = self._rule(verdict, spared, key=who.key_id)
         flags = {filtering.IMAGE_FLAGS[category] for category in minded}
-        if verdict.listed == "rejected":
+        if verdict.listed.decision == "rejected":
             flags.add("inappropriate")
         return self._concluded(verdict, ruling, filtering.in_order(flags), key=who.key_id)
 
@@ -186,9 +186,9 @@ class FilterX:
             scores,
             foreign=judgement.other_language >= FOREIGN and judgement.source != "provider",
             degraded=verdict.degraded.code if verdict.degraded else None,
-            listed=verdict.listed,
+            listed=verdict.listed.decision,
         )
-        if verdict.listed == "approved":
+        if verdict.listed.decision == "approved":
             return ruling, frozenset()
         scored = judge.rule(scores)
         minded = {name for name, flag in zip(CATEGORIES, scored.flags, strict=True) if flag}

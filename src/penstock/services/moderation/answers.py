@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock.errors import InvalidInput, TooLarge
+from penstock.lists import Listed
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.reading import FOREIGN
 from penstock.services.moderation.schemas import (
+    MAX_HITS,
     Detail,
     ImagePart,
     Judgement,
+    ListedDetail,
     ModerationRequest,
     ModerationResponse,
     ModerationResult,
@@ -173,9 +176,13 @@ def _result(verdict: Verdict) -> ModerationResult:
             recorded=verdict.recorded,
             degraded=verdict.degraded,
             rationale=judgement.rationale,
-            listed=verdict.listed,
+            listed=_listed(verdict.listed),
         ),
     )
+
+
+def _listed(listed: Listed) -> ListedDetail | None:
+    return ListedDetail(listed.decision, listed.hits[:MAX_HITS]) if listed.hits else None
 
 
 def _language(judgement: Judgement) -> str:

@@ -4,13 +4,12 @@
     image ─► remembered | joined | looked at ───────────┼─► lists, as they are now ─► one item
     (side by side)                                      ┘
 
-What an allow list exempts from the rules is read again without them. Nothing is decided here.
+What an allow list exempts from the rules is read again without it. Nothing is decided here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
@@ -21,13 +20,15 @@ from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.looking import Looker, LookFailed, Sight
-from penstock.services.moderation.parts import Item, Part, inside, item_of, without
+from penstock.services.moderation.parts import Item, Part, item_of
 from penstock.services.moderation.policy import Judge
 from penstock.services.moderation.reading import FOREIGN, ProviderFailed, Question, Reader
+from penstock.services.moderation.rules import inside
 from penstock.services.moderation.schemas import Degradation, Judgement
 
 NAMESPACE = "moderation"
-MATCHED_INLINE = 8_000  # characters; in longer texts listed words are looked for in a thread
+MATCHED_INLINE = 2_000  # characters; in longer texts listed words are looked for in a thread
+NOT_JUDGED = ("not-judged", "none of the policy's stages can read texts here")
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
 
 
@@ -69,7 +70,10 @@ class Evidence:
         if text:
             work.insert(0, self._text(text, asking))
         item = item_of(text, await _all(work))
+        if any(not part.sha256 for part in item.parts if part.kind == "image"):
+            return item
         # What people decided about the whole of it comes before what lists say of its parts.
+        await self._refresh()
         decided = self._lists.match_image(item.content_hash, (), (), key=asking.key)
         if not decided.hits:
             return item
@@ -119,18 +123,11 @@ class Evidence:
             found.stage == "prescreen" and inside(found, listed.exempt)
             for found in answer.value.findings
         ):
-            answer, fault = await self._reread(text, answer, listed, asking)
+            question = asking.question._replace(exempt=listed.exempt)
+            key, answer, fault = await self.read(text, asking._replace(question=question))
+        if not answer.value.versions:
+            fault = self._fault(*NOT_JUDGED)
         return Part(key, answer, listed, fault, "text")
-
-    async def _reread(
-        self, text: str, answer: Answer[Judgement], listed: Listed, asking: Asking
-    ) -> tuple[Answer[Judgement], Degradation | None]:
-        """The judgement without what an allow list exempts from the rules."""
-        stages = tuple(stage for stage in asking.question.stages if stage != "prescreen")
-        bare = asking._replace(question=asking.question._replace(stages=stages))
-        _, unruled, fault = await self.read(text, bare)
-        value = without(answer.value, unruled.value, listed.exempt)
-        return Answer(value, unruled.receipt, from_cache=unruled.from_cache), fault
 
     async def _image(self, url: str, asking: Asking, pointer: str) -> Part:
         ask = "provider" in asking.question.stages
@@ -150,6 +147,7 @@ class Evidence:
             answer = Answer(failure.sight, receipt, from_cache=False)
             fault = self._fault(IMAGES_UNSEEN.code, failure.cause.detail)
         sight = answer.value
+        await self._refresh()
         listed = self._lists.match_image(sight.sha256, sight.pdq, sight.phash, key=asking.key)
         if not sight.available and fault is None and listed.decision is None:
             fault = IMAGES_UNSEEN
@@ -163,14 +161,18 @@ class Evidence:
             look=sight.pdq[0] if sight.pdq else b"",
         )
 
+    async def _refresh(self) -> None:
+        """Learn what changed: a word that came while a provider was asked counts already."""
+        if self._lists.stale:
+            await self._lists.refresh()
+
     def _fault(self, code: str, detail: str) -> Degradation:
         self._metrics.count("penstock_degraded_total", code=code)
         return Degradation(code, detail)
 
     async def _match(self, text: str, key: str | None, content_key: str) -> Listed:
-        """What lists say now: a word that came while a provider was asked counts already."""
-        if self._lists.stale:
-            await self._lists.refresh()
+        """What lists say now."""
+        await self._refresh()
         if len(text) <= MATCHED_INLINE:
             return self._lists.match(text, key=key, remember=content_key)
         return await self._lists.match_long(text, key=key, remember=content_key)
@@ -190,9 +192,7 @@ def _unreached(url: str, fault: Degradation) -> Part:
     nothing = (None,) * len(CATEGORIES)
     judgement = Judgement(fingerprint(url), nothing, (), 0.0, "local", ())
     answer = Answer(judgement, _receipt(judgement, {}), from_cache=False)
-    # Its address stands for it, so that the item is not taken for one without it.
-    unseen = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()
-    return Part(f"{NAMESPACE}:{judgement.digest}", answer, NOTHING, fault, "image", unseen)
+    return Part(f"{NAMESPACE}:{judgement.digest}", answer, NOTHING, fault, "image")
 
 
 def _from_sight(sight: Sight) -> Judgement:

@@ -14,7 +14,6 @@ import msgspec
 from penstock.cache.keys import fingerprint
 from penstock.lists.lists import NOTHING, Listed
 from penstock.pipeline import Answer, Cost, Receipt, Tokens
-from penstock.providers.provider import CATEGORIES, Finding
 from penstock.services.moderation.policy import UNSEEN, Decision
 from penstock.services.moderation.schemas import Degradation, Judgement
 
@@ -39,16 +38,27 @@ class Item(NamedTuple):
     text: str
     parts: Sequence[Part]
     whole: Part
-    content_hash: str  # SHA-256 of the text or of the image; of several, over their hashes
+    content_hash: str  # hexadecimal
 
 
 def item_of(text: str, parts: Sequence[Part]) -> Item:
     """The item that a text and its parts are."""
-    hashes = [hashlib.sha256(text.encode()).hexdigest()] if text else []
-    hashes += [part.sha256 for part in parts if part.sha256]
-    if len(hashes) != 1:
-        hashes = [hashlib.sha256("".join(hashes).encode()).hexdigest()]
-    return Item(text, parts, whole(parts), hashes[0])
+    return Item(text, parts, whole(parts), _content_hash(text, parts))
+
+
+def _content_hash(text: str, parts: Sequence[Part]) -> str:
+    """SHA-256 of a text or of an image's bytes; of anything else, of what no content can be.
+
+    People decide about hashes: what they say of one item must never hold for another. No text has
+    U+0000, and an image that was not reached is told by its key alone.
+    """
+    images = [part.sha256 or f"unseen {part.key}" for part in parts if part.kind == "image"]
+    if text and not images:
+        return hashlib.sha256(text.encode()).hexdigest()
+    if not text and len(images) == 1 and parts[0].sha256:
+        return images[0]
+    told = hashlib.sha256(text.encode()).hexdigest() if text else ""
+    return hashlib.sha256("\x00".join(("", "item", told, *images)).encode()).hexdigest()
 
 
 def whole(parts: Sequence[Part]) -> Part:
@@ -78,35 +88,6 @@ def applied(parts: Sequence[Part]) -> tuple[list[str], ...]:
         list(dict.fromkeys(k for k, score in zip(kinds, column, strict=True) if score is not None))
         for column in columns
     )
-
-
-def without(judgement: Judgement, bare: Judgement, spans: Sequence[tuple[int, int]]) -> Judgement:
-    """A judgement as it were if rules had not seen what lies inside `spans`.
-
-    `bare` is what the stages without rules said of the same text.
-    """
-    kept = [
-        found
-        for found in judgement.findings
-        if found.stage == "prescreen" and not inside(found, spans)
-    ]
-    scores = dict(zip(CATEGORIES, bare.scores, strict=True))
-    for found in kept:
-        scores[found.category] = max(found.score, scores[found.category] or 0.0)
-    ordered = tuple(scores.values())
-    return msgspec.structs.replace(
-        bare,
-        digest=fingerprint(*ordered),
-        scores=ordered,
-        findings=(*kept, *bare.findings),
-        other_language=judgement.other_language,
-        language=judgement.language,
-    )
-
-
-def inside(found: Finding, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether a finding lies wholly inside one of the spans."""
-    return any(start <= found.start and found.end <= end for start, end in spans)
 
 
 def _judgement(judgements: Sequence[Judgement]) -> Judgement:

@@ -29,8 +29,8 @@ OnFailure = Literal["open", "closed", "review"]
 Stage = Literal["prescreen", "local", "provider"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
-UNSEEN = frozenset(("images-unavailable", "image-unreachable"))
-"""Reasons for a missing stage that no policy can open: nobody has looked at an image."""
+UNSEEN = frozenset(("images-unavailable", "image-unreachable", "not-judged"))
+"""Reasons for a missing stage that no policy can open: nobody has looked at it."""
 
 REVIEW_RISK = 0.2
 REJECT_RISK = 0.8

@@ -17,12 +17,12 @@ from penstock.pipeline import Trace, Usage
 from penstock.providers.provider import CATEGORIES, Finding, Provider, Scores
 from penstock.services.moderation.excerpt import ExcerptRule, choose, count_words, join, windows
 from penstock.services.moderation.policy import STAGES, Stage
-from penstock.services.moderation.rules import NOTHING, Found, Rules
+from penstock.services.moderation.rules import NOTHING, Found, Rules, Spans
 from penstock.services.moderation.schemas import MAX_FINDINGS, Judgement
 
 FOREIGN = 0.5  # from this probability on a text counts as not English
 _UNREAD = Scores({})  # by the local model
-INLINE_CHARACTERS = 3_000  # up to here rules take about a millisecond
+INLINE_CHARACTERS = 1_000  # up to here rules take about a millisecond, whatever the text says
 
 
 class ProviderFailed(Exception):
@@ -41,13 +41,14 @@ class Question(NamedTuple):
     stages: tuple[Stage, ...] = STAGES
     rule: ExcerptRule = ExcerptRule()
     always_ask: bool = False  # the provider, also where a rule is certain
+    exempt: Spans = ()  # what rules find wholly inside does not count
 
     @property
     def key(self) -> str:
         """Part of the cache key; "" for what is asked as a rule."""
-        if self.stages == STAGES and not self.always_ask:
+        if self.stages == STAGES and not self.always_ask and not self.exempt:
             return ""
-        return f"{','.join(sorted(set(self.stages)))}{'!' if self.always_ask else ''}"
+        return f"{sorted(set(self.stages))} {self.always_ask} {self.exempt}"
 
 
 class Sent(NamedTuple):
@@ -98,7 +99,7 @@ class Reader:
         screening, local = NOTHING, _UNREAD
         if "prescreen" in question.stages:
             with trace.stage("prescreen"):
-                screening = await self._screen(text)
+                screening = (await self._screen(text)).without(question.exempt)
             if screening.certain and not question.always_ask:
                 return _merge(screening, local)
         if "local" in question.stages:

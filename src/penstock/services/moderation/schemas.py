@@ -10,10 +10,12 @@ from typing import Annotated
 
 import msgspec
 
+from penstock.lists.listed import NOTHING, Listed, ListHit
 from penstock.pipeline import Receipt, Usage
 from penstock.providers.provider import Finding
 from penstock.services.moderation.policy import Decision
 
+MAX_HITS = 20  # entries of lists that an answer names
 MAX_FINDINGS = 64  # of one text; more would say nothing new and make records large
 
 UserId = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[^\x00]*$")]
@@ -90,6 +92,13 @@ class Degradation(msgspec.Struct, frozen=True):
     detail: str
 
 
+class ListedDetail(msgspec.Struct, frozen=True):
+    """What block, review and allow lists made of an item, and the entries that were found."""
+
+    decision: Decision | None  # None: the entries only exempt others, or allow a part
+    hits: tuple[ListHit, ...]  # at most MAX_HITS; the first one decided
+
+
 class Detail(msgspec.Struct, frozen=True):
     """Penstock's own part of a result."""
 
@@ -104,7 +113,7 @@ class Detail(msgspec.Struct, frozen=True):
     recorded: bool  # whether the verdict is on record under its id
     degraded: Degradation | None = None
     rationale: str = ""
-    listed: Decision | None = None  # what a block, review or allow list made of it
+    listed: ListedDetail | None = None
 
 
 class ModerationResult(msgspec.Struct, frozen=True):
@@ -143,4 +152,4 @@ class Verdict(msgspec.Struct, frozen=True):
     recorded: bool
     degraded: Degradation | None = None
     applied: tuple[list[str], ...] | None = None  # kinds by category; None: all that has scores
-    listed: Decision | None = None  # what a list made of it
+    listed: Listed = NOTHING

@@ -197,7 +197,8 @@ class ModerationService:
         )
         score_key = judgement.digest + (code or "") + listed.digest
         verdict_id = "mod_" + fingerprint(asking.owner, part.key, score_key, judge.version)
-        recorded = self._store.knows(verdict_id)
+        # What is left to people is looked after on every request: its case may have ended.
+        recorded = ruling.decision != "review" and self._store.knows(verdict_id)
         if not recorded:
             recorded = await self._record(item, ruling, asking, id=verdict_id, score_key=score_key)
         self._metrics.count("penstock_verdicts_total", decision=ruling.decision)
@@ -220,7 +221,7 @@ class ModerationService:
             recorded=recorded,
             degraded=part.fault,
             applied=applied(item.parts) if part.kind != "text" else None,
-            listed=listed.decision,
+            listed=listed,
         )
 
     async def _record(
