@@ -29,7 +29,7 @@ def test_a_policy_is_drafted_tried_activated_and_rolled_back(run, run_json, file
     assert (made["revision"], made["created_by"]) == (1, "cli")
     assert made["policy"]["thresholds"]["pii/phone"] == {
         "review": 0.5,
-        "flag": 0.5,
+        "flag": None,  # the default of personal data
         "reject": None,
     }
     assert (tried["examined"], tried["changed"], tried["model_calls"]) == (1, 1, 0)

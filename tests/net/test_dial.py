@@ -192,6 +192,19 @@ async def test_a_redirect_to_a_private_address_is_not_followed() -> None:
     assert not inner.requests
 
 
+@pytest.mark.parametrize("redirected", [False, True])
+async def test_a_name_without_an_address_is_one_that_does_not_answer(redirected: bool) -> None:
+    async def unknown(host: str, _port: int) -> Sequence[str]:
+        return [host] if host == "127.0.0.1" else []
+
+    async with site(moved(302, "http://gone.example/")) as here:
+        caller = Dialler(Guard(allow=[here.place], resolver=unknown))
+        with pytest.raises(FetchFailed, match=r"gone\.example has no address"):
+            await caller.fetch(
+                here.url if redirected else "http://gone.example/", max_bytes=10, redirects=1
+            )
+
+
 async def test_a_redirect_is_an_answer_when_none_may_be_followed() -> None:
     async with site(moved(302, "/next")) as here:
         fetched = await dialler(here).fetch(here.url, max_bytes=10)

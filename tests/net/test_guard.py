@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from penstock.errors import BlockedAddress
-from penstock.net.guard import Guard, is_public, resolve
+from penstock.net.guard import Guard, Unresolved, is_public, resolve
 
 NAMES = {
     "shop.example": ["203.0.114.7"],
@@ -91,6 +91,10 @@ async def known(host: str, _port: int) -> Sequence[str]:
     return NAMES[host]
 
 
+async def inner(_host: str, _port: int) -> Sequence[str]:
+    return ["127.0.0.1"]
+
+
 @pytest.fixture
 def guard() -> Guard:
     return Guard(resolver=known)
@@ -154,6 +158,34 @@ async def test_a_rig_may_be_allowed_by_host_and_port() -> None:
         await guard.check("http://127.0.0.1:9996/")
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://shop.example:9999/", "shop.example:9999"),
+        ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+        ("http://[::1]/", "[::1]:80"),
+        ("https://localhost/", "localhost:443"),
+        ("https://private.example/", "private.example:443"),
+    ],
+)
+async def test_what_is_refused_names_the_setting_that_would_allow_it(
+    guard: Guard, url: str, place: str
+) -> None:
+    with pytest.raises(BlockedAddress) as caught:
+        await guard.check(url)
+
+    assert f"PENSTOCK_ALLOW_PRIVATE does not name {place}" in caught.value.detail
+    assert (await Guard(allow=[place], resolver=inner).check(url)).trusted
+
+
+@pytest.mark.parametrize("name", ["unknown", "empty", "odd"])
+async def test_a_name_without_an_address_is_told_apart_from_what_is_refused(
+    guard: Guard, name: str
+) -> None:
+    with pytest.raises(Unresolved, match=f"{name}.example"):
+        await guard.check(f"http://{name}.example/")
+
+
 async def test_a_resolver_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_host: str, _port: int) -> Sequence[str]:
         await asyncio.Event().wait()
@@ -161,7 +193,7 @@ async def test_a_resolver_that_never_answers_is_given_up(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("penstock.net.guard.RESOLVE_TIMEOUT", 0.01)
 
-    with pytest.raises(BlockedAddress, match="could not be resolved"):
+    with pytest.raises(Unresolved, match="could not be resolved"):
         await Guard(resolver=never).check("http://slow.example/")
 
 

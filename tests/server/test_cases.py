@@ -74,9 +74,10 @@ async def test_what_the_machine_leaves_open_is_a_case_before_its_reply(
     assert verdict["decision"] == "review"
     assert (case["state"], case["items"], case["overdue"]) == ("open", 1, False)
     assert [item["verdict_id"] for item in file["verdicts"]] == [verdict["id"]]
-    assert file["verdict"]["id"] == verdict["id"]
-    assert file["verdict"]["scores"]
-    assert file["content"] is None
+    (content,) = file["contents"]
+    assert content["verdict"]["id"] == verdict["id"]
+    assert content["verdict"]["scores"]
+    assert (case["distinct"], content["content"]) == (1, None)
 
 
 async def test_what_was_decided_holds_for_the_same_text_from_then_on(
@@ -142,7 +143,10 @@ async def test_viewers_see_cases_without_content_and_do_nothing(
     verdict = await moderated(operator, HARSH)
     await operator.post("/v1/appeals", json={"verdict_id": verdict["id"], **PRAISE})
     case = await only_case(operator)
+    await done(operator, f"{case['id']}/comment", text=f"they said {HARSH}")
+    await done(operator, f"{case['id']}/escalate", reason=f"why {HARSH}")
 
+    read = (await operator.get(f"/v1/cases/{case['id']}")).json()
     seen = (await viewer.get(f"/v1/cases/{case['id']}")).json()
     replies = [
         await viewer.post(f"/v1/cases/{case['id']}/claim"),
@@ -151,8 +155,9 @@ async def test_viewers_see_cases_without_content_and_do_nothing(
         await operator.get("/v1/cases/examples"),
     ]
 
-    assert (case["content"], seen["content"]) == (HARSH, None)
-    assert PRAISE["reason"] not in json.dumps(seen)
+    assert [content["content"] for content in read["contents"]] == [HARSH]
+    assert HARSH not in json.dumps(seen)
+    assert [event["detail"] for event in seen["events"]] == [""] * 4
     assert [reply.status_code for reply in replies] == [403] * 4
 
 
@@ -172,19 +177,36 @@ async def test_operators_see_the_cases_of_their_owner_and_admins_all(
     assert (await only_case(app.client))["id"] == case["id"]
 
 
-async def test_a_case_of_several_owners_is_for_admins(
+async def test_a_stranger_takes_no_case_away(
     app: App, operator: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:
     await moderated(operator, FOREIGN)
+    case = await only_case(operator)
+
     await moderated(stranger, FOREIGN)
 
-    case = await only_case(app.client)
+    assert (await only_case(operator))["items"] == 1
+    assert (await only_case(stranger))["id"] != case["id"]
+    await done(operator, f"{case['id']}/decide", decision="rejected")
+    assert (await moderated(operator, FOREIGN))["decision"] == "rejected"
+    assert (await moderated(stranger, FOREIGN))["decision"] == "review"
 
-    assert (case["items"], case["owner"]) == (2, None)
-    assert (await operator.get("/v1/cases")).json()["items"] == []
-    await done(app.client, f"{case['id']}/decide", decision="rejected")
-    for client in (operator, stranger):
-        assert (await moderated(client, FOREIGN))["decision"] == "rejected"
+
+async def test_a_group_is_approved_after_it_was_looked_at(operator: httpx.AsyncClient) -> None:
+    text = f"{FOREIGN} " * 3
+    await moderated(operator, text)
+    await moderated(operator, text.upper())
+    case = await only_case(operator)
+    path = f"/v1/cases/{case['id']}/decide"
+
+    refused = await operator.post(path, json={"decision": "approved"})
+    claimed = await done(operator, f"{case['id']}/claim")
+    decided = await done(operator, f"{case['id']}/decide", decision="approved", group=True)
+
+    assert (case["distinct"], refused.status_code) == (2, 409)
+    assert "holds 2 distinct contents" in refused.json()["detail"]
+    assert len({content["content_hash"] for content in claimed["contents"]}) == 2
+    assert decided["settled"]
 
 
 async def test_a_claimed_case_is_refused_to_a_colleague(

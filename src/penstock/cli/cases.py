@@ -77,29 +77,10 @@ def list_(limit: int, json_: bool, **which: Any) -> None:
 def show(case_id: str, json_: bool) -> None:
     """Show everything about CASE_ID: scores, its verdicts, its history."""
     file, now = _with_review(lambda review, who: _file(review, who, case_id))
-    document = _document(file, now)
     if json_:
-        print_json(document)
-        return
-    lists = {name: document.pop(name) for name in ("verdicts", "events", "verdict")}
-    print_table([(name, value) for name, value in document.items() if value not in (None, "")])
-    if lists["verdict"]:
-        click.echo("")
-        print_table(
-            [(name, f"{score:.3f}") for name, score in lists["verdict"]["scores"].items()],
-            header=("category", "score"),
-        )
-    click.echo("")
-    print_table(
-        [(item["verdict_id"], item["decision"], item["content_hash"]) for item in lists["verdicts"]]
-        or [("", "", "")],
-        header=("verdict", "was", "SHA-256 of the content"),
-    )
-    click.echo("")
-    print_table(
-        [(e["at"], e["actor"], e["action"], e["detail"]) for e in lists["events"]],
-        header=("at", "who", "what", "words"),
-    )
+        print_json(_document(file, now))
+    else:
+        _print_file(file, now)
 
 
 @cases.command("next")
@@ -122,9 +103,8 @@ def next_(claim: bool, json_: bool) -> None:
     file, now = found
     if json_:
         print_json(_document(file, now))
-        return
-    case = shown(file.case, now)
-    print_table([(name, value) for name, value in case.items() if value not in (None, "")])
+    else:
+        _print_file(file, now)
 
 
 @cases.command("claim")
@@ -149,12 +129,16 @@ def release(case_id: str, json_: bool) -> None:
 @click.argument("case_id")
 @click.argument("decision", type=click.Choice(DECISIONS))
 @click.option("--note", default="", help="Why, for the history.")
+@click.option("--group", is_flag=True, help="Approve several contents; claim and look first.")
 @opening.at_home
 @as_json
-def decide(case_id: str, decision: Any, note: str, json_: bool) -> None:
+def decide(case_id: str, decision: Any, note: str, group: bool, json_: bool) -> None:
     """Settle CASE_ID; its content is decided so from now on."""
     _check(note)
-    _act(json_, lambda review, who: review.decide(case_id, decision, note=note, who=who))
+    _act(
+        json_,
+        lambda review, who: review.decide(case_id, decision, note=note, group=group, who=who),
+    )
 
 
 @cases.command()
@@ -230,13 +214,37 @@ def shown(case: Case, now: int) -> dict[str, Any]:
     """A case in JSON, in the words of GET /v1/cases."""
     from penstock.services.review.views import case_view
 
-    return case_view(case, now=now, open_content=True).model_dump(mode="json")
+    return case_view(case, now=now).model_dump(mode="json")
 
 
 def _document(file: CaseFile, now: int) -> dict[str, Any]:
     from penstock.services.review.views import file_view
 
     return file_view(file, now=now, open_content=True).model_dump(mode="json")
+
+
+def _print_file(file: CaseFile, now: int) -> None:
+    document = _document(file, now)
+    contents, verdicts, events = (document.pop(name) for name in ("contents", "verdicts", "events"))
+    print_table([(name, value) for name, value in document.items() if value not in (None, "")])
+    for content in contents:
+        verdict = content.pop("verdict")
+        click.echo("")
+        print_table([(name, value) for name, value in content.items() if value is not None])
+        if verdict:
+            scores = verdict["scores"].items()
+            print_table([(f"score of {name}", f"{score:.3f}") for name, score in scores])
+    click.echo("")
+    print_table(
+        [(item["verdict_id"], item["decision"], item["content_hash"]) for item in verdicts]
+        or [("", "", "")],
+        header=("verdict", "was", "SHA-256 of the content"),
+    )
+    click.echo("")
+    print_table(
+        [(e["at"], e["actor"], e["action"], e["detail"]) for e in events],
+        header=("at", "who", "what", "words"),
+    )
 
 
 def _with_review(work: Work[T]) -> T:

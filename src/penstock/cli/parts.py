@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from penstock.cli.finding import Finding
@@ -16,6 +17,10 @@ from penstock.cli.output import size
 from penstock.clock import SystemClock
 from penstock.errors import PenstockError
 from penstock.settings import Settings
+
+if TYPE_CHECKING:
+    from penstock.services.moderation.holdings import Known
+    from penstock.services.moderation.policy import Judge
 
 LOCAL = "local://"
 ASIDE = ".damaged"  # what the disk tier appends to the name of a file that it cannot read
@@ -100,11 +105,56 @@ def _disk_tier(path: Path) -> Finding:
 
 
 def policy(settings: Settings) -> Iterator[Finding]:
-    """Whether the policy can be read."""
-    from penstock.services.moderation.policy import Judge, load_policy
+    """Which policy holds, whether it can be read, and whether anyone reads under it."""
+    from penstock.services.moderation.holdings import Known
+    from penstock.services.moderation.policy import Judge, cautions, load_policy
 
-    judge = Judge(load_policy(settings.policy))
-    yield Finding("policy", "ok", judge.version)
+    base = Judge(load_policy(settings.policy))
+    known, activated = Known({}, {}, base), 0
+    if _has_tables(settings):
+        known, activated = asyncio.run(_holdings(settings, base))
+    judge = known.default
+    told = f"{judge.version}, {'of the settings' if judge is base else f'revision {activated}'}"
+    asks_provider = any(url != LOCAL for url in settings.provider)
+    blind = cautions(judge.policy, asks_provider=asks_provider)
+    if judge is base and activated:
+        other = f"revision {activated} was written by another version and cannot be read"
+        yield Finding("policy", "warning", f"{other}: {told} holds", "draft and activate it again")
+    elif blind:
+        what, _, fix = blind[0].rpartition("; ")
+        yield Finding("policy", "warning", f"{told}: {what}", fix)
+    else:
+        own = len(known.by_key)
+        yield Finding("policy", "ok", f"{told}, but for {own} keys with their own" if own else told)
+
+
+def _has_tables(settings: Settings) -> bool:
+    """Whether policies can be read from a database; what is wrong with it is told of itself."""
+    from penstock.db import migrate
+    from penstock.db.location import locate
+
+    location = locate(settings.database, folder=settings.home)
+    try:
+        return location.path.exists() and migrate.revision(location) == migrate.HEAD
+    except sqlite3.Error:
+        return False
+
+
+async def _holdings(settings: Settings, base: Judge) -> tuple[Known, int]:
+    """What holds, and the active revision of the installation's policy (0: the settings')."""
+    from penstock.db.engine import open_database
+    from penstock.hub import LocalHub
+    from penstock.services.moderation.holdings import Holdings
+    from penstock.services.moderation.policy_store import PolicyStore
+
+    opened = open_database(settings.database, folder=settings.home)
+    try:
+        store = PolicyStore(opened)
+        active = {each.policy_id: each.revision for each, _ in store.holding()}
+        known = Holdings(store, hub=LocalHub(), clock=SystemClock(), base=base).known()
+    finally:
+        await opened.aclose()
+    return known, active.get(base.policy.id, 0)
 
 
 def model(settings: Settings) -> Iterator[Finding]:

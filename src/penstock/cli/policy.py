@@ -57,8 +57,10 @@ def list_(json_: bool) -> None:
     async def work(runtime: Runtime) -> Any:
         from penstock.server.policies import PolicySummary, summary_of
 
+        asks = runtime.moderation.asks_provider
         found = runtime.policies.all()
-        return [_dumped(PolicySummary(**summary_of(runtime.policies, each))) for each in found]
+        summaries = (summary_of(runtime.policies, each, asks_provider=asks) for each in found)
+        return [_dumped(PolicySummary(**each)) for each in summaries]
 
     found = opening.with_runtime(work)
     if json_:
@@ -73,29 +75,41 @@ def list_(json_: bool) -> None:
 @click.option("--revision", type=click.IntRange(0), help="One revision.  [default: all there is]")
 @as_json
 def show(policy_id: str, revision: int | None, json_: bool) -> None:
-    """Show the policy POLICY_ID: what holds, its revisions, its keys."""
+    """Show the policy POLICY_ID: what holds, its revisions, its keys.
+
+    Where nothing holds yet, the latest revision is printed.
+    """
 
     async def work(runtime: Runtime) -> Any:
         from penstock.server.policies import policy_of, revision_of
 
         if revision is not None:
-            return _dumped(revision_of(runtime.policies.revision(policy_id, revision)))
-        return _dumped(policy_of(runtime.policies, runtime.policies.standing(policy_id)))
+            return _dumped(revision_of(runtime.policies.revision(policy_id, revision))), None
+        standing = runtime.policies.standing(policy_id)
+        asks = runtime.moderation.asks_provider
+        found = _dumped(policy_of(runtime.policies, standing, asks_provider=asks))
+        if standing.active is not None:
+            return found, None
+        return found, _dumped(revision_of(runtime.policies.revision(policy_id, standing.latest)))
 
-    found = opening.with_runtime(work)
+    found, latest = opening.with_runtime(work)
     if json_:
         print_json(found)
         return
     facts = ("id", "policy_id", "active", "revision", "latest", "version", "note", "created_at")
     print_table([(name, found[name]) for name in facts if found.get(name) is not None])
-    if found["policy"]:
-        _print_thresholds(found["policy"])
+    if latest is not None:
+        number = latest["revision"]
+        click.echo(f"\nno revision holds yet; this is revision {number}, which decides for nobody")
+        click.echo(f"let it hold: penstock policy activate {policy_id} {number}", err=True)
+    _print_thresholds((latest or found)["policy"])
     if found.get("revisions"):
         header = ("revision", "version", "note", "created_by", "created_at")
         click.echo()
         print_table([[each[h] for h in header] for each in found["revisions"]], header=header)
     if found.get("keys"):
         click.echo(f"\nkeys: {', '.join(found['keys'])}")
+    _print_notes(found)
 
 
 @policy.command()
@@ -272,10 +286,13 @@ def _change(work: Work, *, json_: bool) -> None:
     async def changed(runtime: Runtime) -> Any:
         from penstock.server.policies import PolicySummary, summary_of
 
-        return _dumped(PolicySummary(**summary_of(runtime.policies, await work(runtime))))
+        standing, asks = await work(runtime), runtime.moderation.asks_provider
+        return _dumped(PolicySummary(**summary_of(runtime.policies, standing, asks_provider=asks)))
 
     found = opening.with_runtime(changed)
     _told(found, f"revision {found['active']} of {found['id']} holds ({found['version']})", json_)
+    if not json_:
+        _print_notes(found)
 
 
 def _tried(runtime: Runtime, policy_id: str, *, read: Policy | None, revision: int | None) -> Judge:
@@ -351,18 +368,21 @@ def _print_dry_run(found: dict[str, Any]) -> None:
         click.echo()
         shown = ("verdict_id", "from", "to", "to_reason", "created_at")
         print_table([[each[h] for h in shown] for each in found["examples"]], header=shown)
-    for note in found["notes"]:
-        click.echo(f"note: {note}", err=True)
+    _print_notes(found)
 
 
 def _print_suggestion(found: dict[str, Any]) -> None:
     facts = ("before", "after", "fixed", "approved_instead", "reviewed_instead", "days")
     print_table([(name.replace("_", " "), round(found[name], 2)) for name in facts])
     _print_thresholds(found["policy"])
-    for note in found["notes"]:
-        click.echo(f"note: {note}", err=True)
+    _print_notes(found)
     if "revision" in found:
         click.echo(f"\nwritten as revision {found['revision']} of {found['policy']['id']}")
+
+
+def _print_notes(found: dict[str, Any]) -> None:
+    for note in found.get("notes", ()):
+        click.echo(f"note: {note}", err=True)
 
 
 def _dumped(view: Any) -> dict[str, Any]:

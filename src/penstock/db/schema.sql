@@ -261,16 +261,15 @@ CREATE TABLE review_cases (
     state TEXT NOT NULL,
     kind TEXT NOT NULL,
     decision TEXT,
-    owner TEXT,
+    owner TEXT NOT NULL,
     assignee TEXT,
     risk FLOAT NOT NULL,
     category TEXT,
     reason TEXT NOT NULL,
-    content TEXT,
-    content_until BIGINT,
     signature BLOB,
     similar_to TEXT,
     items INTEGER NOT NULL,
+    contents INTEGER NOT NULL,
     created_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,
     claimed_at BIGINT,
@@ -280,13 +279,26 @@ CREATE TABLE review_cases (
     CONSTRAINT pk_review_cases PRIMARY KEY (id)
 );
 
-CREATE INDEX ix_review_cases_content_until ON review_cases (content_until) WHERE content_until IS NOT NULL;
+CREATE INDEX ix_review_cases_appeals ON review_cases (owner) WHERE decided_at IS NULL AND kind = 'appeal';
 
 CREATE INDEX ix_review_cases_created_at_id ON review_cases (created_at, id);
 
 CREATE INDEX ix_review_cases_decided_at_id ON review_cases (decided_at, id);
 
 CREATE INDEX ix_review_cases_live ON review_cases (due_at, id) WHERE decided_at IS NULL;
+
+CREATE TABLE review_contents (
+    case_id TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    risk FLOAT NOT NULL,
+    category TEXT,
+    content TEXT,
+    content_until BIGINT,
+    created_at BIGINT NOT NULL,
+    CONSTRAINT pk_review_contents PRIMARY KEY (case_id, content_hash)
+);
+
+CREATE INDEX ix_review_contents_content_until ON review_contents (content_until) WHERE content_until IS NOT NULL;
 
 CREATE TABLE review_events (
     number INTEGER NOT NULL,
@@ -318,21 +330,21 @@ CREATE INDEX ix_review_examples_created_at_id ON review_examples (created_at, id
 
 CREATE TABLE review_items (
     verdict_id TEXT NOT NULL,
+    key_id TEXT NOT NULL,
     case_id TEXT NOT NULL,
     owner TEXT NOT NULL,
-    key_id TEXT,
     user_id TEXT,
     content_key TEXT NOT NULL,
     content_hash TEXT NOT NULL,
     decision TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     appealed_at BIGINT,
-    CONSTRAINT pk_review_items PRIMARY KEY (verdict_id, case_id)
+    CONSTRAINT pk_review_items PRIMARY KEY (verdict_id, key_id, case_id)
 );
 
 CREATE INDEX ix_review_items_case_id_created_at_verdict_id ON review_items (case_id, created_at, verdict_id);
 
-CREATE INDEX ix_review_items_content_hash ON review_items (content_hash);
+CREATE INDEX ix_review_items_content_hash_owner ON review_items (content_hash, owner);
 
 CREATE INDEX ix_review_items_user_id ON review_items (user_id) WHERE user_id IS NOT NULL;
 

@@ -157,16 +157,15 @@ review_cases = Table(
     Column("state", Text, nullable=False),  # open, claimed, escalated, decided
     Column("kind", Text, nullable=False),  # review or appeal
     Column("decision", Text),  # approved or rejected, once decided
-    Column("owner", Text),  # of all its items; NULL: of several owners
+    Column("owner", Text, nullable=False),  # of all its items
     Column("assignee", Text),  # key id of who claimed it
     Column("risk", Float, nullable=False),  # highest of its items
     Column("category", Text),
     Column("reason", Text, nullable=False),
-    Column("content", Text),  # as long as the policy's retention says
-    Column("content_until", BigInteger),
     Column("signature", LargeBinary),  # to find near-duplicates by
     Column("similar_to", Text),  # a decided case with nearly the same content
     Column("items", Integer, nullable=False),
+    Column("contents", Integer, nullable=False),  # distinct ones among its items
     Column("created_at", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("claimed_at", BigInteger),
@@ -183,6 +182,24 @@ review_cases = Table(
         postgresql_where=text("decided_at IS NULL"),
     ),
     Index(
+        "ix_review_cases_appeals",
+        "owner",
+        sqlite_where=text("decided_at IS NULL AND kind = 'appeal'"),
+        postgresql_where=text("decided_at IS NULL AND kind = 'appeal'"),
+    ),
+)
+
+review_contents = Table(
+    "review_contents",
+    metadata,
+    Column("case_id", Text, primary_key=True),
+    Column("content_hash", Text, primary_key=True),
+    Column("risk", Float, nullable=False),
+    Column("category", Text),
+    Column("content", Text),  # as long as the policy's retention says
+    Column("content_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Index(
         None,
         "content_until",
         sqlite_where=text("content_until IS NOT NULL"),
@@ -193,7 +210,7 @@ review_cases = Table(
 review_bands = Table(
     "review_bands",
     metadata,
-    Column("band", BigInteger, primary_key=True),  # a part of a signature
+    Column("band", BigInteger, primary_key=True),  # a part of a signature, of an owner
     Column("case_id", Text, primary_key=True),
 )
 
@@ -201,9 +218,9 @@ review_items = Table(
     "review_items",
     metadata,
     Column("verdict_id", Text, primary_key=True),
-    Column("case_id", Text, primary_key=True),  # an appeal may come back to what was decided
+    Column("key_id", Text, primary_key=True),  # whose requests the decision is for; "": without
+    Column("case_id", Text, primary_key=True),  # what was decided may come up again
     Column("owner", Text, nullable=False),
-    Column("key_id", Text),
     Column("user_id", Text),
     Column("content_key", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
@@ -211,7 +228,7 @@ review_items = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("appealed_at", BigInteger),
     Index(None, "case_id", "created_at", "verdict_id"),
-    Index(None, "content_hash"),
+    Index(None, "content_hash", "owner"),
     Index(
         None,
         "user_id",

@@ -25,7 +25,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from penstock.errors import BlockedAddress, FetchFailed, TooLarge
-from penstock.net.guard import Guard, Target
+from penstock.net.guard import Guard, Target, Unresolved
 
 if TYPE_CHECKING:
     import h11
@@ -102,8 +102,8 @@ class Dialler:
         With `redirects` left, a redirect is followed: checked like the first URL, never from https
         to http. With none allowed it is an answer like others. A body over `max_bytes` raises
         TooLarge as soon as that is known, or is cut there with `cut`: with 0 the headers alone are
-        waited for. Raises BlockedAddress for what may not be dialled, FetchFailed for what does not
-        answer within `timeout` seconds.
+        waited for. Raises BlockedAddress for what may not be dialled, FetchFailed for a name
+        without an address and for what does not answer within `timeout` seconds.
         """
         asked = _Asked(method.upper(), _lowered(headers), body or b"")
         limit = self._timeout if timeout is None else timeout
@@ -118,19 +118,26 @@ class Dialler:
     async def _follow(
         self, url: str, asked: _Asked, *, max_bytes: int, redirects: int, cut: bool
     ) -> Fetched:
-        target = await self.guard.check(url)
+        target = await self._check(url)
         for left in range(redirects, -1, -1):
             fetched = await self._ask(target, asked, max_bytes=max_bytes, cut=cut)
             place = fetched.headers.get("location")
             if redirects == 0 or fetched.status not in _REDIRECTS or place is None:
                 return fetched
             if left:
-                following = await self.guard.check(urljoin(target.url, place))
+                following = await self._check(urljoin(target.url, place))
                 if (target.scheme, following.scheme) == ("https", "http"):
                     raise BlockedAddress(f"{target.host} leads from https to http")
                 asked = _redirected(asked, fetched.status, stranger=_strange(target, following))
                 target = following
         raise FetchFailed(f"{target.host} redirects again after {redirects} redirects")
+
+    async def _check(self, url: str) -> Target:
+        """Where to dial; a name without an address is like one that does not answer."""
+        try:
+            return await self.guard.check(url)
+        except Unresolved as error:
+            raise FetchFailed(error.detail) from error
 
     async def _ask(self, target: Target, asked: _Asked, *, max_bytes: int, cut: bool) -> Fetched:
         import h11

@@ -52,6 +52,10 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 
 
+class Unresolved(BlockedAddress):
+    """The name has no address at present: nothing to dial, though nothing speaks against it."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """A URL that may be dialled, at one of these addresses and no other."""
 
@@ -82,7 +86,10 @@ class Guard:
         self._resolve = resolver or resolve
 
     async def check(self, url: str) -> Target:
-        """Return where the URL may be dialled; BlockedAddress with the reason when nowhere."""
+        """Return where the URL may be dialled; BlockedAddress with the reason when nowhere.
+
+        Of a name without an address it is Unresolved: the next time there may be one.
+        """
         scheme, host, port, path = _parsed(url)
         trusted = f"{host}:{port}" in self._allowed
         if not trusted:
@@ -90,7 +97,7 @@ class Guard:
         addresses = await self._addresses(host, port)
         if not trusted and not all(map(is_public, addresses)):
             # The address itself is not told: it would map the inner network for the caller.
-            raise BlockedAddress(f"{host} is not a public address")
+            raise _inside(host, port)
         shown = host if port == (443 if scheme == "https" else 80) else f"{host}:{port}"
         plain = tuple(str(_unmapped(address)) for address in addresses)
         bare = host.strip("[]")
@@ -99,9 +106,12 @@ class Guard:
     def _check_place(self, host: str, port: int) -> None:
         if port not in self._ports:
             known = ", ".join(map(str, sorted(self._ports)))
-            raise BlockedAddress(f"port {port} may not be dialled; allowed: {known}")
+            raise BlockedAddress(
+                f"port {port} may not be dialled: it is none of {known}, and "
+                f"PENSTOCK_ALLOW_PRIVATE does not name {host}:{port}"
+            )
         if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, whatever DNS says
-            raise BlockedAddress(f"{host} is not a public address")
+            raise _inside(host, port)
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
         if host.startswith("["):
@@ -113,9 +123,9 @@ class Guard:
             async with asyncio.timeout(RESOLVE_TIMEOUT):
                 found = [ip_address(address) for address in await self._resolve(host, port)]
         except (OSError, ValueError, TimeoutError) as error:
-            raise BlockedAddress(f"the name {host} could not be resolved") from error
+            raise Unresolved(f"the name {host} could not be resolved") from error
         if not found:
-            raise BlockedAddress(f"the name {host} has no address")
+            raise Unresolved(f"the name {host} has no address")
         return found
 
 
@@ -135,6 +145,12 @@ def is_public(address: Address) -> bool:
         return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
     closed = any(address in network for network in _CLOSED_V6)
     return address in _UNICAST_V6 and not closed
+
+
+def _inside(host: str, port: int) -> BlockedAddress:
+    return BlockedAddress(
+        f"{host} is not a public address, and PENSTOCK_ALLOW_PRIVATE does not name {host}:{port}"
+    )
 
 
 def _parsed(url: str) -> tuple[str, str, int, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import cache
+from itertools import accumulate, pairwise
 
 from penstock.pii import digits as numbers
 from penstock.pii.context import sense
@@ -12,8 +13,8 @@ from penstock.pii.digits import Group, Run, Spoken
 from penstock.pii.listed import listed
 from penstock.pii.match import Match
 
-_MOST_STARTS = 5000  # groups of one text at which a card is looked for
-_SHORTEST, _LONGEST = 13, 19
+_SHORTEST = 13
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # the sum of the digits of twice as much
 _FORMS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 10), (6, 13), (8, 8)}
 _ISSUERS: tuple[tuple[int, int, tuple[int, ...]], ...] = (  # first and last prefix, lengths
     (4, 4, (13, 16, 19)),  # Visa
@@ -65,20 +66,26 @@ _LENGTHS = {
 
 def find(lower: str, runs: list[Run]) -> Iterator[Match]:
     """Card numbers, bare or in groups."""
-    left = _MOST_STARTS
     for run in runs:
-        groups, at = run.groups, 0
-        while at < len(groups) and left > 0:
-            taken = 0
-            if groups[at].digits[0] in _FIRST_DIGITS:
-                left -= 1
-                taken = _taken(groups, at)
-            if taken:
-                card = groups[at : at + taken]
-                yield from _judged(lower, card)
-                at += taken
-            else:
-                at += 1
+        digits = run.digits
+        if len(digits) < _SHORTEST:
+            continue
+        check: _Check | None = None
+        ends = list(accumulate(len(group.digits) for group in run.groups))
+        cut = {end: at for at, end in enumerate(ends, 1)}
+        next_at = 0
+        for at, start in enumerate((0, *ends[:-1])):
+            if at < next_at or digits[start] not in _FIRST_DIGITS:
+                continue
+            for length in _lengths(digits[start : start + 4]):
+                after = cut.get(start + length)
+                if after is None:
+                    continue
+                check = check or _Check(digits)
+                if check.agrees(start, start + length):
+                    yield from _judged(lower, run.groups[at:after])
+                    next_at = after
+                    break
 
 
 def find_spelled(spoken_numbers: list[Spoken]) -> Iterator[Match]:
@@ -90,26 +97,32 @@ def find_spelled(spoken_numbers: list[Spoken]) -> Iterator[Match]:
 
 def is_card(digits: str) -> bool:
     """Whether an issuer gives out such numbers, and the last digit checks."""
-    if not _SHORTEST <= len(digits) <= _LONGEST:
-        return False
-    length = len(digits)
-    for size in (1, 2, 3, 4):
-        lengths = _BY_PREFIX.get(digits[:size])
-        if lengths and length in lengths:
-            return _luhn(digits)
-    return False
+    return len(digits) in _lengths(digits[:4]) and _Check(digits).agrees(0, len(digits))
 
 
-def _taken(groups: list[Group], at: int) -> int:
-    """How many groups from `at` on make a card; 0 for none."""
-    digits = ""
-    for count, group in enumerate(groups[at : at + _LONGEST], 1):
-        digits += group.digits
-        if len(digits) > _LONGEST:
-            break
-        if len(digits) >= _SHORTEST and is_card(digits):
-            return count
-    return 0
+@cache
+def _lengths(start: str) -> tuple[int, ...]:
+    """How long the cards are that begin with these four digits."""
+    found = (_BY_PREFIX.get(start[:size], frozenset[int]()) for size in (1, 2, 3, 4))
+    return tuple(sorted(frozenset[int]().union(*found)))
+
+
+class _Check:
+    """The check digit (Luhn) of any part of many digits, which are added up once."""
+
+    def __init__(self, digits: str) -> None:
+        added = []
+        for first_doubled in (1, 0):
+            numbers = list(map(int, digits))
+            doubled = numbers[first_doubled::2]
+            numbers[first_doubled::2] = map(_DOUBLED.__getitem__, doubled)
+            added.append(list(accumulate(numbers, initial=0)))
+        self._added = added
+
+    def agrees(self, start: int, end: int) -> bool:
+        """Whether the part checks: its last digit counts once, the one before twice."""
+        added = self._added[(end - 1) % 2]
+        return (added[end] - added[start]) % 10 == 0
 
 
 def _judged(lower: str, card: list[Group]) -> Iterator[Match]:
@@ -128,11 +141,6 @@ def _judged(lower: str, card: list[Group]) -> Iterator[Match]:
         score = 0.6
     spelled = lengths.count(1) * 2 > len(lengths) > 1
     yield Match("card", start, end, score, "pii.card.spelled" if spelled else "pii.card")
-
-
-def _luhn(digits: str) -> bool:
-    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (doubled + sum(map(int, digits[::-2]))) % 10 == 0
 
 
 def find_accounts(lower: str, groups: list[Group]) -> Iterator[Match]:

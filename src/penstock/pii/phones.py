@@ -1,7 +1,7 @@
 """Which runs of digits are telephone numbers.
 
 The form decides what a run may be, the library of numbering plans whether such a number exists,
-the words in front how sure that is. The library sees digits only: on whole texts it is slow.
+the words in front how sure that is.
 Without a country code a number is read as North American, or, behind a 0, as one of a few
 countries by its length: which of them it is does not matter here, only that it is one.
 """
@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 from penstock.pii import digits as numbers
 from penstock.pii.context import Sense, sense
 from penstock.pii.digits import Group, Run, Spoken
 from penstock.pii.match import Match
+from penstock.pii.plans import Plans
 
-_MOST_ASKED = 200  # questions to the library per text; beyond them the form alone decides
 _PLUS = re.compile(r"(?<![\w+])(?:\+|00|011[ -]?)[ .-]?[(]?[1-9](?:[ .\-/()]{0,3}\d){6,14}(?!\d)")
 _NANP = re.compile(
     r"(?<!\d)(?:1[ .\-/]{0,3})?\(?[2-9]\d\d\)?([ .\-/_*|~•]{0,3})[2-9]\d\d"
@@ -39,17 +38,24 @@ class Phones:
     """Finds telephone numbers among the runs of one text after another."""
 
     def __init__(self) -> None:
-        self._plans: Any = None
+        self._known: Plans | None = None
+
+    @property
+    def plans(self) -> Plans:
+        """The numbering plans, read when they are first needed."""
+        if self._known is None:
+            self._known = Plans()
+        return self._known
 
     def find(self, lower: str, runs: list[Run]) -> Iterator[Match]:
         """Numbers written in digits."""
-        search = _Search(self._library(), lower)
+        search = _Search(self.plans, lower)
         for run in runs:
             yield from search.among(run)
 
     def find_spelled(self, lower: str, spoken_numbers: list[Spoken]) -> Iterator[Match]:
         """Numbers in words."""
-        search = _Search(self._library(), lower)
+        search = _Search(self.plans, lower)
         for spoken in spoken_numbers:
             score = search.spelled(spoken.digits, spoken.start, spoken.end)
             if score and spoken.ones * 2 >= len(spoken.digits) - 2:
@@ -58,26 +64,18 @@ class Phones:
     def find_lettered(self, lower: str, data: bytes) -> Iterator[Match]:
         """Numbers with letters as digits; `data` is `lower` in UTF-8."""
         for run in numbers.lettered(lower, data):
-            score = _Search(self._library(), lower).lettered(run)
+            score = _Search(self.plans, lower).lettered(run)
             if score:
                 start = run.start - (lower[run.start - 1 : run.start] == "(")
                 yield Match("phone", start, run.end, score, "pii.phone.spelled")
 
-    def _library(self) -> Any:
-        if self._plans is None:
-            import phonenumbers  # 80 ms, and most texts have no numbers
-
-            self._plans = phonenumbers
-        return self._plans
-
 
 class _Search:
-    """Questions about the runs of one text, and how many are left."""
+    """Questions about the runs of one text."""
 
-    def __init__(self, library: Any, lower: str) -> None:
-        self._library, self._lower = library, lower
-        self._left = _MOST_ASKED
-        self._known: dict[tuple[int, str], bool] = {}
+    def __init__(self, plans: Plans, lower: str) -> None:
+        self._plans, self._lower = plans, lower
+        self._is_valid = plans.has
 
     def among(self, run: Run) -> Iterator[Match]:
         done = run.start
@@ -141,7 +139,7 @@ class _Search:
             return 0.0
         for length in (1, 2, 3):
             code = int(digits[:length])
-            if code in self._library.COUNTRY_CODE_TO_REGION_CODE:
+            if self._plans.is_code(code):
                 rest = digits[length:]
                 if self._is_valid(code, rest):
                     return 1.0 if plus else 0.9
@@ -250,21 +248,6 @@ class _Search:
             if self._is_valid(code, digits if code == _ITALY else digits[1:]):
                 return True
         return False
-
-    def _is_valid(self, code: int, national: str) -> bool:
-        key = code, national
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        if not national or self._left <= 0:
-            return False
-        self._left -= 1
-        number = self._library.PhoneNumber(country_code=code, national_number=int(national))
-        if national[0] == "0":
-            number.italian_leading_zero = True
-        answer = bool(self._library.is_valid_number(number))
-        self._known[key] = answer
-        return answer
 
 
 def _is_even(run: Run, lower: str) -> bool:

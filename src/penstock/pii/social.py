@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from penstock.pii.match import Match
 from penstock.pii.networks import NAMES, NO_HANDLES, NO_NAMES, PROFILES, SUBDOMAINS
+from penstock.pii.pieces import around
 
 _NEAR = 40
 _ANY_NAME = "|".join(NAMES)
@@ -19,14 +20,10 @@ _SLASH = r"\s?(?:/|\bslash\b|[\[(]slash[\])])\s?"
 _BY_NUMBER = ("wa.me", "api.whatsapp.com")
 _NUMBER = re.compile(r"\+?[0-9]{8,15}")
 _SLASHES = re.compile(r"/|\bslash\b")
-_HOSTS = tuple(PROFILES)
 _PATHS = {host: re.compile(rf"/({path})") for host, path in PROFILES.items()}
 _SPELLED_HOSTS = re.compile(
     r"(?<![\w.-])(?:www\.)?(?P<host>"
-    + "|".join(
-        rf"(?P<h{at}>{_DOT.join(map(re.escape, host.split('.')))})"
-        for at, host in enumerate(_HOSTS)
-    )
+    + "|".join(_DOT.join(map(re.escape, host.split("."))) for host in PROFILES)
     + rf"){_SLASH}(?P<path>@?\+?[\w.$-]{{2,40}}(?:/[\w@.-]{{1,40}})?)"
 )
 _INVITE = re.compile(rf"(?<!\w)d[i1]sc[o0]rd(?:{_DOT}|\s)?gg{_SLASH}([\w-]{{2,30}})")
@@ -91,8 +88,8 @@ def _link_start(lower: str, start: int) -> int:
 def find_spelled_links(lower: str, windows: list[tuple[int, int]]) -> Iterator[Match]:
     """`instagram dot com slash name`, `t[.]me/name`, `discord gg / code`."""
     for first, last in windows:
-        for slash in _SLASHES.finditer(lower, first, last):
-            left, right = max(first, slash.start() - 36), min(len(lower), slash.end() + 44)
+        slashes = (slash.span() for slash in _SLASHES.finditer(lower, first, last))
+        for left, right in around(slashes, before=36, after=44, length=len(lower)):
             for found in _SPELLED_HOSTS.finditer(lower, left, right):
                 if found["host"] not in PROFILES or " " in found[0]:
                     end = found.end("path")

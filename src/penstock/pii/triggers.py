@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ahocorasick_rs import AhoCorasick
@@ -13,6 +12,7 @@ from penstock.pii.emails import PROVIDERS
 from penstock.pii.intents import PHRASES
 from penstock.pii.match import Kind
 from penstock.pii.networks import PROFILES, SUBDOMAINS, TRIGGERS
+from penstock.pii.pieces import around
 
 _DOTS = (
     *("dot", "d0t", "punkt", "punto", "point", "[.]", "(.)", "{.}", " . "),
@@ -48,7 +48,6 @@ _NUMBERED = re.compile(r"\s?#?\d")
 _NUMBER_STARTS = frozenset(word[:2] for word in words.ALL if len(word) > 1)
 _LEAST_NUMBERS = 3
 _APART = 24  # characters between two number words of one number, at most
-_REACH = {"mail": (90, 90), "net": (50, 70)}
 
 
 class Signals(NamedTuple):
@@ -112,7 +111,8 @@ class Triggers:
                 else:
                     places[group].append((start, end))
         length = len(lower)
-        mail, net = (_windows(places[group], _REACH[group], length) for group in ("mail", "net"))
+        mail = around(places["mail"], before=90, after=90, length=length)
+        net = around(places["net"], before=50, after=70, length=length)
         spoken = _crowded(places["number"], length)
         return Signals(mail, net, places["street"], hosts, phrases, glued, spoken)
 
@@ -142,18 +142,3 @@ def _stands_free(lower: str, start: int, end: int) -> bool:
     return not (lower[start - 1 : start].isalnum() if start else False) and not (
         lower[end : end + 1].isalnum()
     )
-
-
-def _windows(
-    places: Iterable[tuple[int, int]], reach: tuple[int, int], length: int
-) -> list[tuple[int, int]]:
-    """Merge what lies around places that come in order of their ends."""
-    windows: list[tuple[int, int]] = []
-    for start, end in places:
-        first, last = max(0, start - reach[0]), min(length, end + reach[1])
-        if windows and first <= windows[-1][1]:
-            before = windows[-1]
-            windows[-1] = (min(before[0], first), max(before[1], last))
-        else:
-            windows.append((first, last))
-    return windows

@@ -57,6 +57,7 @@ from penstock.server.routes import (
     schedules,
     system,
     usage,
+    verdicts,
     webhooks,
 )
 from penstock.services.moderation import api as moderation
@@ -223,7 +224,9 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
             rehearsal=Rehearsal(runtime.database, clock=runtime.clock),
             keys=ring,
             clock=runtime.clock,
+            asks_provider=runtime.moderation.asks_provider,
         ),
+        verdicts.router(runtime.moderation),
         lists.router(runtime.lists, ring),
         usage.router(runtime.usage, runtime.clock),
         webhooks.router(runtime.webhooks),

@@ -64,10 +64,13 @@ def router(*, title: str) -> APIRouter:
 
 def errors_page() -> str:
     """Every kind of problem, under the address that its `type` names."""
+    kinds: dict[str, type[PenstockError]] = {}
+    for kind in _kinds(PenstockError):
+        kinds.setdefault(kind.slug, kind)  # a kind without a slug of its own is its parent's
     told = "".join(
-        f'<h2 id="{kind.slug}">{kind.slug}</h2>'
+        f'<h2 id="{slug}">{slug}</h2>'
         f"<p><b>{kind.status} {escape(kind.title)}</b><br>{escape(_about(kind))}</p>"
-        for kind in sorted(_kinds(PenstockError), key=lambda kind: kind.slug)
+        for slug, kind in sorted(kinds.items())
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Penstock: errors</title>'

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, Field
 
 from penstock.services.moderation.capacity import Suggestion
 from penstock.services.moderation.policies import Policies, Standing
-from penstock.services.moderation.policy import Decision, Judge, complete
+from penstock.services.moderation.policy import (
+    REJECT_RISK,
+    REVIEW_RISK,
+    Decision,
+    Judge,
+    cautions,
+    complete,
+)
 from penstock.services.moderation.policy_store import Revision
 from penstock.services.moderation.rehearsal import Change, Outcome, Plan
 from penstock.web.pages import encode_cursor
 
 REVISIONS = 50  # shown with a policy
 KEYS = 1000
+DIGITS = 6
+LAST_DIGIT = 1e-6
 
 
 class RevisionSummary(BaseModel):
@@ -46,6 +55,10 @@ class PolicySummary(BaseModel):
     latest: int = Field(description="The revision that was written last.")
     activated_at: datetime | None
     activated_by: str | None
+    notes: list[str] = Field(
+        description="What to know while the active revision holds here: that nobody reads under "
+        "it, for example."
+    )
 
 
 class PolicyView(PolicySummary):
@@ -53,7 +66,10 @@ class PolicyView(PolicySummary):
 
     policy: dict[str, Any] | None = Field(description="The document of the active revision.")
     revisions: list[RevisionSummary] = Field(description=f"At most {REVISIONS}, latest first.")
-    keys: list[str] = Field(description=f"At most {KEYS} keys that have it for their own.")
+    keys: list[str] = Field(
+        description=f"At most {KEYS} keys that have it for their own; who is no admin sees the "
+        "key that asks."
+    )
 
 
 class Difference(BaseModel):
@@ -88,7 +104,7 @@ class MoveView(BaseModel):
 
 
 class DriverView(BaseModel):
-    """What leads to changes: a category, or language, provider failure, image, list, other."""
+    """What leads to changes: a category, or language, provider failure, unseen, list, other."""
 
     category: str
     stricter: int
@@ -107,14 +123,19 @@ class ChangeView(BaseModel):
     reason_after: str = Field(serialization_alias="to_reason")
     risk_before: float = Field(serialization_alias="from_risk")
     risk_after: float = Field(serialization_alias="to_risk")
-    category: str | None = Field(description="The one with the highest risk under the new policy.")
+    category: str = Field(
+        description="What leads to the change, as in `categories`: to the new decision if it is "
+        "the stricter one, else to the old one."
+    )
 
 
 class DryRunView(BaseModel):
     """What would have been decided about recorded verdicts. Nothing is changed by it."""
 
     policy: PolicyName
-    against: PolicyName | None = Field(description="Null: against what was recorded.")
+    against: PolicyName | Literal["recorded"] = Field(
+        description="What it was compared with: a policy, or the decisions that were recorded."
+    )
     examined: int
     changed: int
     unreadable: int
@@ -138,7 +159,8 @@ class SuggestionView(BaseModel):
     before: float = Field(description="Reviews a day under the active policy.")
     after: float = Field(description="Reviews a day under the suggested one.")
     fixed: float = Field(
-        description="Of these, from other languages, failures and lists: no threshold moves them."
+        description="Of these, from other languages, failures, lists and the highest scores in "
+        "categories that are never rejected: no suggestion moves them."
     )
     fits: bool
     approved_instead: float = Field(description="Verdicts a day that nobody would look at any more")
@@ -148,28 +170,35 @@ class SuggestionView(BaseModel):
     notes: list[str]
 
 
-def summary_of(policies: Policies, standing: Standing) -> dict[str, Any]:
-    """The members of a PolicySummary."""
-    activation = standing.activation
+def summary_of(policies: Policies, standing: Standing, *, asks_provider: bool) -> dict[str, Any]:
+    """The members of a PolicySummary; `asks_provider`: whether one is set here."""
+    activation, judge = standing.activation, standing.judge
     return {
         "id": standing.policy_id,
         "is_default": standing.policy_id == policies.base_id,
         "active": standing.active,
-        "version": standing.judge.version if standing.judge else None,
+        "version": judge.version if judge else None,
         "latest": standing.latest,
         "activated_at": instant(activation.activated_at) if activation else None,
         "activated_by": activation.activated_by if activation else None,
+        "notes": cautions(judge.policy, asks_provider=asks_provider) if judge else [],
     }
 
 
-def policy_of(policies: Policies, standing: Standing) -> PolicyView:
-    """A policy as it stands."""
+def policy_of(
+    policies: Policies, standing: Standing, *, asks_provider: bool, only_key: str | None = None
+) -> PolicyView:
+    """A policy as it stands; of its keys only `only_key`, or all."""
     id, judge = standing.policy_id, standing.judge
+    if only_key is None:
+        keys = policies.keys(id, limit=KEYS)
+    else:
+        keys = [only_key] if policies.is_own(id, only_key) else []
     return PolicyView(
-        **summary_of(policies, standing),
+        **summary_of(policies, standing, asks_provider=asks_provider),
         policy=None if judge is None else document_of(judge),
         revisions=[revision_summary(each) for each in policies.revisions(id, limit=REVISIONS)],
-        keys=policies.keys(id, limit=KEYS),
+        keys=keys,
     )
 
 
@@ -206,7 +235,7 @@ def dry_run_of(plan: Plan, outcome: Outcome, *, seconds: float) -> DryRunView:
     """What a dry run found."""
     return DryRunView(
         policy=_name(plan.judge),
-        against=None if plan.against is None else _name(plan.against),
+        against="recorded" if plan.against is None else _name(plan.against),
         examined=outcome.examined,
         changed=outcome.changed,
         unreadable=outcome.unreadable,
@@ -230,24 +259,38 @@ def dry_run_of(plan: Plan, outcome: Outcome, *, seconds: float) -> DryRunView:
 
 def change_of(change: Change) -> ChangeView:
     """One changed verdict."""
-    values = msgspec.structs.asdict(change)
-    return ChangeView(**{**values, "created_at": instant(change.created_at)})
+    return ChangeView(
+        verdict_id=change.verdict_id,
+        content_hash=change.content_hash,
+        created_at=instant(change.created_at),
+        before=change.before,
+        after=change.after,
+        reason_before=change.reason_before,
+        reason_after=change.reason_after,
+        risk_before=_shown(change.risk_before),
+        risk_after=_shown(change.risk_after),
+        category=change.cause,
+    )
 
 
 def suggestion_of(found: Suggestion, *, capacity: float, seconds: float) -> SuggestionView:
     """What was suggested."""
     outcome = found.outcome
+
+    def daily(count: int) -> float:
+        return round(count / found.days, DIGITS)
+
     return SuggestionView(
         policy=document_of(Judge(found.policy)),
-        risk=found.risk,
+        risk=_shown(found.risk),
         reviews_per_day=capacity,
-        before=found.before,
-        after=found.after,
-        fixed=found.fixed,
+        before=round(found.before, DIGITS),
+        after=round(found.after, DIGITS),
+        fixed=round(found.fixed, DIGITS),
         fits=found.after <= capacity,
-        approved_instead=outcome.count(before="review", after="approved") / found.days,
-        reviewed_instead=outcome.count(before="approved", after="review") / found.days,
-        days=found.days,
+        approved_instead=daily(outcome.count(before="review", after="approved")),
+        reviewed_instead=daily(outcome.count(before="approved", after="review")),
+        days=round(found.days, DIGITS),
         dry_run=dry_run_of(found.plan, outcome, seconds=seconds),
         notes=found.notes,
     )
@@ -272,6 +315,15 @@ def _revision(revision: Revision) -> dict[str, Any]:
         "created_by": revision.created_by,
         "created_at": instant(revision.created_at) if revision.number else None,
     }
+
+
+def _shown(risk: float) -> float:
+    """A risk in six digits; one below a threshold is not rounded up to it."""
+    rounded = round(risk, DIGITS)
+    for threshold in (REVIEW_RISK, REJECT_RISK):
+        if risk < threshold <= rounded:
+            return round(threshold - LAST_DIGIT, DIGITS)
+    return rounded
 
 
 def _name(judge: Judge) -> PolicyName:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from penstock.errors import (
-    Forbidden,
     InvalidInput,
     MethodNotAllowed,
     RequestError,
@@ -35,11 +34,15 @@ _PLACE = re.compile(r"^(?P<what>.*) - at `\$(?P<path>.*)`$")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks, where the seconds of each stage go for Server-Timing, and the rest of the call."""
+    """Who asks, where the seconds of each stage go for Server-Timing, and the rest of the call.
+
+    `headers` are sent with the answer.
+    """
 
     principal: Principal
     stages: dict[str, float]
     scope: Scope
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 class HotRoute(Generic[Q, R]):
@@ -77,15 +80,19 @@ class HotRoute(Generic[Q, R]):
         principal: Principal | None = state.get("principal")
         if principal is None:
             raise Unauthorized
-        if not principal.may(self.role):
-            raise Forbidden(f"this needs the role {self.role}, the key has {principal.role}")
+        principal.need(self.role)
         _check_type(scope)
         body = await _read(receive)
         request = self._decode(body)
-        answer = await self.handler(request, Call(principal, state["stages"], scope))
+        call = Call(principal, state["stages"], scope)
+        answer = await self.handler(request, call)
         payload = self._encode(answer)
         length = str(len(payload)).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", length),
+            *call.headers,
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
 

@@ -9,6 +9,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from penstock.errors import Forbidden
+
 Role = Literal["viewer", "operator", "admin"]
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -38,3 +40,8 @@ class Principal(msgspec.Struct, frozen=True):
         True
         """
         return _RANK[self.role] >= _RANK[role]
+
+    def need(self, role: Role) -> None:
+        """Raise Forbidden unless this principal's role includes `role`."""
+        if not self.may(role):
+            raise Forbidden(f"this needs the role {role}; the key has the role {self.role}")

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from penstock.errors import Forbidden, Unauthorized
+from penstock.errors import Unauthorized
 from penstock.web.principal import Principal, Role
 
 _BEARER = HTTPBearer(scheme_name="bearer", auto_error=False)
@@ -32,8 +32,7 @@ def require(role: Role) -> Callable[[Request], Awaitable[Principal]]:
         asker: Principal | None = notes.get("principal")
         if asker is None:
             raise Unauthorized()
-        if not asker.may(role):
-            raise Forbidden(f"this needs the role {role}; the key has the role {asker.role}")
+        asker.need(role)
         return asker
 
     return principal

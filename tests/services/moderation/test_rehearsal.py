@@ -356,7 +356,7 @@ async def test_reviews_that_no_threshold_changes_are_told_apart(
     found = await suggest(rehearsal, Judge(Policy()), reviews_per_day=5, selection=Selection())
 
     assert found.fixed == pytest.approx(10, abs=0.1)
-    assert any("no threshold changes" in note for note in found.notes)
+    assert any("no review threshold changes" in note for note in found.notes)
 
 
 async def test_what_is_never_reviewed_stays_so(database: Database, rehearsal: Rehearsal) -> None:

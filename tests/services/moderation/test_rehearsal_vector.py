@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.policy import Decision, Judge, Policy, Threshold
+from penstock.services.moderation.rehearsal import cause_of
 from penstock.services.moderation.vector import (
     CAUSES,
     UNIT,
@@ -17,7 +18,7 @@ from penstock.services.moderation.vector import (
 )
 
 DECISIONS: tuple[Decision, ...] = ("approved", "review", "rejected")
-MISSING = (None, "provider-timeout", "images-unavailable")
+MISSING = (None, "provider-timeout", "not-judged")
 LISTED: tuple[Decision | None, ...] = (None, *DECISIONS)
 
 # Few distinct numbers, so that scores lie exactly on thresholds, and some that are no millionths.
@@ -95,6 +96,21 @@ def test_risks_are_those_of_the_judge_to_the_last_bit(policy: Policy, asked: lis
     ] == [ruling.category for ruling in rulings]
 
 
+@settings(max_examples=80, deadline=None)
+@given(policies, st.lists(rows, min_size=1, max_size=20))
+def test_the_cause_of_a_decision_is_the_one_that_its_reason_names(
+    policy: Policy, asked: list[Asked]
+) -> None:
+    judge = Judge(policy)
+
+    found = VectorJudge(judge).causes(facts(asked))
+
+    for at, (scores, foreign, missing, listed) in zip(found, asked, strict=True):
+        ruling = judge.decide(as_scores(scores), foreign=foreign, degraded=missing, listed=listed)
+        if ruling.decision != "approved":
+            assert CAUSES[at] == CAUSES[cause_of(ruling.reason, ruling.decision)], ruling
+
+
 @pytest.mark.parametrize(
     ("named", "foreign", "missing", "listed", "cause"),
     [
@@ -102,7 +118,7 @@ def test_risks_are_those_of_the_judge_to_the_last_bit(policy: Policy, asked: lis
         ({"hate": 300_000, "violence": 700_000}, True, None, None, "violence"),
         ({"hate": 0}, True, None, None, "language"),
         ({"hate": 0}, False, "provider-timeout", None, "provider failure"),
-        ({"hate": 0}, False, "images-unavailable", None, "image"),
+        ({"hate": 0}, False, "not-judged", None, "unseen"),
         ({"hate": 0}, False, None, "rejected", "list"),
         ({"hate": 900_000}, False, None, "review", "hate"),
         ({"hate": 900_000}, False, None, "approved", "list"),

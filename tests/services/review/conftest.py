@@ -130,7 +130,14 @@ class Desk:
         """Refer a text; the id of its case."""
         referral = refers(content, id, **{"created_at": self.now, **changes})
         await self.service.refer(referral)
-        return self.store.places(referral.verdict_id)[0].id
+        case = self.store.live(referral.verdict_id)
+        assert case is not None
+        return case.id
+
+    async def contents(self, case_id: str) -> list[str | None]:
+        """The words that are kept of what a case decides on."""
+        file = await self.service.open_file(case_id, who=ADMIN)
+        return [content.content for content in file.contents]
 
     async def actions(self, case_id: str) -> list[str]:
         """What the audit log has on a case, oldest first."""

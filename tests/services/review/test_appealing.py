@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from penstock.errors import Conflict, InvalidInput, NotFound
+from penstock.services.review import service
 from penstock.services.review.schemas import Case, Example
 from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest
 
@@ -28,11 +29,11 @@ async def test_an_appeal_opens_a_case_with_its_text(desk: Desk, verdict: str) ->
     case = await appealed(desk, verdict)
 
     file = await desk.service.open_file(case.id, who=ANNA)
-    assert (case.kind, case.content, case.risk) == ("appeal", TEXT, 0.9)
+    assert (case.kind, case.risk, file.contents[0].content) == ("appeal", 0.9, TEXT)
     assert [event.action for event in file.events] == ["opened", "appealed"]
     assert file.events[1].detail == "it is praise"
-    assert file.verdict is not None
-    assert file.verdict.decision == "rejected"
+    assert file.contents[0].verdict is not None
+    assert file.contents[0].verdict.decision == "rejected"
     assert await desk.actions(case.id) == ["case.appealed"]
 
 
@@ -41,13 +42,13 @@ async def test_an_overturned_verdict_is_forgotten_and_remembered_as_an_example(
 ) -> None:
     case = await appealed(desk, verdict)
 
-    decided = await desk.service.decide(case.id, "approved", who=ANNA)
+    await desk.service.decide(case.id, "approved", who=ANNA)
 
     assert desk.cached.forgotten == [f"moderation:{digest(TEXT)[:8]}"]
     assert desk.lists.told == [(digest(TEXT), "approved", ("key_app",))]
     (example,) = await examples(desk)
     assert (example.content, example.was, example.decision) == (TEXT, "rejected", "approved")
-    assert decided.content is None
+    assert await desk.contents(case.id) == [None]
     type, _, _, data = desk.events[-1]
     assert (type, data["overturned"]) == ("appeal.decided", [verdict])
 
@@ -103,7 +104,7 @@ async def test_an_appeal_against_a_verdict_under_review_joins_its_case(
 
     case = await appealed(desk, "mod_3")
 
-    assert (case.id, case.kind, case.content) == (first, "appeal", TEXT)
+    assert (case.id, case.kind, await desk.contents(first)) == (first, "appeal", [TEXT])
     assert (rows("cases"), rows("items")) == (1, 1)
 
 
@@ -185,4 +186,35 @@ async def test_content_of_an_appeal_is_not_kept_for_ever(desk: Desk, verdict: st
 
     await desk.service.purge_content(desk.now)
 
-    assert (await desk.service.open_file(case.id, who=ANNA)).case.content is None
+    assert await desk.contents(case.id) == [None]
+
+
+async def test_an_owner_has_a_limited_number_of_appeals_open(
+    desk: Desk, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_APPEALS", 1)
+    first = await appealed(desk, verdict)
+    second = desk.verdicts.add("mod_2", "you absolute fool")
+    theirs = desk.verdicts.add("mod_3", TEXT, owner="elsewhere")
+
+    with pytest.raises(Conflict, match="team has 1 cases of appeals open"):
+        await appealed(desk, second, text=None)
+
+    assert (await appealed(desk, verdict)).id == first.id
+    await desk.service.appeal(theirs, reason="mine", text=None, who=STRANGER)
+    await desk.service.decide(first.id, "rejected", who=ANNA)
+    assert (await appealed(desk, second, text=None)).id != first.id
+
+
+async def test_an_appeal_against_a_verdict_that_waits_for_several_keys_is_for_all(
+    desk: Desk,
+) -> None:
+    case_id = await desk.refer(TEXT, "mod_3", key_id="key_app")
+    await desk.refer(TEXT, "mod_3", key_id="key_other")
+    desk.verdicts.add("mod_3", TEXT, decision="review")
+
+    case = await appealed(desk, "mod_3")
+
+    file = await desk.service.open_file(case_id, who=ANNA)
+    assert (case.id, case.items) == (case_id, 2)
+    assert all(item.appealed_at for item in file.items)

@@ -11,7 +11,7 @@ from penstock.db import Database
 from penstock.errors import StorageError
 from penstock.services.review import store
 from penstock.services.review.schemas import Filter, Reviewer
-from penstock.services.review.store import MOST_ITEMS
+from penstock.services.review.store import MOST_CONTENTS, MOST_ITEMS
 from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest, refers
 from tests.services.review.test_similar import ADVERT
 
@@ -80,12 +80,12 @@ async def test_content_is_kept_as_long_as_the_policy_says(desk: Desk) -> None:
 
     desk.clock.advance(99)
     before = await desk.service.purge_content(desk.now)
-    kept = (await desk.service.open_file(case_id, who=ANNA)).case.content
+    kept = await desk.contents(case_id)
     desk.clock.advance(1)
     after = await desk.service.purge_content(desk.now)
 
-    assert (before, kept, after) == (0, "you are an idiot", 1)
-    assert (await desk.service.open_file(case_id, who=ANNA)).case.content is None
+    assert (before, kept, after) == (0, ["you are an idiot"], 1)
+    assert await desk.contents(case_id) == [None]
 
 
 async def test_near_duplicates_share_a_live_case(desk: Desk) -> None:
@@ -97,6 +97,115 @@ async def test_near_duplicates_share_a_live_case(desk: Desk) -> None:
     assert second == first
     assert (file.case.items, file.case.risk, file.case.category) == (2, 0.6, "spam")
     assert [item.content_hash for item in file.items] == [digest(ADVERT), digest(OTHER)]
+
+
+async def test_a_case_shows_each_content_that_it_decides_on(desk: Desk) -> None:
+    desk.verdicts.add("mod_1", ADVERT)
+    case_id = await desk.refer(ADVERT, "mod_1", risk=0.3, retention_seconds=1e6)
+    await desk.refer(OTHER, "mod_2", risk=0.6, category="spam", retention_seconds=1e6)
+    await desk.refer(OTHER, "mod_3", risk=0.2)
+
+    file = await desk.service.open_file(case_id, who=ANNA)
+
+    assert file.case.contents == 2
+    assert [(c.content, c.content_hash, c.items, c.risk, c.category) for c in file.contents] == [
+        (ADVERT, digest(ADVERT), 1, 0.3, "harassment"),
+        (OTHER, digest(OTHER), 2, 0.6, "spam"),
+    ]
+    assert [c.verdict and c.verdict.id for c in file.contents] == ["mod_1", None]
+
+
+async def test_a_case_holds_no_more_contents_than_can_be_looked_at(
+    desk: Desk, database: Database
+) -> None:
+    case_id = await desk.refer(ADVERT)
+    await database.write(("UPDATE review_cases SET contents = ?", (MOST_CONTENTS,)))
+
+    assert await desk.refer(OTHER) != case_id
+    assert await desk.refer(ADVERT, "mod_again") == case_id
+
+
+async def test_a_sentence_that_is_added_has_a_case_of_its_own(desk: Desk) -> None:
+    first = await desk.refer(ADVERT)
+
+    second = await desk.refer(f"{ADVERT}. I will kill you and your family tomorrow")
+
+    assert second != first
+
+
+async def test_a_verdict_that_waits_already_costs_one_read(desk: Desk, database: Database) -> None:
+    await desk.refer(ADVERT)
+    reads: list[str] = []
+
+    def get(sql: str, params: tuple[object, ...] = ()) -> object:
+        reads.append(sql)
+        return original(sql, params)
+
+    original, database.get = database.get, get  # type: ignore[method-assign,assignment]
+
+    await desk.service.refer(refers(ADVERT))
+
+    plan = database.get_all(f"EXPLAIN QUERY PLAN {store._WAITS}", ("", "", 0))
+    assert reads == [store._WAITS]
+    assert [row[3].split()[:2] for row in plan] == [["SEARCH", "i"], ["SEARCH", "c"]]
+
+
+async def test_a_verdict_that_was_decided_is_not_left_without_a_case(desk: Desk) -> None:
+    """The machine left it open once more: what people decided no longer holds."""
+    first = await desk.refer("you are an idiot")
+    await desk.service.decide(first, "rejected", who=ANNA)
+
+    second = await desk.refer("you are an idiot")
+
+    case = (await desk.service.open_file(second, who=ANNA)).case
+    assert (second != first, case.state, case.similar_to) == (True, "open", first)
+
+
+async def test_the_same_verdict_for_another_key_is_decided_with_it(desk: Desk) -> None:
+    case_id = await desk.refer("you are an idiot", key_id="key_app")
+    other = await desk.refer("you are an idiot", key_id="key_other")
+
+    await desk.service.decide(case_id, "rejected", who=ANNA)
+
+    assert other == case_id
+    assert desk.lists.told == [(digest("you are an idiot"), "rejected", ("key_app", "key_other"))]
+    assert len(desk.events[-1][3]["verdicts"]) == 1
+
+
+async def test_the_same_verdict_for_another_key_after_the_decision_has_a_case(desk: Desk) -> None:
+    first = await desk.refer("you are an idiot", key_id="key_app")
+    await desk.service.decide(first, "rejected", who=ANNA)
+
+    second = await desk.refer("you are an idiot", key_id="key_other")
+
+    assert second != first
+
+
+async def test_a_verdict_has_a_case_again_after_its_case_was_purged(desk: Desk) -> None:
+    first = await desk.refer(ADVERT)
+    await desk.service.decide(first, "rejected", who=ANNA)
+    desk.clock.advance(1)
+    await desk.service.purge(desk.now)
+
+    second = await desk.refer(ADVERT)
+
+    assert second != first
+    assert (await desk.service.open_file(second, who=ANNA)).case.similar_to is None
+
+
+async def test_while_a_decision_is_being_made_to_count_it_holds(
+    desk: Desk, rows: Callable[[str], int]
+) -> None:
+    desk.lists.full = True
+    case_id = await desk.refer("you are an idiot")
+    await desk.service.decide(case_id, "rejected", who=ANNA)
+
+    await desk.service.refer(refers("you are an idiot", created_at=desk.now))
+    within = rows("cases")
+    desk.clock.advance(61)
+    await desk.service.refer(refers("you are an idiot", created_at=desk.now))
+
+    assert (within, rows("cases")) == (1, 2)
 
 
 async def test_near_duplicate_images_share_a_live_case(desk: Desk) -> None:
@@ -156,21 +265,28 @@ async def test_the_same_referral_at_once_is_put_on_record_once(
     assert (rows("cases"), rows("items")) == (1, 1)
 
 
-async def test_items_of_several_owners_are_for_admins(desk: Desk) -> None:
+@pytest.mark.parametrize("text", [ADVERT, OTHER, "you are an idiot"])
+async def test_owners_share_no_case_and_learn_nothing_of_one_another(desk: Desk, text: str) -> None:
     case_id = await desk.refer(ADVERT)
+    decided = await desk.refer("you are an idiot")
+    await desk.service.decide(decided, "rejected", who=ANNA)
+    before = await desk.service.open_file(case_id, who=ANNA)
 
-    assert await desk.refer(OTHER, owner="elsewhere") == case_id
+    other = await desk.refer(text, "mod_other", owner="elsewhere")
 
-    for who, seen in ((ADMIN, 1), (ANNA, 0), (STRANGER, 0)):
+    theirs = (await desk.service.open_file(other, who=STRANGER)).case
+    assert await desk.service.open_file(case_id, who=ANNA) == before
+    assert (theirs.owner, theirs.items, theirs.similar_to) == ("elsewhere", 1, None)
+    for who, seen in ((ADMIN, 2), (ANNA, 1), (STRANGER, 1)):
         assert len((await desk.service.page(Filter(), who=who)).cases) == seen
 
 
-async def test_a_claimed_case_is_not_taken_from_its_owner(desk: Desk) -> None:
+async def test_a_claimed_case_takes_only_more_of_what_it_holds(desk: Desk) -> None:
     case_id = await desk.refer(ADVERT)
     await desk.service.claim(case_id, who=ANNA)
 
-    other = await desk.refer(OTHER, owner="elsewhere")
-    same = await desk.refer(OTHER + " today", owner="team")
+    other = await desk.refer(OTHER)
+    same = await desk.refer(ADVERT, "mod_again")
 
     assert (other != case_id, same == case_id) == (True, True)
 
@@ -182,7 +298,7 @@ async def test_a_full_case_leaves_what_comes_to_another(desk: Desk, database: Da
     other = await desk.refer(OTHER)
 
     assert other != case_id
-    assert await desk.refer(ADVERT + " now") == other
+    assert await desk.refer(ADVERT, "mod_again") == other
 
 
 async def test_a_referral_that_cannot_be_kept_says_so(desk: Desk, database: Database) -> None:
@@ -195,7 +311,7 @@ async def test_a_referral_that_cannot_be_kept_says_so(desk: Desk, database: Data
 async def test_content_may_be_kept_without_end(desk: Desk) -> None:
     case_id = await desk.refer("you are an idiot", retention_seconds=math.inf)
 
-    assert (await desk.service.open_file(case_id, who=ANNA)).case.content == "you are an idiot"
+    assert await desk.contents(case_id) == ["you are an idiot"]
 
 
 async def test_erasing_a_user_removes_what_is_about_them(
@@ -208,9 +324,19 @@ async def test_erasing_a_user_removes_what_is_about_them(
     removed = await desk.service.erase("u1")
 
     case = (await desk.service.open_file(shared, who=ADMIN)).case
-    assert (removed, rows("cases"), rows("items")) == (2, 1, 1)
-    assert (case.items, case.content) == (1, None)
+    assert (removed, rows("cases"), rows("items"), rows("contents")) == (2, 1, 1, 1)
+    assert (case.items, case.contents, await desk.contents(shared)) == (1, 1, [None])
     assert not await desk.service.erase("u1")
+
+
+async def test_what_a_user_said_is_erased_also_where_others_said_the_same(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT, "mod_1", user_id="u1", retention_seconds=1e6)
+    await desk.refer(ADVERT, "mod_2", user_id="u2")
+    await desk.refer(OTHER, user_id="u2", retention_seconds=1e6)
+
+    await desk.service.erase("u1")
+
+    assert await desk.contents(case_id) == [None, OTHER]
 
 
 async def test_purging_removes_decided_cases_and_leaves_live_ones(
@@ -223,7 +349,7 @@ async def test_purging_removes_decided_cases_and_leaves_live_ones(
 
     assert await desk.service.purge(desk.now) == 1
 
-    assert (rows("cases"), rows("items"), rows("bands")) == (1, 1, 1)
+    assert (rows("cases"), rows("items"), rows("contents"), rows("bands")) == (1, 1, 1, 1)
     assert not desk.store.find(old)
 
 
@@ -240,14 +366,18 @@ async def test_no_query_of_a_referral_looks_through_all_cases(
 ) -> None:
     """They run on the loop and in the writer, so an index must answer each."""
     await desk.refer(ADVERT)
-    statements = [store._OPEN, store._JOIN, store._NEAR, store._SAME, store._PLACES]
+    statements = [
+        *(store._OPEN, store._JOIN, store._NEAR, store._SAME),
+        *(store._WAITS, store._LIVE, store._HEARD, store._APPEALS),
+    ]
 
     plans = [
         row[3]
         for sql in statements
         for names in [set(re.findall(r":(\w+)", sql))]
         for row in database.get_all(
-            f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(names, "[1]") if names else ("[1]",)
+            f"EXPLAIN QUERY PLAN {sql}",
+            dict.fromkeys(names, "[1]") if names else ("[1]",) * sql.count("?"),
         )
     ]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from penstock.services.review.similar import (
     LEAST_WORDS,
     MOST_CHARACTERS,
+    OTHER_WORDS,
     PDQ_DISTANCE,
     alike,
     bands,
@@ -23,6 +24,7 @@ ADVERT = (
     "market street before all of them are gone, tell them that I sent you"
 )
 SEED = random.Random(7)
+WORDS = [f"{SEED.choice('bdfgklmnprst')}{SEED.choice('aeiou')}{n:03}ing" for n in range(400)]
 
 
 def signed(text: str | None, *images: bytes) -> bytes:
@@ -33,7 +35,8 @@ def signed(text: str | None, *images: bytes) -> bytes:
 
 def found(one: bytes, other: bytes) -> bool:
     """Whether a look for one finds the other, and takes it for the same."""
-    return bool(set(probes(one)) & set(bands(other))) and alike(one, other)
+    looked = set(probes(one, owner="team")) & set(bands(other, owner="team"))
+    return bool(looked) and alike(one, other)
 
 
 def changed(image: bytes, bits: int) -> bytes:
@@ -47,6 +50,49 @@ def test_a_long_text_is_found_when_a_word_of_it_is_changed() -> None:
     other = ADVERT.replace("handbags", "jewellery")
 
     assert found(signed(other), signed(ADVERT))
+
+
+def test_of_fifty_words_one_may_be_another() -> None:
+    assert len(WORDS[:50]) == 50
+    one = signed(" ".join(WORDS[:50]))
+
+    for place in range(50):
+        other = " ".join([*WORDS[:place], "different", *WORDS[place + 1 : 50]])
+        assert found(signed(other), one), place
+
+
+@pytest.mark.parametrize("words", [50, 100, 400])
+@pytest.mark.parametrize("place", ["behind", "before", "within", "instead"])
+def test_a_sentence_does_not_ride_along_with_a_long_text(words: int, place: str) -> None:
+    text, added = WORDS[:words], "I will kill you and your family tomorrow".split()
+    other = {
+        "behind": [*text, *added],
+        "before": [*added, *text],
+        "within": [*text[:20], *added, *text[20:]],
+        "instead": [*text[:20], *added, *text[20 + len(added) :]],
+    }[place]
+
+    assert not alike(signed(" ".join(other)), signed(" ".join(text)))
+
+
+@pytest.mark.parametrize("added", ["die", "kill yourself", "die " * 300])
+def test_what_is_added_to_a_long_text_makes_it_another(added: str) -> None:
+    assert not alike(signed(f"{ADVERT}. {added}"), signed(ADVERT))
+
+
+def test_more_than_two_other_words_make_another_text() -> None:
+    text = WORDS[:300]
+    others = [signed(" ".join([*["different"] * number, *text[number:]])) for number in range(1, 5)]
+
+    alikes = [alike(other, signed(" ".join(text))) for other in others]
+
+    assert alikes == [number <= OTHER_WORDS for number in range(1, 5)]
+
+
+def test_owners_are_kept_apart() -> None:
+    made = [signed(ADVERT), signed("short"), signed(None, bytes(32))]
+
+    assert not [s for s in made if set(probes(s, owner="team")) & set(bands(s, owner="others"))]
 
 
 def test_a_long_text_with_other_case_spacing_and_marks_is_the_same() -> None:
@@ -126,7 +172,7 @@ def test_any_text_is_like_itself_and_its_bands_fit_a_column(text: str) -> None:
     made = signed(text)
 
     assert found(made, made)
-    assert all(0 <= band < 1 << 63 for band in bands(made))
+    assert all(0 <= band < 1 << 63 for band in bands(made, owner="team"))
     assert normalised(text)
 
 

@@ -8,7 +8,9 @@ from penstock.errors import Conflict, Forbidden, NotFound
 from penstock.services.review import service as module
 from penstock.services.review.refusals import CLAIM_SECONDS
 from penstock.services.review.schemas import Filter, Reviewer
-from tests.services.review.conftest import ADMIN, ANNA, BEN, STRANGER, Desk, digest
+from tests.services.review.conftest import ADMIN, ANNA, BEN, STRANGER, Desk, digest, refers
+from tests.services.review.test_referring import OTHER
+from tests.services.review.test_similar import ADVERT
 
 
 @pytest.fixture
@@ -172,11 +174,63 @@ async def test_a_decided_case_loses_its_content_unless_it_is_to_be_kept(desk: De
     over = await desk.refer("kept for a moment", retention_seconds=1.0)
     desk.clock.advance(2)
 
-    contents = [
-        (await desk.service.decide(case, "approved", who=ANNA)).content for case in (kept, over)
-    ]
+    for case in (kept, over):
+        await desk.service.decide(case, "approved", who=ANNA)
 
-    assert contents == ["kept for long", None]
+    assert [await desk.contents(case) for case in (kept, over)] == [["kept for long"], [None]]
+
+
+async def test_a_rejected_group_is_settled_with_all_that_it_holds(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+    await desk.refer(OTHER)
+
+    await desk.service.decide(case_id, "rejected", who=ANNA)
+
+    assert {told[0] for told in desk.lists.told} == {digest(ADVERT), digest(OTHER)}
+
+
+async def test_a_group_is_approved_only_by_who_has_claimed_it_and_says_so(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+    await desk.refer(OTHER)
+
+    with pytest.raises(Conflict, match=r"holds 2 distinct contents.*`group`: true; or reject"):
+        await desk.service.decide(case_id, "approved", who=ANNA)
+    with pytest.raises(Conflict, match="claim it, so that nothing else joins"):
+        await desk.service.decide(case_id, "approved", group=True, who=ANNA)
+    await desk.service.claim(case_id, who=ANNA)
+    with pytest.raises(Conflict, match="`group`: true"):
+        await desk.service.decide(case_id, "approved", who=ANNA)
+    assert desk.lists.told == []
+
+    decided = await desk.service.decide(case_id, "approved", group=True, who=ANNA)
+
+    assert decided.decision == "approved"
+    assert {told[0] for told in desk.lists.told} == {digest(ADVERT), digest(OTHER)}
+
+
+async def test_what_joins_just_before_an_approval_stops_it(desk: Desk) -> None:
+    """It is the database that says so: the reviewer saw one content."""
+    case_id = await desk.refer(ADVERT)
+    before = desk.store.find(case_id)
+
+    joined, decided = await asyncio.gather(
+        desk.service.refer(refers(OTHER, created_at=desk.now)),
+        desk.service.decide(case_id, "approved", who=ANNA),
+        return_exceptions=True,
+    )
+
+    assert before is not None
+    assert (before.contents, joined) == (1, None)
+    assert isinstance(decided, Conflict)
+
+
+async def test_of_a_group_that_another_has_claimed_it_is_said_so(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+    await desk.refer(OTHER)
+    await desk.service.claim(case_id, who=ANNA)
+
+    with pytest.raises(Conflict, match="claimed by key_anna"):
+        await desk.service.decide(case_id, "approved", group=True, who=BEN)
 
 
 async def test_cases_of_others_are_not_there(desk: Desk, case_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -30,7 +31,7 @@ from penstock.server.policies import (
     summary_of,
 )
 from penstock.services.moderation.capacity import suggest
-from penstock.services.moderation.policies import Policies, Standing
+from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import Judge, Policy, read_policy
 from penstock.services.moderation.rehearsal import MOST_EXAMPLES, Plan, Rehearsal
 from penstock.services.moderation.rehearsal_store import Selection
@@ -62,6 +63,7 @@ Expected = Annotated[
         "if another is, nothing is changed: 409. Like If-Match.",
     ),
 ]
+Show = partial[PolicyView]
 Document = Annotated[dict[str, Any], Field(examples=[{"id": "forum", "thresholds": {"hate": {}}}])]
 
 
@@ -122,28 +124,38 @@ class SuggestRequest(SelectionRequest, extra="forbid"):
     reviews_per_day: float = Field(ge=0, le=10_000_000, allow_inf_nan=False)
 
 
-def router(policies: Policies, *, rehearsal: Rehearsal, keys: KeyRing, clock: Clock) -> APIRouter:
-    """The routes below /v1/policies."""
+def router(
+    policies: Policies, *, rehearsal: Rehearsal, keys: KeyRing, clock: Clock, asks_provider: bool
+) -> APIRouter:
+    """The routes below /v1/policies; `asks_provider`: whether one is set here."""
     routes = APIRouter(
         prefix="/v1/policies", tags=["policies"], responses=responses(StorageUnavailable)
     )
-    _add_reading(routes, policies)
-    _add_changing(routes, policies, keys)
+    shown = partial(policy_of, policies, asks_provider=asks_provider)
+    _add_reading(routes, policies, shown, asks_provider=asks_provider)
+    _add_changing(routes, policies, shown)
+    _add_giving(routes, policies, keys)
     _add_trying(routes, policies, rehearsal, clock)
     return routes
 
 
-def _add_reading(routes: APIRouter, policies: Policies) -> None:
+def _add_reading(
+    routes: APIRouter, policies: Policies, shown: Show, *, asks_provider: bool
+) -> None:
     @routes.get("")
     async def list_policies(_: Viewer) -> Page[PolicySummary]:
         """List all policies, the installation's first; there are few."""
-        found = [PolicySummary(**summary_of(policies, each)) for each in policies.all()]
-        return Page(items=found, next=None)
+        found = [summary_of(policies, each, asks_provider=asks_provider) for each in policies.all()]
+        return Page(items=[PolicySummary(**each) for each in found], next=None)
 
     @routes.get("/{policy_id}", responses=responses(NotFound))
-    async def get_policy(policy_id: Id, response: Response, _: Viewer) -> PolicyView:
-        """One policy: what holds, its revisions, its keys. Its ETag is for If-Match."""
-        return _answered(policies, policies.standing(policy_id), response)
+    async def get_policy(policy_id: Id, response: Response, who: Viewer) -> PolicyView:
+        """One policy: what holds, its revisions, its keys. Its ETag is for If-Match.
+
+        Who is no admin sees of its keys only the one that asks.
+        """
+        only_key = None if who.may("admin") else who.key_id
+        return _tagged(shown(policies.standing(policy_id), only_key=only_key), response)
 
     @routes.get("/{policy_id}/revisions", responses=responses(NotFound))
     async def list_revisions(
@@ -183,7 +195,7 @@ def _add_reading(routes: APIRouter, policies: Policies) -> None:
         return difference_of(policies.revision(policy_id, first), policies.revision(policy_id, new))
 
 
-def _add_changing(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
+def _add_changing(routes: APIRouter, policies: Policies, shown: Show) -> None:
     @routes.post("", status_code=201, responses=responses(Conflict))
     async def draft_policy(request: DraftRequest, response: Response, who: Admin) -> RevisionView:
         """Write the next revision of a policy. It holds for nobody until it is activated.
@@ -203,14 +215,17 @@ def _add_changing(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
         who: Admin,
         if_match: IfMatch = None,
     ) -> PolicyView:
-        """Let a revision hold from now on, on every server, also for what is cached."""
+        """Let a revision hold from now on, on every server, also for what is cached.
+
+        `notes` says when nobody here reads under it.
+        """
         standing = await policies.activate(
             policy_id,
             request.revision,
             actor=who.key_id,
             expected=_expected(request.expected, if_match),
         )
-        return _answered(policies, standing, response)
+        return _tagged(shown(standing), response)
 
     @routes.post("/{policy_id}/rollback", responses=responses(NotFound, Conflict))
     async def roll_back_policy(
@@ -223,8 +238,10 @@ def _add_changing(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
         """Let the revision hold that held before; once more, the one before that."""
         expected = _expected(request.expected if request else None, if_match)
         standing = await policies.roll_back(policy_id, actor=who.key_id, expected=expected)
-        return _answered(policies, standing, response)
+        return _tagged(shown(standing), response)
 
+
+def _add_giving(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
     @routes.put(
         "/{policy_id}/keys/{key_id}", status_code=204, responses=responses(NotFound, Conflict)
     )
@@ -283,9 +300,9 @@ def _add_trying(routes: APIRouter, policies: Policies, rehearsal: Rehearsal, clo
         return suggestion_of(found, capacity=capacity, seconds=clock.monotonic() - began)
 
 
-def _answered(policies: Policies, standing: Standing, response: Response) -> PolicyView:
-    response.headers["etag"] = f'"{standing.active or 0}"'
-    return policy_of(policies, standing)
+def _tagged(view: PolicyView, response: Response) -> PolicyView:
+    response.headers["etag"] = f'"{view.active or 0}"'
+    return view
 
 
 def _expected(told: int | None, if_match: str | None) -> int | None:

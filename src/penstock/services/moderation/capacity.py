@@ -2,7 +2,8 @@
 
 Risk puts every category on one scale, so one level of it can stand for all: what lies above goes to
 people. The level is found from a histogram of recorded risks, turned back into each category's
-review threshold, and tried in a dry run. What is rejected stays rejected.
+review threshold, and tried in a dry run. What is rejected stays rejected, and a category that leads
+to review only goes on leading to it at the highest score: capacity switches nothing off.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Suggestion:
     days: float  # that were looked at
     before: float  # reviews a day
     after: float
-    fixed: float  # reviews a day that no threshold changes: other languages, failures, lists
+    fixed: float  # reviews a day that no suggestion changes: languages, failures, lists, certainty
     plan: Plan
     outcome: Outcome  # of a dry run against the present policy
     notes: list[str]
@@ -77,11 +78,12 @@ async def suggest(
     plan = Plan(Judge(policy), judge, selection)
     outcome = await rehearsal.run(plan)
     fixed, after = seen.fixed / days, outcome.count(after="review") / days
-    notes = list(outcome.notes)
+    notes = [*outcome.notes, *_consequences(judge.policy, policy)]
     if fixed > reviews_per_day:
         notes.append(
-            f"{fixed:.1f} reviews a day come from other languages, failures and lists, which no "
-            "threshold changes: more than the capacity"
+            f"{fixed:.1f} reviews a day come from other languages, failures, lists and the highest "
+            "scores in categories that are never rejected, which no review threshold changes: more "
+            "than the capacity"
         )
     if risk <= LEAST_RISK:
         notes.append("the capacity is larger than what is worth reviewing")
@@ -101,9 +103,34 @@ async def suggest(
 
 
 def with_level(policy: Policy, risk: float) -> Policy:
-    """The policy with review beginning at a level of its risk; rejection stays where it is."""
+    """The policy with review beginning at a level of its risk; rejection stays where it is.
+
+    What is never rejected is still reviewed at the highest score.
+    """
     thresholds = {name: _moved(threshold_of(policy, name), risk) for name in CATEGORIES}
     return msgspec.structs.replace(policy, thresholds=thresholds)
+
+
+def _consequences(before: Policy, after: Policy) -> list[str]:
+    """What becomes of categories of which less, or nothing, would be left to people."""
+    notes, unreviewed = [], []
+    for name in CATEGORIES:
+        old, new = threshold_of(before, name), threshold_of(after, name)
+        if old.review == new.review or new.review is None:
+            continue
+        if new.reject is None and new.review >= 1.0:
+            notes.append(
+                f"{name} is never rejected, and only a score of 1 would still be reviewed: all "
+                "below is approved unseen. Name a reject threshold for it, or let more be reviewed"
+            )
+        elif new.review == new.reject:
+            unreviewed.append(name)
+    if unreviewed:
+        notes.append(
+            f"nobody would look at {', '.join(unreviewed)} any more: what is below the reject "
+            "threshold is approved"
+        )
+    return notes
 
 
 @dataclass(slots=True)
@@ -143,12 +170,20 @@ def _sort(vector: VectorJudge, facts: Facts) -> tuple[NDArray[np.int64], int]:
     )
     risks = vector.risks(facts)
     is_rejected = (risks >= REJECT_RISK).any(axis=1)
-    movable = (vector.decide(unscored) == APPROVED) & (facts.listed != LIST_APPROVES) & ~is_rejected
+    is_kept = (facts.scores >= np.where(_only_reviewed(policy), UNIT, UNIT + 1)).any(axis=1)
+    movable = (vector.decide(unscored) == APPROVED) & (facts.listed != LIST_APPROVES)
+    movable &= ~is_rejected & ~is_kept
     reviewed = [threshold_of(policy, name).review is not None for name in CATEGORIES]
     levels = np.where(np.array(reviewed), risks, 0.0).max(axis=1)[movable]
     places = np.minimum((levels * (BINS / REJECT_RISK)).astype(np.int64), BINS - 1)
     fixed = int(((vector.decide(facts) == REVIEW) & ~movable).sum())
     return np.bincount(places, minlength=BINS).astype(np.int64), fixed
+
+
+def _only_reviewed(policy: Policy) -> NDArray[np.bool_]:
+    """Whether each category leads to review and to nothing else."""
+    limits = [threshold_of(policy, name) for name in CATEGORIES]
+    return np.array([each.reject is None and each.review is not None for each in limits])
 
 
 def _level(risks: NDArray[np.int64], room: float) -> float:
@@ -165,13 +200,11 @@ def _moved(threshold: Threshold, risk: float) -> Threshold:
     if review is None:
         return threshold
     end = NEVER if reject is None else reject
-    review = min(review, end)
     if risk < REVIEW_RISK:
         moved = review * risk / REVIEW_RISK
     else:
         share = min((risk - REVIEW_RISK) / (REJECT_RISK - REVIEW_RISK), 1.0)
         moved = review + (end - review) * share
     moved = ceil(moved * UNIT) / UNIT  # upwards: scores are whole millionths
-    if moved > 1.0 or moved >= end:
-        return msgspec.structs.replace(threshold, review=reject)
+    moved = min(moved, 1.0 if reject is None else reject)
     return msgspec.structs.replace(threshold, review=moved)

@@ -1,22 +1,26 @@
 """FilterX's view of a text: what stands in it that a caller did not allow, by flag and place.
 
-    text ─ personal data of the kinds not allowed ─┐
-         ─ listed terms of the flagged categories ─┼─ not exempt ─► flags, places ─► masked
-         ─ hits of block lists ────────────────────┘
+    text ─ personal data of the kinds not allowed ─────────────┐
+         ─ listed terms, of categories and scores that count ──┼─ not exempt ─► flags, places ─► mask
+         ─ hits of block lists ────────────────────────────────┘
+    scores that the policy rejects ────────────────────────────► flags; everything, without a place
+
+What rules find has a place that can be shown and masked: it counts from the policy's `flag` on. A
+model's score is a guess about the whole: alone it counts from `reject` on.
 
 Each kind is looked for by itself, so that what is allowed never hides what is not. The places come
-from a full pass over the text, not from a verdict's findings, which are bounded. Pure: what the
-categories come to is decided by the policy before.
+from a full pass over the text, not from a verdict's findings, which are bounded. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from penstock import pii
 from penstock.lists.lists import Listed
-from penstock.providers.provider import CATEGORIES
+from penstock.providers.provider import CATEGORIES, RULED
+from penstock.services.moderation.policy import Policy, threshold_of
 from penstock.words.prescreen import Prescreen
 
 HISTORY: Final = 15  # earlier messages that are read
@@ -120,12 +124,31 @@ class Allowed(NamedTuple):
         return kinds.union(abuse) if self.abuse else kinds
 
 
+class Minded(NamedTuple):
+    """What a policy minds, by category."""
+
+    floors: Mapping[str, float]  # the score from which on a place counts
+    rejected: frozenset[str]  # by their scores alone, wherever it stands
+
+    @property
+    def calling(self) -> frozenset[str]:
+        """Categories that are flagged whether a place is found or not.
+
+        What only rules judge has been found by a rule if it has a score.
+        """
+        return self.rejected.union(category for category in self.floors if category in RULED)
+
+
+NOTHING_MINDED: Final = Minded({}, frozenset())
+
+
 class Place(NamedTuple):
     """Where something stands that is not allowed."""
 
     start: int
     end: int
     flag: str
+    category: str = ""  # empty: a list's hit
     disguised: bool = False
 
 
@@ -134,12 +157,12 @@ class Sifted(NamedTuple):
 
     flags: tuple[str, ...]
     places: tuple[Place, ...]
-    everywhere: bool  # something of it was judged without a place
+    everywhere: bool  # something of it was rejected without a place
 
     def mask(self, text: str, sign: str = "*") -> str:
         """The text with all of it covered, as long as before.
 
-        What was judged without a place covers everything but blanks.
+        What was rejected without a place covers everything but blanks.
         """
         if self.everywhere:
             return "".join(each if each.isspace() else sign for each in text)
@@ -161,48 +184,72 @@ def blanked(scores: Sequence[float | None], spared: Collection[str]) -> tuple[fl
     )
 
 
+def mind(scores: Sequence[float | None], policy: Policy) -> Minded:
+    """What `policy` minds of scores in the order of CATEGORIES."""
+    floors: dict[str, float] = {}
+    rejected: set[str] = set()
+    for category, score in zip(CATEGORIES, scores, strict=True):
+        if score is None:
+            continue
+        threshold = threshold_of(policy, category)
+        flag, reject = (2.0 if mark is None else mark for mark in (threshold.flag, threshold.reject))
+        if score >= min(flag, reject):
+            floors[category] = min(flag, reject)
+        if score >= reject:
+            rejected.add(category)
+    return Minded(floors, frozenset(rejected))
+
+
 def sift(
     text: str,
     *,
     allowed: Allowed,
-    flagged: Collection[str],
+    minded: Minded,
     listed: Listed,
     prescreen: Prescreen,
     history: Sequence[str] = (),
 ) -> Sifted:
     """What stands in `text` that is not `allowed`.
 
-    `flagged` are the categories that the policy flags, without the allowed ones. What lies wholly
-    in a hit of an allow list does not count. `history` are earlier messages, oldest first.
+    `minded` is what the policy makes of the scores, without the allowed ones. What lies wholly in a
+    hit of an allow list does not count. `history` are earlier messages, oldest first.
     """
     if listed.decision == "approved":
         return Sifted((), (), everywhere=False)
-    places = set(personal(text, allowed, history=history))
-    lexical = {category for category in flagged if not category.startswith("pii/")}
+    places = set(personal(text, allowed, floors=minded.floors, history=history))
+    lexical = {name: floor for name, floor in minded.floors.items() if name not in RULED}
     if lexical:
         places |= set(_every(text, _terms(prescreen, lexical)))
     places = {place for place in places if not _is_exempt(place, listed.exempt)}
+    everywhere = not minded.calling <= {place.category for place in places}
+    flags = {TEXT_FLAGS[category] for category in minded.calling}
     if listed.decision == "rejected":
-        hits = (hit for hit in listed.hits if hit.list_kind == "block")
-        places |= {Place(hit.start, hit.end, CRITICAL) for hit in hits if hit.end > hit.start}
-    flags = {TEXT_FLAGS[category] for category in flagged}
-    if listed.decision == "rejected":
+        hits = [hit for hit in listed.hits if hit.list_kind == "block" and hit.end > hit.start]
+        places |= {Place(hit.start, hit.end, CRITICAL) for hit in hits}
+        everywhere = everywhere or not hits
         flags.add(CRITICAL)
-    unplaced = flags - {place.flag for place in places}
     flags |= {place.flag for place in places}
     if any(place.disguised for place in places):
         flags.add(OBFUSCATION)
-    return Sifted(in_order(flags), tuple(sorted(places)), everywhere=bool(unplaced))
+    return Sifted(in_order(flags), tuple(sorted(places)), everywhere)
 
 
-def personal(text: str, allowed: Allowed, *, history: Sequence[str] = ()) -> list[Place]:
-    """Every piece of personal data of a kind that is not allowed."""
-    kinds = [kind for kind in pii.KINDS if kind not in allowed.kinds]
+def personal(
+    text: str,
+    allowed: Allowed,
+    *,
+    floors: Mapping[str, float] = NOTHING_MINDED.floors,
+    history: Sequence[str] = (),
+) -> list[Place]:
+    """Every piece of personal data of a kind that is not allowed, or that a policy minds."""
+    kinds = [kind for kind in pii.KINDS if kind not in allowed.kinds or f"pii/{kind}" in floors]
+    least = {kind: min(LEAST_SCORE, floors.get(f"pii/{kind}", LEAST_SCORE)) for kind in kinds}
     earlier = [message for message in history[-HISTORY:] if message]
 
     def look(piece: str) -> tuple[list[Place], bool]:
         found = pii.find(piece, kinds=kinds)
-        return [_placed(match) for match in found if match.score >= LEAST_SCORE], _is_all(found)
+        placed = [_placed(match) for match in found if match.score >= least[match.kind]]
+        return placed, _is_all(found)
 
     places = _every(text, look)
     if earlier:
@@ -226,24 +273,28 @@ def told(flags: Sequence[str]) -> str:
 
 
 def _placed(match: pii.Match) -> Place:
-    flag = TEXT_FLAGS[f"pii/{match.kind}"]
+    category = f"pii/{match.kind}"
+    flag = TEXT_FLAGS[category]
     if match.is_intent:
         flag = _INTENTS.get(match.kind, flag)
     elif match.rule in ("pii.social.link", "pii.social.spelled"):
         flag = "social_media_link"
     disguised = match.rule.endswith((".spelled", ".split"))
-    return Place(match.start, match.end, flag, disguised)
+    return Place(match.start, match.end, flag, category, disguised)
 
 
-def _terms(prescreen: Prescreen, categories: Collection[str]) -> Look:
-    """Looks for listed terms of some categories."""
+def _terms(prescreen: Prescreen, floors: Mapping[str, float]) -> Look:
+    """Looks for listed terms of some categories, each from a score on."""
 
     def look(piece: str) -> tuple[list[Place], bool]:
         screening = prescreen.screen(piece)
         places = [
-            Place(found.start, found.end, TEXT_FLAGS[found.category], view != "plain")
+            Place(
+                *(found.start, found.end, TEXT_FLAGS[found.category], found.category),
+                disguised=view != "plain",
+            )
             for found, view in zip(screening.findings, screening.views, strict=True)
-            if found.category in categories
+            if found.score >= floors.get(found.category, 2.0)
         ]
         return places, _is_all(screening.findings)
 

@@ -141,6 +141,10 @@ class Policies:
         """Ids of the keys that have this policy for their own."""
         return self._store.keys(policy_id, limit=limit)
 
+    def is_own(self, policy_id: str, key_id: str) -> bool:
+        """Whether this key has this policy for its own."""
+        return self._store.assignment(key_id) == policy_id
+
     async def draft(self, policy: Policy, *, actor: str, note: str = "") -> Revision:
         """Write the next revision of `policy.id`; one that says what the latest says is that one.
 

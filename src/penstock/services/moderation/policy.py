@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from math import inf, nextafter
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -31,6 +32,7 @@ Stage = Literal["prescreen", "local", "provider"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 UNSEEN = frozenset(("images-unavailable", "image-unreachable", "not-judged"))
 """Reasons for a missing stage that no policy can open: nobody has looked at it."""
+UNSEEN_REASON = "nobody has looked at it"
 
 REVIEW_RISK = 0.2
 REJECT_RISK = 0.8
@@ -40,15 +42,17 @@ NEVER = 1.0 + 1e-9  # a threshold that no score reaches
 REMEMBERED = 4096  # rulings
 LISTED = 20  # faults told at once
 LONGEST = 3.2e9  # seconds, a hundred years
+LARGEST = 16_384  # characters and values of a document; one that says everything has 2,000
+LONGEST_TOLD = 300  # characters about one fault
 
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=LONGEST)]
+Seconds = Annotated[float, msgspec.Meta(ge=1.0, le=LONGEST)]
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From which score a category is reviewed, flagged (OpenAI's `true`) and rejected.
 
-    None: never.
+    None: never. In a document, what is not named keeps the default of its category.
     """
 
     review: Probability | None = 0.2
@@ -94,7 +98,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_provider_failure: OnFailure = "review"
     on_other_language: Literal["review", "ignore"] = "review"
     lifetimes: Lifetimes = Lifetimes()
-    stages: tuple[Stage, ...] = STAGES  # who reads
+    # Who reads; each once.
+    stages: Annotated[tuple[Stage, ...], msgspec.Meta(max_length=len(STAGES))] = STAGES
     review: Review = Review()
 
 
@@ -137,7 +142,7 @@ class Judge:
         """
         ruling = self.rule(scores, foreign=foreign)
         if degraded in UNSEEN:
-            ruling = leave_to_human(ruling, "an image was not looked at")
+            ruling = leave_to_human(ruling, UNSEEN_REASON)
         elif degraded:
             ruling = self.rule_failure(ruling)
         return ruling if listed is None else _by_list(ruling, listed, source)
@@ -218,11 +223,26 @@ def faults(policy: Policy) -> Iterator[tuple[tuple[str, ...], str]]:
         if review is not None and reject is not None and review > reject:
             yield (
                 ("thresholds", name, "review"),
-                f"{name} is rejected from {reject:g} on, "
-                f"below its review threshold {review:g}; let review be the lower one",
+                f"{name} is rejected from {reject:g} on, below its review threshold {review:g}; "
+                'lower review, raise reject, or let nothing be rejected: reject = "never"',
             )
     if not policy.stages:
         yield ("stages",), f"no stage reads; name some of {', '.join(STAGES)}"
+    if len(set(policy.stages)) < len(policy.stages):
+        yield ("stages",), "names a stage twice; each reads once"
+
+
+def cautions(policy: Policy, *, asks_provider: bool) -> list[str]:
+    """What whoever lets a policy hold should know of it, on an installation with a provider or not.
+
+    It may hold all the same: a provider may be set later.
+    """
+    if asks_provider or set(policy.stages) != {"provider"}:
+        return []
+    return [
+        "only the provider would read and none is configured: every text is left to a human, "
+        "degraded as not-judged; add a stage or set PENSTOCK_PROVIDER"
+    ]
 
 
 def read_policy(document: object, *, pointer: str = "") -> Policy:
@@ -233,7 +253,7 @@ def read_policy(document: object, *, pointer: str = "") -> Policy:
     """
     policy, found = _read(document)
     if policy is not None:
-        found = list(faults(policy))
+        found = list(islice(faults(policy), LISTED))
         if not policy.thresholds:
             found.append((("thresholds",), "names no category; name one and its thresholds"))
     if policy is None or found:
@@ -269,10 +289,12 @@ def _read(document: object) -> tuple[Policy | None, list[tuple[tuple[str, ...], 
     """The policy of a document, or what about its form is wrong and where."""
     if not isinstance(document, dict):
         return None, [((), "a policy is an object")]
+    if _is_large(document):
+        return None, [((), f"is larger than any policy: more than {LARGEST:,} characters")]
     found: list[tuple[tuple[str, ...], str]] = []
     tables = document.get("thresholds", {})
     if isinstance(tables, dict):
-        tables = {name: _nulled(table) for name, table in tables.items()}
+        tables = {name: _filled(str(name), table) for name, table in tables.items()}
         for name, table in tables.items():
             try:
                 msgspec.convert(table, Threshold)
@@ -292,17 +314,31 @@ def _read(document: object) -> tuple[Policy | None, list[tuple[tuple[str, ...], 
     return policy, []
 
 
-def _nulled(table: object) -> object:
-    """A threshold with "never", which TOML needs, as the None that it means."""
+def _filled(category: str, table: object) -> object:
+    """A threshold of a document in full: "never", which TOML needs, is the None that it means."""
     if not isinstance(table, dict):
         return table
-    return {action: None if value == "never" else value for action, value in table.items()}
+    named = {action: None if value == "never" else value for action, value in table.items()}
+    return {**msgspec.structs.asdict(_default_of(category)), **named}
+
+
+def _is_large(document: object) -> bool:
+    """Whether a document says more than any policy has to say; looks no further than that."""
+    size, waiting = 0, [document]
+    while waiting and size <= LARGEST:
+        value = waiting.pop()
+        size += len(value) + 1 if isinstance(value, str) else 1
+        if isinstance(value, dict | list):
+            waiting += islice(value, LARGEST)
+        if isinstance(value, dict):
+            waiting += islice(value.values(), LARGEST)
+    return size > LARGEST
 
 
 def _located(error: msgspec.ValidationError) -> tuple[tuple[str, ...], str]:
     """The place that a message of msgspec names, and the rest of it."""
     told, _, path = str(error).partition(" - at `$")
-    return tuple(re.findall(r"[^.\[\]`]+", path)), told
+    return tuple(re.findall(r"[^.\[\]`]+", path)), told[:LONGEST_TOLD]
 
 
 def _pointer(place: tuple[str, ...]) -> str:
@@ -339,7 +375,11 @@ class _Scale:
 
 def threshold_of(policy: Policy, category: str) -> Threshold:
     """What holds for a category: what the policy says of it, or the default."""
-    return policy.thresholds.get(category) or _DEFAULTS.get(category) or Threshold()
+    return policy.thresholds.get(category) or _default_of(category)
+
+
+def _default_of(category: str) -> Threshold:
+    return _DEFAULTS.get(category) or Threshold()
 
 
 def _decide(risk: float, category: str | None) -> tuple[Decision, str]:

@@ -39,9 +39,9 @@ from penstock.services.moderation.vector import (
     CAUSES,
     FAILED,
     FAILURE,
-    IMAGE,
     LANGUAGE,
     LIST,
+    NOT_SEEN,
     OTHER,
     UNLISTED,
     UNSEEN,
@@ -54,7 +54,7 @@ MOST_EXAMINED: Final = 5_000_000  # verdicts of one run
 SCANNED: Final = 250_000  # verdicts looked at for one page of changes
 MOST_EXAMPLES: Final = 200
 
-_BEYOND = re.compile(r"(\S+) beyond the (?:reject|review) threshold$")
+_BEYOND = re.compile(r"(\S+) beyond the (reject|review) threshold$")
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class Change(msgspec.Struct, frozen=True):
     reason_after: str
     risk_before: float
     risk_after: float
-    category: str | None  # the one with the highest risk
+    cause: str  # one of CAUSES: of the new decision if it is stricter, else of the old one
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,9 @@ class Rehearsal:
         tally.stricter += compared.stricter_causes
         tally.looser += compared.looser_causes
         if plan.against is None and len(compared.recorded_looser):
-            for reason, count in await self._store.reasons(compared.recorded_looser.tolist()):
-                tally.looser[cause_of(reason)] += count
+            rowids = compared.recorded_looser.tolist()
+            for reason, decision, count in await self._store.reasons(rowids):
+                tally.looser[cause_of(reason, decision)] += count
 
     async def _examples(self, plan: Plan, compared: _Compared, most: int) -> list[Change]:
         changed = compared.changed
@@ -224,18 +225,21 @@ class Rehearsal:
         return [each for each in made if each is not None]
 
 
-def cause_of(reason: str) -> int:
-    """Index in CAUSES of what a recorded reason names."""
+def cause_of(reason: str, decision: str) -> int:
+    """Index in CAUSES of what led to a decision that is no approval, by the reason it was given."""
     if reason.startswith(("blocked by", "allowed by", "to be reviewed by")):
         return LIST
     beyond = _BEYOND.search(reason)
+    has_failed = reason.startswith("provider failed")
+    if has_failed and decision == "rejected" and not (beyond and beyond[2] == "reject"):
+        return FAILURE  # the scores alone would not have rejected it
     if beyond and beyond[1] in CATEGORIES:
         return CATEGORIES.index(beyond[1])
     if "not English" in reason:
         return LANGUAGE
-    if reason.startswith("provider failed"):
+    if has_failed:
         return FAILURE
-    return IMAGE if "image" in reason else OTHER
+    return NOT_SEEN if "looked at" in reason else OTHER
 
 
 @dataclass(slots=True)
@@ -329,6 +333,8 @@ def _change(plan: Plan, row: Row) -> Change | None:
         before, reason, risk = old.decision, old.reason, old.risk
     if before == after.decision:
         return None
+    is_stricter = DECISIONS.index(after.decision) > DECISIONS.index(before)
+    led = (after.reason, after.decision) if is_stricter else (reason, before)
     return Change(
         verdict_id=row.id,
         content_hash=row.content_hash,
@@ -339,7 +345,7 @@ def _change(plan: Plan, row: Row) -> Change | None:
         reason_after=after.reason,
         risk_before=risk,
         risk_after=after.risk,
-        category=after.category,
+        cause=CAUSES[cause_of(*led)],
     )
 
 
@@ -363,7 +369,10 @@ def _notes(plan: Plan, tally: _Tally) -> list[str]:
             f"{action} decides about them"
         )
     if tally.unseen:
-        notes.append(f"{tally.unseen} verdicts have an image that nobody looked at")
+        notes.append(
+            f"{tally.unseen} verdicts are about what nobody has looked at, an image or a text that "
+            "no stage read: those stay with people"
+        )
     if tally.padded:
         notes.append(
             f"{tally.padded} verdicts are older than the newest categories: those count as unknown"

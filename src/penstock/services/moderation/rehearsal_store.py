@@ -59,8 +59,8 @@ FROM moderation_verdicts WHERE rowid IN (SELECT value FROM json_each(?))
 ORDER BY created_at DESC, id DESC
 """
 _REASONS = """
-SELECT reason, count(*) FROM moderation_verdicts
-WHERE rowid IN (SELECT value FROM json_each(?)) GROUP BY reason
+SELECT reason, decision, count(*) FROM moderation_verdicts
+WHERE rowid IN (SELECT value FROM json_each(?)) GROUP BY reason, decision
 """
 _OWNED, _KEYED = "owner = :owner AND", "key_id = :key_id AND"
 _FIRST = 0
@@ -153,7 +153,7 @@ class RecordedStore:
         found = await self._database.scan(_ROWS, (json.dumps(list(rowids)),))
         return [Row(*row) for row in found]
 
-    async def reasons(self, rowids: Sequence[int]) -> list[tuple[str, int]]:
-        """How often each reason was given for these verdicts."""
+    async def reasons(self, rowids: Sequence[int]) -> list[tuple[str, str, int]]:
+        """Reasons of these verdicts, with the decision that each was given for and how often."""
         found = await self._database.scan(_REASONS, (json.dumps(list(rowids)),))
-        return [(str(reason), int(count)) for reason, count in found]
+        return [(str(reason), str(decision), int(count)) for reason, decision, count in found]

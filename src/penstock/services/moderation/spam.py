@@ -175,6 +175,8 @@ def judge(text: str, matches: Sequence[Match]) -> list[Finding]:
 
 
 def _signs(text: str, matches: Sequence[Match]) -> Iterator[Sign]:
+    if not text.isascii():  # half a surrogate pair is no character to the automaton
+        text = text.encode("utf-8", "replace").decode()
     lower = text.lower()
     if len(lower) != len(text):  # a few capitals become two characters: places would move
         lower = "".join(each if len(each.lower()) != 1 else each.lower() for each in text)

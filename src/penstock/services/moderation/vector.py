@@ -21,11 +21,11 @@ UNIT: Final = 1_000_000  # millionths
 UNKNOWN: Final = -1
 APPROVED, REVIEW, REJECTED = range(3)
 UNLISTED, LIST_APPROVES, LIST_REVIEWS, LIST_REJECTS = range(4)
-COMPLETE, FAILED, UNSEEN = range(3)  # what was missing: nothing, the provider, a look at an image
+COMPLETE, FAILED, UNSEEN = range(3)  # what was missing: nothing, the provider, any look at it
 
-CAUSES: Final = (*CATEGORIES, "language", "provider failure", "image", "list", "other")
-"""What can lead to a decision: a category, or one of these."""
-LANGUAGE, FAILURE, IMAGE, LIST, OTHER = range(len(CATEGORIES), len(CAUSES))
+CAUSES: Final = (*CATEGORIES, "language", "provider failure", "unseen", "list", "other")
+"""What can lead to a decision: a category, or one of these (unseen: nobody has looked at it)."""
+LANGUAGE, FAILURE, NOT_SEEN, LIST, OTHER = range(len(CATEGORIES), len(CAUSES))
 
 Bytes = NDArray[np.int8]
 Truths = NDArray[np.bool_]
@@ -93,7 +93,7 @@ class VectorJudge:
         causes = np.where(risks.max(axis=1) > 0.0, risks.argmax(axis=1), OTHER)
         steps = (
             (self._by_language(facts), np.full(len(facts), LANGUAGE)),
-            (self._by_failure(facts), np.where(facts.missing == UNSEEN, IMAGE, FAILURE)),
+            (self._by_failure(facts), np.where(facts.missing == UNSEEN, NOT_SEEN, FAILURE)),
         )
         for raised, cause in steps:
             causes = np.where(raised > decisions, cause, causes)

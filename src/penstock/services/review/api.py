@@ -1,7 +1,7 @@
 """/v1/cases and /v1/appeals: the queue of reviewers, and asking for a second look.
 
-Viewers see cases without content, operators work on them, both those of their owner; admins see
-all, also those with items of several owners.
+Viewers see cases without words that people wrote, operators work on them, both those of their
+owner; admins see all.
 """
 
 from __future__ import annotations
@@ -85,20 +85,18 @@ def _add_reading(routes: APIRouter, review: ReviewService) -> None:
         )
         found = await review.page(which, who=_reviewer(who), after=after, limit=limit)
         return Page(
-            items=[
-                case_view(case, now=found.now, open_content=_may_read(who)) for case in found.cases
-            ],
+            items=[case_view(case, now=found.now) for case in found.cases],
             next=None if found.next is None else encode_cursor(found.next),
         )
 
     @routes.get("/cases/next", responses=_NOTHING)
-    async def show_next_case(who: Viewer, response: Response) -> CaseView | None:
+    async def show_next_case(who: Viewer, response: Response) -> CaseFileView | None:
         """The case that would come next, without claiming it."""
         case = await review.next(who=_reviewer(who))
         if case is None:
             response.status_code = 204
             return None
-        return case_view(case, now=review.now(), open_content=_may_read(who))
+        return await _file(review, case.id, who)
 
     @routes.get("/cases/workload")
     async def show_workload(who: Viewer) -> WorkloadView:
@@ -112,30 +110,30 @@ def _add_reading(routes: APIRouter, review: ReviewService) -> None:
 
     @routes.get("/cases/{case_id}", responses=responses(NotFound))
     async def get_case(case_id: Id, who: Viewer) -> CaseFileView:
-        """One case with its verdicts and its history."""
-        file = await review.open_file(case_id, who=_reviewer(who))
-        return file_view(file, now=review.now(), open_content=_may_read(who))
+        """One case with all that it decides on, its verdicts and its history."""
+        return await _file(review, case_id, who)
 
 
 def _add_acting(routes: APIRouter, review: ReviewService) -> None:
     refused = responses(NotFound, Conflict, Forbidden)
 
     def shown(case: Case) -> CaseView:
-        return case_view(case, now=review.now(), open_content=True)
+        return case_view(case, now=review.now())
 
     @routes.post("/cases/next", responses=_NOTHING)
-    async def claim_next_case(who: Operator, response: Response) -> CaseView | None:
+    async def claim_next_case(who: Operator, response: Response) -> CaseFileView | None:
         """Claim the most urgent free case; your own comes first. Nobody else gets the same."""
         case = await review.claim_next(who=_reviewer(who))
         if case is None:
             response.status_code = 204
             return None
-        return shown(case)
+        return await _file(review, case.id, who)
 
     @routes.post("/cases/{case_id}/claim", responses=refused)
-    async def claim_case(case_id: Id, who: Operator) -> CaseView:
+    async def claim_case(case_id: Id, who: Operator) -> CaseFileView:
         """Work on a case; it is refused to others until it is released, or left for 30 minutes."""
-        return shown(await review.claim(case_id, who=_reviewer(who)))
+        await review.claim(case_id, who=_reviewer(who))
+        return await _file(review, case_id, who)
 
     @routes.post("/cases/{case_id}/release", responses=refused)
     async def release_case(case_id: Id, who: Operator) -> CaseView:
@@ -155,9 +153,14 @@ def _add_acting(routes: APIRouter, review: ReviewService) -> None:
     @routes.post("/cases/{case_id}/decide", responses=refused)
     async def decide_case(case_id: Id, request: DecisionRequest, who: Operator) -> CaseView:
         """Settle a case and all of its items; the same content is decided so from now on."""
-        return shown(
-            await review.decide(case_id, request.decision, note=request.note, who=_reviewer(who))
+        case = await review.decide(
+            case_id,
+            request.decision,
+            note=request.note,
+            group=request.group,
+            who=_reviewer(who),
         )
+        return shown(case)
 
     @routes.post("/appeals", status_code=201, responses=responses(NotFound, Conflict))
     async def appeal(request: AppealRequest, response: Response, who: Operator) -> AppealView:
@@ -178,5 +181,6 @@ def _reviewer(who: Principal) -> Reviewer:
     return Reviewer(who.key_id, None if who.may("admin") else who.owner)
 
 
-def _may_read(who: Principal) -> bool:
-    return who.may("operator")
+async def _file(review: ReviewService, case_id: str, who: Principal) -> CaseFileView:
+    file = await review.open_file(case_id, who=_reviewer(who))
+    return file_view(file, now=review.now(), open_content=who.may("operator"))

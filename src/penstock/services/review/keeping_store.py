@@ -15,10 +15,10 @@ AT_ONCE: Final = 500  # rows per transaction, so that other writes pass between
 _EXAMPLE_COLUMNS = ", ".join(Example.__struct_fields__)
 _LEARN = f"""
 INSERT INTO review_examples ({_EXAMPLE_COLUMNS})
-SELECT 'ex_' || lower(hex(randomblob(8))), c.id,
-    CASE WHEN i.content_hash = :content_hash THEN c.content END,
-    i.content_hash, c.category, min(i.decision), :decision, min(i.user_id), :at
+SELECT 'ex_' || lower(hex(randomblob(8))), c.id, k.content, i.content_hash, k.category,
+    min(i.decision), :decision, min(i.user_id), :at
 FROM review_items i JOIN review_cases c ON c.id = i.case_id
+LEFT JOIN review_contents k ON k.case_id = i.case_id AND k.content_hash = i.content_hash
 WHERE i.case_id = :id AND c.kind = 'appeal'
 AND i.decision IN ('approved', 'rejected') AND i.decision <> :decision
 GROUP BY i.content_hash
@@ -33,13 +33,9 @@ _EXAMPLES = f"""
 SELECT {_EXAMPLE_COLUMNS} FROM review_examples
 WHERE (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?
 """
-_DROP_CONTENT = """
-UPDATE review_cases SET content = NULL, content_until = NULL WHERE id IN (
-    SELECT id FROM review_cases WHERE content_until <= ? LIMIT ?
-)
-"""
 _OLD = """
-SELECT id, signature FROM review_cases WHERE decided_at < ? AND settled_at IS NOT NULL LIMIT ?
+SELECT id, owner, signature FROM review_cases
+WHERE decided_at < ? AND settled_at IS NOT NULL LIMIT ?
 """
 _OLD_EXAMPLES = """
 DELETE FROM review_examples WHERE id IN (
@@ -47,20 +43,32 @@ DELETE FROM review_examples WHERE id IN (
 )
 """
 _DROP_ITEMS = "DELETE FROM review_items WHERE case_id = ?"
+_DROP_CONTENTS = "DELETE FROM review_contents WHERE case_id = ?"
 _DROP_EVENTS = "DELETE FROM review_events WHERE case_id = ?"
 _DROP_BAND = "DELETE FROM review_bands WHERE band = ? AND case_id = ?"
 _DROP_CASE = "DELETE FROM review_cases WHERE id = ?"
 _ABOUT = """
 SELECT DISTINCT case_id FROM review_items WHERE user_id = ? ORDER BY case_id LIMIT ?
 """
+_ERASE_CONTENT = """
+UPDATE review_contents SET content = NULL, content_until = NULL WHERE case_id = :id
+AND content_hash IN (
+    SELECT content_hash FROM review_items WHERE case_id = :id AND user_id = :user_id
+)
+"""
 _ERASE_ITEMS = "DELETE FROM review_items WHERE case_id = ? AND user_id = ?"
 _ERASE_WORDS = "UPDATE review_events SET detail = '' WHERE case_id = ? AND action = 'appealed'"
+_ERASE_CONTENTS = """
+DELETE FROM review_contents WHERE case_id = :id
+AND content_hash NOT IN (SELECT content_hash FROM review_items WHERE case_id = :id)
+"""
 _SHRINK = """
-UPDATE review_cases SET content = NULL, content_until = NULL,
-    items = (SELECT count(*) FROM review_items WHERE case_id = review_cases.id)
+UPDATE review_cases SET
+    items = (SELECT count(*) FROM review_items WHERE case_id = review_cases.id),
+    contents = (SELECT count(*) FROM review_contents WHERE case_id = review_cases.id)
 WHERE id = ?
 """
-_EMPTY = "SELECT id, signature FROM review_cases WHERE items = 0 AND id IN ({places})"
+_EMPTY = "SELECT id, owner, signature FROM review_cases WHERE items = 0 AND id IN ({places})"
 _ERASE_EXAMPLES = "DELETE FROM review_examples WHERE user_id = ?"
 
 
@@ -70,27 +78,17 @@ class KeepingStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def learn(self, case_id: str, *, decision: Decision, content_hash: str | None, at: int) -> Call:
+    def learn(self, case_id: str, *, decision: Decision, at: int) -> Call:
         """The statement that remembers what is being overturned.
 
-        It belongs before the decision of an appeal, which takes the content away; `content_hash` is
-        of that content: an item that is only alike does not have it.
+        It belongs before the decision of an appeal, which takes the content away.
         """
-        return _LEARN, {
-            "id": case_id,
-            "decision": decision,
-            "content_hash": content_hash,
-            "at": at,
-        }
+        return _LEARN, {"id": case_id, "decision": decision, "at": at}
 
     async def examples(self, *, after: tuple[int, str] | None, limit: int) -> list[Example]:
         """What people overturned, oldest first, later than `after` (created_at, id)."""
         rows = await self._database.scan(_EXAMPLES, (*(after or (-1, "")), limit))
         return [Example(**dict(zip(Example.__struct_fields__, row, strict=True))) for row in rows]
-
-    async def purge_content(self, now: int) -> int:
-        """Take away content that is not to be kept any longer; of how many cases."""
-        return await self._repeat(_DROP_CONTENT, now)
 
     async def purge(self, before: int) -> int:
         """Delete cases decided and examples made before an instant; how many."""
@@ -103,13 +101,16 @@ class KeepingStore:
     async def erase(self, user_id: str) -> int:
         """Delete what is about a user, and cases that are about nobody else; how much that was.
 
-        A case that others are in as well loses its content and what appeals said.
+        A case that others are in as well loses what the user said, and what appeals said.
         """
         total = 0
         while found := await self._database.scan(_ABOUT, (user_id, AT_ONCE)):
             ids = [row[0] for row in found]
+            about = [{"id": id, "user_id": user_id} for id in ids]
             await self._database.write(
+                (_ERASE_CONTENT, about),
                 (_ERASE_ITEMS, [(id, user_id) for id in ids]),
+                (_ERASE_CONTENTS, about),
                 (_ERASE_WORDS, [(id,) for id in ids]),
                 (_SHRINK, [(id,) for id in ids]),
             )
@@ -119,12 +120,21 @@ class KeepingStore:
         return total + await self._database.write((_ERASE_EXAMPLES, (user_id,)))
 
     async def _drop(self, cases: Sequence[tuple[Any, ...]]) -> None:
-        ids = [(id,) for id, _ in cases]
-        placed = [(band, id) for id, signature in cases if signature for band in bands(signature)]
+        ids = [(id,) for id, _, _ in cases]
+        placed = [
+            (band, id)
+            for id, owner, signature in cases
+            if signature
+            for band in bands(signature, owner=owner)
+        ]
         if not ids:
             return
         await self._database.write(
-            (_DROP_BAND, placed), (_DROP_ITEMS, ids), (_DROP_EVENTS, ids), (_DROP_CASE, ids)
+            (_DROP_BAND, placed),
+            (_DROP_ITEMS, ids),
+            (_DROP_CONTENTS, ids),
+            (_DROP_EVENTS, ids),
+            (_DROP_CASE, ids),
         )
 
     async def _repeat(self, sql: str, until: int) -> int:

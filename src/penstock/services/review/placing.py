@@ -1,4 +1,6 @@
-"""Finds the case that an item belongs to: a live one with content that is alike, or a new one.
+"""Finds the case that an item belongs to: a live one of its owner with alike content, or a new one.
+
+What somebody works on takes only more of what it holds already: who decides has seen it all.
 
 Looking and writing are two steps, and others write too. So a write says up to where was looked, and
 fails where something that is to be looked at came up since; then it is looked again.
@@ -15,9 +17,9 @@ import msgspec
 
 from penstock.db.writer import Call
 from penstock.errors import StorageUnavailable
-from penstock.services.review.schemas import Case, Item, Kind
+from penstock.services.review.schemas import Case, Content, Item, Kind
 from penstock.services.review.similar import alike, bands, probes, signature
-from penstock.services.review.store import MOST_ITEMS, Looked, ReviewStore
+from penstock.services.review.store import MOST_CONTENTS, MOST_ITEMS, Looked, ReviewStore
 
 ATTEMPTS: Final = 5  # after which an item gets a case of its own whatever came up
 SIGNED_INLINE: Final = 2_000  # characters; longer texts are signed in a thread
@@ -54,16 +56,12 @@ def new_case(
     item: Item,
     *,
     kind: Kind,
-    risk: float,
-    category: str | None,
+    content: Content,
     reason: str,
     sla: float,
     signed: bytes | None,
-    content: str | None,
-    keep: float,
 ) -> Case:
-    """The case of an item that is alone; `sla` and `keep` (of its content) in seconds."""
-    kept = content if keep > 0 else None
+    """The case of an item that is alone; `sla` in seconds."""
     return Case(
         id=f"case_{secrets.token_hex(8)}",
         state="open",
@@ -71,14 +69,13 @@ def new_case(
         decision=None,
         owner=item.owner,
         assignee=None,
-        risk=risk,
-        category=category,
+        risk=content.risk,
+        category=content.category,
         reason=reason[:LONGEST_REASON],
-        content=kept,
-        content_until=None if kept is None else item.created_at + _milliseconds(keep),
         signature=signed,
         similar_to=None,
         items=1,
+        contents=1,
         created_at=item.created_at,
         due_at=item.created_at + _milliseconds(sla),
         claimed_at=None,
@@ -88,12 +85,31 @@ def new_case(
     )
 
 
-async def place(store: ReviewStore, case: Case, item: Item, *, then: Then = lambda _: ()) -> Placed:
+def content_of(
+    item: Item, *, risk: float, category: str | None, words: str | None, keep: float
+) -> Content:
+    """What an item says; the words are kept for `keep` seconds."""
+    kept = words if keep > 0 else None
+    return Content(
+        content_hash=item.content_hash,
+        verdict_id=item.verdict_id,
+        items=1,
+        risk=risk,
+        category=category,
+        content=kept,
+        content_until=None if kept is None else item.created_at + _milliseconds(keep),
+    )
+
+
+async def place(
+    store: ReviewStore, case: Case, item: Item, content: Content, *, then: Then = lambda _: ()
+) -> Placed:
     """Put an item into the case that it belongs to; `case` is the one it would open.
 
-    An item that is on record stays where it is. Raises StorageError.
+    An item that waits for people already stays where it is. Raises StorageError.
     """
-    looked_under = probes(case.signature) if case.signature else []
+    owner, signed = item.owner, case.signature
+    looked_under = probes(signed, owner=owner) if signed else []
     for attempt in range(ATTEMPTS + 1):
         known = _known(store, item)
         if known is not None:
@@ -102,14 +118,15 @@ async def place(store: ReviewStore, case: Case, item: Item, *, then: Then = lamb
         around = _around(store, case, item, looked_under)
         if around.target is not None and attempt < ATTEMPTS:
             into = around.target.id
-            if await store.join(case, item, into=into, then=then(into)):
+            if await store.join(case, item, content, into=into, then=then(into)):
                 return Placed(into, opened=False, new=True)
             continue
         opened = await store.open(
             msgspec.structs.replace(case, similar_to=around.decided.id if around.decided else None),
             item,
-            looked=Looked(item.content_hash, looked_under, None if attempt == ATTEMPTS else mark),
-            bands=bands(case.signature) if case.signature else (),
+            content,
+            looked=Looked(looked_under, None if attempt == ATTEMPTS else mark),
+            bands=bands(signed, owner=owner) if signed else (),
             then=then(case.id),
         )
         if opened:
@@ -125,33 +142,29 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _known(store: ReviewStore, item: Item) -> Case | None:
-    """The case that holds the verdict; an appeal may come back to what was decided."""
-    cases = store.places(item.verdict_id)
-    if item.appealed_at is not None:
-        cases = [case for case in cases if case.decided_at is None]
-    return cases[0] if cases else None
+    """The live case that holds the verdict; for an appeal, for whatever key."""
+    key_id = None if item.appealed_at is not None else item.key_id
+    return store.live(item.verdict_id, key_id=key_id)
 
 
 def _around(store: ReviewStore, case: Case, item: Item, looked_under: Sequence[int]) -> Around:
-    same = store.same(item.content_hash)
-    near = store.near(looked_under)
     signed = case.signature
-    fitting = same + [
-        each for each in near if signed and each.signature and alike(signed, each.signature)
+    same = store.same(item.content_hash, owner=item.owner)
+    near = [
+        each
+        for each in store.near(looked_under, owner=item.owner)
+        if signed and each.signature and alike(signed, each.signature)
     ]
-    return Around(
-        # One that stays with its owner before one that becomes everybody's.
-        target=min(
-            (each for each in fitting if _takes(each, item)),
-            key=lambda each: each.owner != item.owner,
-            default=None,
-        ),
-        decided=next((each for each in fitting if each.decided_at is not None), None),
-    )
+    fitting = [each for each in same if _takes(each)] + [each for each in near if _takes_new(each)]
+    decided = (each for each in same + near if each.decided_at is not None)
+    return Around(target=next(iter(fitting), None), decided=next(decided, None))
 
 
-def _takes(case: Case, item: Item) -> bool:
-    """Whether an item may join: a case that someone works on stays with its owner."""
-    if case.decided_at is not None or case.items >= MOST_ITEMS:
-        return False
-    return case.assignee is None or case.owner in (None, item.owner)
+def _takes(case: Case) -> bool:
+    """Whether more of what a case holds may join it."""
+    return case.decided_at is None and case.items < MOST_ITEMS
+
+
+def _takes_new(case: Case) -> bool:
+    """Whether something that is only like it may join a case."""
+    return _takes(case) and case.assignee is None and case.contents < MOST_CONTENTS

@@ -45,7 +45,7 @@ Place = tuple[int, float, int, str]
 
 
 class QueueStore:
-    """Asks for cases in an order; with an `owner` only those that are wholly that owner's."""
+    """Asks for cases in an order; with an `owner` only that owner's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -136,16 +136,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     kind: Kind
     decision: Decision | None
-    owner: str | None  # of all its items; None: of several owners
+    owner: str  # of all its items
     assignee: str | None
     risk: float  # the highest of its items
     category: str | None
     reason: str
-    content: str | None
-    content_until: int | None
     signature: bytes | None
     similar_to: str | None
     items: int
+    contents: int  # distinct ones among its items
     created_at: int
     due_at: int
     claimed_at: int | None
@@ -154,13 +153,26 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     settled_at: int | None
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What one or more items of a case say: one row of `review_contents`, and of whose items."""
+
+    content_hash: str
+    verdict_id: str  # of its first item
+    items: int
+    risk: float  # the highest of its items
+    category: str | None
+    content: str | None
+    content_until: int | None
+    verdict: VerdictFacts | None = None  # of `verdict_id`, where it was asked for and is on record
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `review_items`: a verdict that a case decides on."""
+    """One row of `review_items`: a verdict that a case decides on, for one API key."""
 
     verdict_id: str
+    key_id: str  # "": without one
     case_id: str
     owner: str
-    key_id: str | None
     user_id: str | None
     content_key: str
     content_hash: str
@@ -198,9 +210,9 @@ class CaseFile(msgspec.Struct, frozen=True, kw_only=True):
     """A case with everything known about it; of items and events at most the first hundreds."""
 
     case: Case
+    contents: tuple[Content, ...]  # all of them: see `MOST_CONTENTS`
     items: tuple[Item, ...]
     events: tuple[Event, ...]
-    verdict: VerdictFacts | None  # of the first item, while it is on record
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,15 +8,16 @@ made it, and then made to count: see `settling`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from hashlib import sha256
 from typing import Final, NamedTuple
+
+import msgspec
 
 from penstock.audit import AuditLog
 from penstock.clock import Clock
 from penstock.db.writer import Call
 from penstock.errors import Conflict, NotFound, RequestError
 from penstock.observe.metrics import Metrics
-from penstock.services.review.placing import new_case, place, sign
+from penstock.services.review.placing import content_of, new_case, place, sign
 from penstock.services.review.refusals import CLAIM_SECONDS, check_same, refusal
 from penstock.services.review.schemas import (
     Case,
@@ -34,13 +35,14 @@ from penstock.services.review.schemas import (
     Verdicts,
     Workload,
 )
-from penstock.services.review.settling import Settling
-from penstock.services.review.store import ReviewStore
+from penstock.services.review.settling import GRACE, Settling
+from penstock.services.review.store import MOST_CONTENTS, Asked, ReviewStore
 from penstock.services.review.telling import Teller
 from penstock.services.review.workload import measure
 
 APPEAL_SLA_SECONDS: Final = 86_400.0
 APPEAL_KEEP_SECONDS: Final = 30 * 86_400.0  # of what came with an appeal, unless decided before
+MOST_APPEALS: Final = 1000  # live cases of one owner
 MOST_EVENTS: Final = 1000  # of one case
 SHOWN_ITEMS: Final = 100
 CLAIM_ATTEMPTS: Final = 20
@@ -84,33 +86,40 @@ class ReviewService:
     async def refer(self, referral: Referral) -> None:
         """Put a verdict before people: into the live case of what is alike, or into a new one.
 
-        On disk on return; the same verdict again changes nothing. Raises StorageError.
+        On disk on return. A verdict that waits already for the same key costs one read and changes
+        nothing; one that was decided comes up again: what was decided no longer holds for it.
+        Raises StorageError.
         """
-        if self._store.places(referral.verdict_id):
+        key_id, since = referral.key_id or "", referral.created_at - GRACE
+        if self._store.waits(referral.verdict_id, key_id=key_id, since=since):
             return
         item = Item(
             verdict_id=referral.verdict_id,
+            key_id=key_id,
             case_id="",
             owner=referral.owner,
-            key_id=referral.key_id,
             user_id=referral.user_id,
             content_key=referral.content_key,
             content_hash=referral.content_hash,
             decision=referral.decision,
             created_at=referral.created_at,
         )
+        content = content_of(
+            item,
+            risk=referral.risk,
+            category=referral.category,
+            words=referral.text,
+            keep=referral.retention_seconds,
+        )
         case = new_case(
             item,
             kind="review",
-            risk=referral.risk,
-            category=referral.category,
+            content=content,
             reason=referral.reason,
             sla=referral.sla_seconds,
             signed=await sign(referral.text, referral.images),
-            content=referral.text,
-            keep=referral.retention_seconds,
         )
-        self._teller.placed(case, await place(self._store, case, item))
+        self._teller.placed(case, await place(self._store, case, item, content))
 
     async def appeal(
         self, verdict_id: str, *, reason: str, text: str | None, who: Reviewer
@@ -119,24 +128,28 @@ class ReviewService:
 
         An appeal that is open already stays as it is. Raises NotFound for a verdict that is not
         on record, InvalidInput where `text` is not what it judged, and Conflict where people have
-        decided on an appeal against it.
+        decided on an appeal against it or the owner has as many open as there may be.
         """
         facts = await self._verdicts.find(verdict_id, owner=who.owner)
         if facts is None:
             raise NotFound(f"there is no verdict {verdict_id[:80]!r}")
         check_same(text, facts.content_hash)
-        self._refuse_second(verdict_id)
+        self._refuse_appeal(facts)
         item = self._appealed(facts)
+        content = content_of(
+            item,
+            risk=facts.risk,
+            category=facts.category,
+            words=text,
+            keep=APPEAL_KEEP_SECONDS,
+        )
         case = new_case(
             item,
             kind="appeal",
-            risk=facts.risk,
-            category=facts.category,
+            content=content,
             reason=facts.reason,
             sla=APPEAL_SLA_SECONDS,
             signed=await sign(text),
-            content=text,
-            keep=APPEAL_KEEP_SECONDS,
         )
 
         def then(case_id: str) -> Sequence[Call]:
@@ -146,10 +159,10 @@ class ReviewService:
                 self._audit.entry(who.id, "case.appealed", case_id, detail),
             )
 
-        placed = await place(self._store, case, item, then=then)
+        placed = await place(self._store, case, item, content, then=then)
         if not placed.new:
             await self._store.mark_appealed(
-                case, verdict_id, into=placed.case_id, then=then(placed.case_id)
+                case, content, into=placed.case_id, then=then(placed.case_id)
             )
         self._teller.placed(case, placed)
         return self._found(placed.case_id, Reviewer(who.id))
@@ -183,12 +196,16 @@ class ReviewService:
         return Listing(found[:limit], keys[limit - 1] if more else None, now)
 
     async def open_file(self, case_id: str, *, who: Reviewer) -> CaseFile:
-        """A case with its items, its history and what the verdict was. Raises NotFound."""
-        case = self._found(case_id, who)
+        """A case with all that it decides on, its items and its history. Raises NotFound."""
+        self._found(case_id, who)
+        contents = [
+            msgspec.structs.replace(each, verdict=await self._verdicts.find(each.verdict_id))
+            for each in await self._store.contents.of(case_id, limit=MOST_CONTENTS)
+        ]
         items = tuple(await self._store.items(case_id, limit=SHOWN_ITEMS))
-        verdict = await self._verdicts.find(items[0].verdict_id) if items else None
         events = tuple(await self._store.events(case_id, limit=MOST_EVENTS + 10))
-        return CaseFile(case=case, items=items, events=events, verdict=verdict)
+        case = self._found(case_id, who)
+        return CaseFile(case=case, contents=tuple(contents), items=items, events=events)
 
     async def next(self, *, who: Reviewer) -> Case | None:
         """The case that `who` would work on next; their own first, then the most urgent."""
@@ -216,40 +233,46 @@ class ReviewService:
 
         A claim without a sign of life for `CLAIM_SECONDS` can be taken over.
         """
-        return await self._act(case_id, "claimed", who=who)
+        return await self._act(case_id, Asked("claimed"), who=who)
 
     async def release(self, case_id: str, *, who: Reviewer) -> Case:
         """Give a case back; an admin may for others."""
-        return await self._act(case_id, "released", who=who)
+        return await self._act(case_id, Asked("released"), who=who)
 
     async def comment(self, case_id: str, text: str, *, who: Reviewer) -> Case:
         """Say something about a case, decided or not."""
-        return await self._act(case_id, "commented", who=who, detail=text)
+        return await self._act(case_id, Asked("commented", text), who=who)
 
     async def escalate(self, case_id: str, reason: str, *, who: Reviewer) -> Case:
         """Leave a case to admins."""
-        case = await self._act(case_id, "escalated", who=who, detail=reason)
+        case = await self._act(case_id, Asked("escalated", reason), who=who)
         self._teller.tell("case.escalated", case, await self._store.items(case_id))
         return case
 
     async def decide(
-        self, case_id: str, decision: Decision, *, note: str = "", who: Reviewer
+        self,
+        case_id: str,
+        decision: Decision,
+        *,
+        note: str = "",
+        group: bool = False,
+        who: Reviewer,
     ) -> Case:
         """Settle all items of a case; exact repeats follow from then on.
 
+        To approve what differs takes `group`, and a claim: nothing else joins a claimed case.
         An overturned verdict leaves every cache tier and joins the regression set. The same
         decision again changes nothing. Raises NotFound, Forbidden, or Conflict when it is another's
-        or decided otherwise.
+        or decided otherwise, or when `group` is missing.
         """
         case = self._found(case_id, who)
         if case.decision != decision:
-            content = None if case.content is None else sha256(case.content.encode()).hexdigest()
-            learn = self._store.keeping.learn(
-                case_id, decision=decision, content_hash=content, at=self.now()
+            asked, now = Asked("decided", note, decision, group), self.now()
+            calls = (
+                self._store.keeping.learn(case_id, decision=decision, at=now),
+                self._store.contents.seal(case_id, at=now),
             )
-            case = await self._act(
-                case_id, "decided", who=who, detail=note, decision=decision, calls=(learn,)
-            )
+            case = await self._act(case_id, asked, who=who, calls=calls)
             items = await self._store.items(case_id)
             await self._settling.settle(case, items)
             self._teller.decided(case, items)
@@ -273,12 +296,12 @@ class ReviewService:
         return await self._store.keeping.purge(before)
 
     async def purge_content(self, now: int) -> int:
-        """Take away content that is not to be kept any longer; of how many cases.
+        """Take away content that is not to be kept any longer; how many.
 
         Also finishes what a crash cut off after a decision.
         """
         await self._settling.settle_rest()
-        return await self._store.keeping.purge_content(now)
+        return await self._store.contents.purge(now)
 
     async def erase(self, user_id: str) -> int:
         """Delete what is about a user of the application; how much that was."""
@@ -289,39 +312,30 @@ class ReviewService:
         return int(self._clock.now() * 1000)
 
     async def _act(
-        self,
-        case_id: str,
-        action: str,
-        *,
-        who: Reviewer,
-        detail: str = "",
-        decision: Decision | None = None,
-        calls: Sequence[Call] = (),
+        self, case_id: str, asked: Asked, *, who: Reviewer, calls: Sequence[Call] = ()
     ) -> Case:
         case = self._found(case_id, who)
-        if action != "decided" and self._store.event_count(case_id) >= MOST_EVENTS:
+        if asked.action != "decided" and self._store.event_count(case_id) >= MOST_EVENTS:
             raise Conflict(f"{case_id} has {MOST_EVENTS} events; decide it")
         told: dict[str, object] = {"kind": case.kind, "items": case.items}
-        if decision is not None:
-            told["decision"] = decision
+        if asked.decision is not None:
+            told["decision"] = asked.decision
         done = await self._store.act(
             case_id,
-            action,
+            asked,
             actor=who.id,
             owner=who.owner,
             at=self.now(),
             stale=self._stale(),
-            detail=detail,
-            decision=decision,
-            calls=(self._audit.entry(who.id, f"case.{action}", case_id, told), *calls),
+            calls=(self._audit.entry(who.id, f"case.{asked.action}", case_id, told), *calls),
         )
         if not done:
-            raise refusal(self._found(case_id, who), action, who=who)
+            raise refusal(self._found(case_id, who), asked, who=who, stale=self._stale())
         return self._found(case_id, who)
 
     def _found(self, case_id: str, who: Reviewer) -> Case:
         case = self._store.find(case_id)
-        if case is None or (who.owner is not None and case.owner != who.owner):
+        if case is None or who.owner not in (None, case.owner):
             raise NotFound(f"there is no case {case_id[:80]!r}")
         return case
 
@@ -333,9 +347,9 @@ class ReviewService:
         now = self.now()
         return Item(
             verdict_id=facts.id,
+            key_id=facts.key_id or "",
             case_id="",
             owner=facts.owner,
-            key_id=facts.key_id,
             user_id=facts.user_id,
             content_key=facts.content_key,
             content_hash=facts.content_hash,
@@ -344,13 +358,19 @@ class ReviewService:
             appealed_at=now,
         )
 
-    def _refuse_second(self, verdict_id: str) -> None:
-        for case in self._store.places(verdict_id):
-            item = self._store.item(verdict_id, case_id=case.id)
-            if case.decided_at is not None and item is not None and item.appealed_at is not None:
-                raise Conflict(
-                    f"the appeal against {verdict_id} was decided in {case.id}: {case.decision}"
-                )
+    def _refuse_appeal(self, facts: VerdictFacts) -> None:
+        heard = self._store.heard(facts.id)
+        if heard is not None:
+            raise Conflict(
+                f"the appeal against {facts.id} was decided in {heard.id}: {heard.decision}"
+            )
+        live = self._store.live(facts.id)
+        if live is not None and live.kind == "appeal":
+            return
+        if self._store.appeals(facts.owner, most=MOST_APPEALS) >= MOST_APPEALS:
+            raise Conflict(
+                f"{facts.owner} has {MOST_APPEALS} cases of appeals open; decide some of them"
+            )
 
     def _stale(self) -> int:
         return self.now() - int(CLAIM_SECONDS * 1000)

@@ -15,12 +15,14 @@ import msgspec
 from penstock.db import Database
 from penstock.db.writer import Call
 from penstock.errors import Conflict
+from penstock.services.review.content_store import ContentStore
 from penstock.services.review.keeping_store import KeepingStore
 from penstock.services.review.queue_store import QueueStore
-from penstock.services.review.schemas import Case, Decision, Event, Item
+from penstock.services.review.schemas import Case, Content, Decision, Event, Item
 from penstock.services.review.workload_store import WorkloadStore
 
 MOST_ITEMS: Final = 1000  # of one case; what comes then opens another
+MOST_CONTENTS: Final = 50  # distinct ones of one case: who decides can look at them all
 MOST_LOOKED_AT: Final = 500  # that share a band
 MOST_CANDIDATES: Final = 100  # of these, that are compared in full
 
@@ -31,54 +33,71 @@ _ITEM_VALUES = ", ".join(f":{name}" for name in Item.__struct_fields__)
 
 _MARK = "SELECT max(rowid) FROM review_cases"
 _FIND = f"SELECT {_COLUMNS} FROM review_cases WHERE id = ?"
-_PLACES = f"""
-SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
-WHERE i.verdict_id = ? ORDER BY c.created_at DESC, c.id LIMIT 20
+_WAITS = """
+SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+WHERE i.verdict_id = ? AND i.key_id = ?
+AND (c.decided_at IS NULL OR (c.settled_at IS NULL AND c.decided_at > ?)) LIMIT 1
+"""
+_LIVE = f"""
+SELECT {_CASE_COLUMNS} FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+WHERE i.verdict_id = :verdict_id AND (:key_id IS NULL OR i.key_id = :key_id)
+AND c.decided_at IS NULL LIMIT 1
+"""
+_HEARD = f"""
+SELECT {_CASE_COLUMNS} FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+WHERE i.verdict_id = ? AND i.appealed_at IS NOT NULL AND c.decided_at IS NOT NULL LIMIT 1
+"""
+_APPEALS = """
+SELECT count(*) FROM (
+    SELECT 1 FROM review_cases WHERE decided_at IS NULL AND kind = 'appeal' AND owner = ? LIMIT ?
+)
 """
 _SAME = f"""
 SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
-WHERE i.content_hash = ? GROUP BY c.id
+WHERE i.content_hash = ? AND i.owner = ? GROUP BY c.id
 ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT 20
 """
 _NEAR = f"""
 SELECT {_CASE_COLUMNS} FROM (
     SELECT DISTINCT b.case_id FROM json_each(?) p CROSS JOIN review_bands b ON b.band = p.value
     LIMIT {MOST_LOOKED_AT}
-) found CROSS JOIN review_cases c ON c.id = found.case_id
+) found CROSS JOIN review_cases c ON c.id = found.case_id AND c.owner = ?
 ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT {MOST_CANDIDATES}
 """
 # CROSS JOIN: from left to right, by the keys; the planner would look through all cases.
+_KNOWN = """EXISTS (
+    SELECT 1 FROM review_contents WHERE case_id = :id AND content_hash = :content_hash
+)"""
+_FREE_VERDICT = """NOT EXISTS (
+    SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+    WHERE i.verdict_id = :verdict_id AND (:key_id IS NULL OR i.key_id = :key_id)
+    AND c.decided_at IS NULL
+)"""
 _OPEN = f"""
 INSERT INTO review_cases ({_COLUMNS})
 SELECT {", ".join(f":{name}" for name in Case.__struct_fields__)}
-WHERE NOT EXISTS (
-    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
-    WHERE i.verdict_id = :verdict_id AND (:again = 0 OR c.decided_at IS NULL)
-) AND (:mark IS NULL OR NOT EXISTS (
+WHERE {_FREE_VERDICT} AND (:mark IS NULL OR NOT EXISTS (
     SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
-    WHERE i.content_hash = :content_hash AND c.decided_at IS NULL AND c.rowid > :mark
+    WHERE i.content_hash = :content_hash AND i.owner = :owner
+    AND c.decided_at IS NULL AND c.rowid > :mark
 )) AND (:mark IS NULL OR NOT EXISTS (
     SELECT 1 FROM json_each(:probes) p
     CROSS JOIN review_bands b ON b.band = p.value CROSS JOIN review_cases c ON c.id = b.case_id
-    WHERE c.decided_at IS NULL AND c.rowid > :mark
+    WHERE c.owner = :owner AND c.decided_at IS NULL AND c.rowid > :mark
 ))
 """
+# Who has claimed a case decides on what it holds: only more of the same comes in then.
 _JOIN = f"""
 UPDATE review_cases SET
     items = items + 1,
+    contents = contents + (NOT {_KNOWN}),
     kind = CASE WHEN :kind = 'appeal' THEN 'appeal' ELSE kind END,
-    owner = CASE WHEN owner = :owner THEN owner END,
     category = CASE WHEN :risk > risk THEN :category ELSE category END,
     risk = max(risk, :risk),
-    due_at = min(due_at, :due_at),
-    content_until = CASE WHEN content IS NULL THEN :content_until ELSE content_until END,
-    content = coalesce(content, :content)
-WHERE id = :id AND decided_at IS NULL AND items < {MOST_ITEMS}
-AND (assignee IS NULL OR owner IS NULL OR owner = :owner)
-AND NOT EXISTS (
-    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
-    WHERE i.verdict_id = :verdict_id AND (:again = 0 OR c.decided_at IS NULL)
-)
+    due_at = min(due_at, :due_at)
+WHERE id = :id AND owner = :owner AND decided_at IS NULL AND items < {MOST_ITEMS}
+AND ({_KNOWN} OR (assignee IS NULL AND contents < {MOST_CONTENTS}))
+AND {_FREE_VERDICT}
 """
 _ADD_ITEM = f"""
 INSERT INTO review_items ({_ITEM_COLUMNS}) SELECT {_ITEM_VALUES} WHERE changes() = 1
@@ -97,10 +116,8 @@ AND appealed_at IS NULL
 AND EXISTS (SELECT 1 FROM review_cases WHERE id = :id AND decided_at IS NULL)
 """
 _APPEAL_CASE = """
-UPDATE review_cases SET kind = 'appeal', due_at = min(due_at, :due_at),
-    content_until = CASE WHEN content IS NULL THEN :content_until ELSE content_until END,
-    content = coalesce(content, :content)
-WHERE id = :id AND changes() = 1
+UPDATE review_cases SET kind = 'appeal', due_at = min(due_at, :due_at)
+WHERE id = :id AND changes() > 0
 """
 # No case, no id, no event: the column refuses NULL, and with it the whole transaction fails.
 _APPEALED = """
@@ -120,7 +137,8 @@ _MAY: Final[dict[str, str]] = {
     "released": "decided_at IS NULL AND (assignee = :actor OR :owner IS NULL)",
     "commented": "1",
     "escalated": f"{_FREE} AND state <> 'escalated'",
-    "decided": _FREE,
+    "decided": f"""{_FREE}
+    AND (:decision = 'rejected' OR contents = 1 OR (:group AND assignee = :actor))""",
 }
 _SET: Final[dict[str, str]] = {
     "claimed": """assignee = :actor, claimed_at = :at,
@@ -130,14 +148,12 @@ _SET: Final[dict[str, str]] = {
     "commented": "claimed_at = CASE WHEN assignee = :actor THEN :at ELSE claimed_at END",
     "escalated": "state = 'escalated', assignee = NULL, claimed_at = NULL",
     "decided": """state = 'decided', decision = :decision, decided_at = :at, decided_by = :actor,
-        assignee = NULL, claimed_at = NULL,
-        content = CASE WHEN kind = 'review' AND content_until > :at THEN content END""",
+        assignee = NULL, claimed_at = NULL""",
 }
 _ACTS: Final = {
     action: (_ACT.format(may=may), f"UPDATE review_cases SET {_SET[action]} WHERE id = :id")
     for action, may in _MAY.items()
 }
-_ITEM = f"SELECT {_ITEM_COLUMNS} FROM review_items WHERE verdict_id = ? AND case_id = ?"
 _ITEMS = f"""
 SELECT {_ITEM_COLUMNS} FROM review_items WHERE case_id = ? ORDER BY created_at, verdict_id LIMIT ?
 """
@@ -158,10 +174,18 @@ WHERE decided_at < ? AND settled_at IS NULL ORDER BY decided_at LIMIT 100
 """
 
 
+class Asked(NamedTuple):
+    """What somebody wants to do with a case."""
+
+    action: str
+    detail: str = ""
+    decision: Decision | None = None
+    group: bool = False  # the decision is meant for several contents
+
+
 class Looked(NamedTuple):
     """What was known when it was decided where an item belongs."""
 
-    content_hash: str
     probes: Sequence[int]
     mark: int | None  # the latest case by then; None: be placed whatever there is
 
@@ -171,6 +195,7 @@ class ReviewStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.contents = ContentStore(database)
         self.queue = QueueStore(database)
         self.keeping = KeepingStore(database)
         self.workload = WorkloadStore(database)
@@ -185,48 +210,60 @@ class ReviewStore:
         found = self._database.get(_MARK)
         return int(found[0] or 0) if found else 0
 
-    def places(self, verdict_id: str) -> list[Case]:
-        """The cases that a verdict is an item of, the latest first."""
-        return _cases(self._database.get_all(_PLACES, (verdict_id,)))
+    def waits(self, verdict_id: str, *, key_id: str, since: int) -> bool:
+        """Whether people are to decide on a verdict for a key, or did since and it is being done.
 
-    def item(self, verdict_id: str, *, case_id: str) -> Item | None:
-        """A verdict as an item of a case."""
-        row = self._database.get(_ITEM, (verdict_id, case_id))
-        return None if row is None else Item(**_named(Item, row))
+        Reads by primary key: every answer `review` asks this.
+        """
+        return self._database.get(_WAITS, (verdict_id, key_id, since)) is not None
 
-    def same(self, content_hash: str) -> list[Case]:
-        """Cases with exactly this content, live ones first."""
-        return _cases(self._database.get_all(_SAME, (content_hash,)))
+    def live(self, verdict_id: str, *, key_id: str | None = None) -> Case | None:
+        """The case in which a verdict (for a key) waits for people."""
+        row = self._database.get(_LIVE, {"verdict_id": verdict_id, "key_id": key_id})
+        return None if row is None else Case(**_named(Case, row))
 
-    def near(self, probes: Sequence[int]) -> list[Case]:
-        """Cases that share a band, live ones first, each kind latest first."""
+    def heard(self, verdict_id: str) -> Case | None:
+        """The case in which people decided on an appeal against a verdict."""
+        row = self._database.get(_HEARD, (verdict_id,))
+        return None if row is None else Case(**_named(Case, row))
+
+    def appeals(self, owner: str, *, most: int) -> int:
+        """How many live cases of appeals an owner has; does not count further than `most`."""
+        found = self._database.get(_APPEALS, (owner, most))
+        return int(found[0]) if found else 0
+
+    def same(self, content_hash: str, *, owner: str) -> list[Case]:
+        """Cases of an owner with exactly this content, live ones first."""
+        return _cases(self._database.get_all(_SAME, (content_hash, owner)))
+
+    def near(self, probes: Sequence[int], *, owner: str) -> list[Case]:
+        """Cases of an owner that share a band, live ones first, each kind latest first."""
         if not probes:
             return []
-        return _cases(self._database.get_all(_NEAR, (_json(probes),)))
+        return _cases(self._database.get_all(_NEAR, (_json(probes), owner)))
 
     async def open(
         self,
         case: Case,
         item: Item,
+        content: Content,
         *,
         looked: Looked,
         bands: Sequence[int],
         then: Sequence[Call] = (),
     ) -> bool:
-        """Make a case with its first item; False where the verdict is on record or one came up.
+        """Make a case with its first item; False where the verdict waits or one came up.
 
         `then` begins with `appealed`, or is empty.
         """
         params = {
-            **msgspec.structs.asdict(case),
-            "verdict_id": item.verdict_id,
-            "again": int(item.appealed_at is not None),
-            "content_hash": looked.content_hash,
+            **_params(case, item, into=case.id),
             "probes": _json(looked.probes),
             "mark": looked.mark,
         }
         statements: list[Call] = [
             (_OPEN, params),
+            self.contents.add(content, case_id=case.id, at=case.created_at),
             _adding(item, case.id),
             (_ADD_EVENT, _event(case.id, "opened", "penstock", "", case.created_at)),
             *then,
@@ -234,30 +271,39 @@ class ReviewStore:
         ]
         return await self._placed(statements)
 
-    async def join(self, case: Case, item: Item, *, into: str, then: Sequence[Call] = ()) -> bool:
+    async def join(
+        self, case: Case, item: Item, content: Content, *, into: str, then: Sequence[Call] = ()
+    ) -> bool:
         """Add an item to the live case `into`; `case` is what it would have been on its own.
 
-        False where the verdict is on record, or the case is decided, full or someone else's.
+        False where the verdict waits already, or the case is decided or full, or somebody works on
+        it and has not seen this content.
         """
-        params = {
-            **msgspec.structs.asdict(case),
-            "id": into,
-            "verdict_id": item.verdict_id,
-            "again": int(item.appealed_at is not None),
-        }
-        return await self._placed([(_JOIN, params), _adding(item, into), *then])
+        statements: list[Call] = [
+            (_JOIN, _params(case, item, into=into)),
+            self.contents.add(content, case_id=into, at=case.created_at),
+            _adding(item, into),
+            *then,
+        ]
+        return await self._placed(statements)
 
     async def mark_appealed(
-        self, case: Case, verdict_id: str, *, into: str, then: Sequence[Call]
+        self, case: Case, content: Content, *, into: str, then: Sequence[Call]
     ) -> bool:
         """Make a live case that holds the verdict an appeal; False where it is one already."""
         params = {
-            **msgspec.structs.asdict(case),
             "id": into,
-            "verdict_id": verdict_id,
+            "due_at": case.due_at,
+            "verdict_id": content.verdict_id,
             "at": case.created_at,
         }
-        return await self._placed([(_APPEAL_ITEM, params), (_APPEAL_CASE, params), *then])
+        statements: list[Call] = [
+            (_APPEAL_ITEM, params),
+            (_APPEAL_CASE, params),
+            self.contents.give(content, case_id=into, at=case.created_at),
+            *then,
+        ]
+        return await self._placed(statements)
 
     def appealed(self, case_id: str, *, actor: str, reason: str, at: int) -> Call:
         """The statement that says why; it undoes what stands before it if that changed nothing."""
@@ -266,14 +312,12 @@ class ReviewStore:
     async def act(
         self,
         case_id: str,
-        action: str,
+        asked: Asked,
         *,
         actor: str,
         owner: str | None,
         at: int,
         stale: int,
-        detail: str = "",
-        decision: Decision | None = None,
         calls: Sequence[Call] = (),
     ) -> bool:
         """Do something with a case, `calls` in the same transaction; False where it may not be.
@@ -281,16 +325,14 @@ class ReviewStore:
         `stale` is the instant before which a claim holds nobody off.
         """
         params: dict[str, Any] = {
+            **asked._asdict(),
             "id": case_id,
-            "action": action,
             "actor": actor,
             "owner": owner,
             "at": at,
             "stale": stale,
-            "detail": detail,
-            "decision": decision,
         }
-        check, change = _ACTS[action]
+        check, change = _ACTS[asked.action]
         try:
             await self._database.write((check, params), *calls, (change, params))
         except Conflict:
@@ -329,6 +371,17 @@ class ReviewStore:
             return await self._database.write(*statements) > 0
         except Conflict:
             return False
+
+
+def _params(case: Case, item: Item, *, into: str) -> dict[str, Any]:
+    return {
+        **msgspec.structs.asdict(case),
+        "id": into,
+        "verdict_id": item.verdict_id,
+        "content_hash": item.content_hash,
+        # An appeal is about the verdict, whatever key it was for.
+        "key_id": None if item.appealed_at is not None else item.key_id,
+    }
 
 
 def _adding(item: Item, case_id: str) -> Call:

@@ -1,4 +1,4 @@
-"""Tells of what happens to cases: metrics, and events to each owner of what is theirs."""
+"""Tells of what happens to cases: metrics, and events to the owner of a case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Teller:
         if placed.new:
             outcome = "opened" if placed.opened else "joined"
             self._metrics.count("penstock_review_items_total", kind=case.kind, outcome=outcome)
-        if placed.opened and self._emit is not None and case.owner is not None:
+        if placed.opened and self._emit is not None:
             data = {"kind": case.kind, "risk": case.risk, "category": case.category}
             self._emit("case.opened", case.id, case.owner, data)
 
@@ -37,12 +37,9 @@ class Teller:
             self.tell("appeal.decided", case, items)
 
     def tell(self, type: str, case: Case, items: Sequence[Item]) -> None:
-        """Tell each owner of what concerns that owner's verdicts."""
-        if self._emit is None:
-            return
-        for owner in dict.fromkeys(item.owner for item in items):
-            own = [item for item in items if item.owner == owner]
-            self._emit(type, case.id, owner, _told(case, own))
+        """Tell the owner of a case of what happened to it."""
+        if self._emit is not None:
+            self._emit(type, case.id, case.owner, _told(case, items))
 
 
 def _told(case: Case, items: Sequence[Item]) -> Mapping[str, object]:
@@ -50,10 +47,15 @@ def _told(case: Case, items: Sequence[Item]) -> Mapping[str, object]:
         "kind": case.kind,
         "category": case.category,
         "risk": case.risk,
-        "verdicts": [item.verdict_id for item in items[:TOLD_VERDICTS]],
+        "verdicts": _verdicts(items),
         "items": len(items),
     }
     if case.decision is not None:
-        overturned = [item.verdict_id for item in items if is_overturned(item, case.decision)]
-        data |= {"decision": case.decision, "overturned": overturned[:TOLD_VERDICTS]}
+        overturned = [item for item in items if is_overturned(item, case.decision)]
+        data |= {"decision": case.decision, "overturned": _verdicts(overturned)}
     return data
+
+
+def _verdicts(items: Sequence[Item]) -> list[str]:
+    """Whose items these are; one verdict may be there for several keys."""
+    return list(dict.fromkeys(item.verdict_id for item in items))[:TOLD_VERDICTS]

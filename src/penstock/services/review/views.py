@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from penstock.services.review.schemas import (
     Case,
     CaseFile,
+    Content,
     Decision,
     Event,
     Example,
@@ -44,6 +45,11 @@ class DecisionRequest(BaseModel, extra="forbid"):
 
     decision: Decision
     note: str = Field("", max_length=LONGEST_NOTE, pattern=r"^[^\x00]*$")
+    group: bool = Field(
+        False,
+        description="To approve a case with `distinct` above 1: every one of its contents was "
+        "looked at. It has to be claimed. Rejecting does not need it.",
+    )
 
 
 class AppealRequest(BaseModel, extra="forbid"):
@@ -66,15 +72,16 @@ class CaseView(BaseModel):
     state: State
     kind: Kind
     decision: Decision | None
-    owner: str | None = Field(description="Of all its items; null: of several owners.")
+    owner: str = Field(description="Of all its items.")
     assignee: str | None = Field(description="The key of who works on it.")
     risk: float = Field(description="The highest of its items, 0..1.")
     category: str | None
     reason: str
-    content: str | None = Field(description="For operators, while the policy lets it be kept.")
-    content_until: Instant
-    similar_to: str | None = Field(description="A decided case with nearly the same content.")
-    items: int = Field(description="How many verdicts are decided by it.")
+    similar_to: str | None = Field(
+        description="A decided case of the same owner with the same or nearly the same content."
+    )
+    items: int = Field(description="How many verdicts it decides on, each once for every API key.")
+    distinct: int = Field(description="How many different contents they have, at most 50.")
     created_at: datetime
     due_at: datetime
     age_seconds: float = Field(description="Until now, or until it was decided.")
@@ -105,7 +112,7 @@ class EventView(BaseModel):
         description="opened, appealed, claimed, released, commented, escalated, decided"
     )
     actor: str = Field(description="A key's id; `cli`: a command; `penstock`: the machine.")
-    detail: str = Field(description="The words given; those of an appeal for operators only.")
+    detail: str = Field(description="The words given; for operators.")
     at: datetime
 
 
@@ -130,10 +137,22 @@ class VerdictView(BaseModel):
     spans: list[SpanView]
 
 
+class ContentView(BaseModel):
+    """What one or more items of a case say."""
+
+    content_hash: str = Field(description="SHA-256 of what was judged.")
+    items: int
+    risk: float = Field(description="The highest of its items, 0..1.")
+    category: str | None
+    content: str | None = Field(description="For operators, while the policy lets it be kept.")
+    content_until: Instant
+    verdict: VerdictView | None = Field(description="Of its first item, while it is on record.")
+
+
 class CaseFileView(CaseView):
     """A case with everything known about it."""
 
-    verdict: VerdictView | None = Field(description="Of its first item, while it is on record.")
+    contents: list[ContentView] = Field(description="Everything that a decision stands for.")
     verdicts: list[ItemView] = Field(description="The first 100 items.")
     events: list[EventView]
 
@@ -183,8 +202,8 @@ class WorkloadView(BaseModel):
     categories: list[CategoryLoadView]
 
 
-def case_view(case: Case, *, now: int, open_content: bool) -> CaseView:
-    """A case as of `now`; its content only for who may see it."""
+def case_view(case: Case, *, now: int) -> CaseView:
+    """A case as of `now`, without its content."""
     until = case.decided_at or now
     return CaseView(
         id=case.id,
@@ -196,10 +215,9 @@ def case_view(case: Case, *, now: int, open_content: bool) -> CaseView:
         risk=case.risk,
         category=case.category,
         reason=case.reason,
-        content=case.content if open_content else None,
-        content_until=_maybe(case.content_until),
         similar_to=case.similar_to,
         items=case.items,
+        distinct=case.contents,
         created_at=_instant(case.created_at),
         due_at=_instant(case.due_at),
         age_seconds=max(0, until - case.created_at) / 1000,
@@ -212,11 +230,10 @@ def case_view(case: Case, *, now: int, open_content: bool) -> CaseView:
 
 
 def file_view(file: CaseFile, *, now: int, open_content: bool) -> CaseFileView:
-    """A case with its items and history; words of users only for who may see content."""
-    shown = case_view(file.case, now=now, open_content=open_content)
+    """A case with its items and history; words of people only for who may see content."""
     return CaseFileView(
-        **shown.model_dump(),
-        verdict=_verdict(file.verdict),
+        **case_view(file.case, now=now).model_dump(),
+        contents=[_content(content, open_content=open_content) for content in file.contents],
         verdicts=[_item(item) for item in file.items],
         events=[_event(event, open_content=open_content) for event in file.events],
     )
@@ -243,6 +260,18 @@ def example_lines(examples: list[Example]) -> bytes:
     )
 
 
+def _content(content: Content, *, open_content: bool) -> ContentView:
+    return ContentView(
+        content_hash=content.content_hash,
+        items=content.items,
+        risk=content.risk,
+        category=content.category,
+        content=content.content if open_content else None,
+        content_until=_maybe(content.content_until),
+        verdict=_verdict(content.verdict),
+    )
+
+
 def _verdict(facts: VerdictFacts | None) -> VerdictView | None:
     if facts is None:
         return None
@@ -260,7 +289,7 @@ def _item(item: Item) -> ItemView:
     return ItemView(
         verdict_id=item.verdict_id,
         owner=item.owner,
-        key_id=item.key_id,
+        key_id=item.key_id or None,
         user_id=item.user_id,
         content_hash=item.content_hash,
         decision=item.decision,
@@ -270,11 +299,10 @@ def _item(item: Item) -> ItemView:
 
 
 def _event(event: Event, *, open_content: bool) -> EventView:
-    hidden = event.action == "appealed" and not open_content
     return EventView(
         action=event.action,
         actor=event.actor,
-        detail="" if hidden else event.detail,
+        detail=event.detail if open_content else "",
         at=_instant(event.at),
     )
 

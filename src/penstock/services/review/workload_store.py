@@ -72,7 +72,7 @@ class Opened(NamedTuple):
 
 
 class WorkloadStore:
-    """Counts cases; with an `owner` only those that are wholly that owner's."""
+    """Counts cases; with an `owner` only that owner's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

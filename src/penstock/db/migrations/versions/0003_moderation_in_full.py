@@ -33,6 +33,7 @@ def downgrade() -> None:
         "review_items",
         "review_examples",
         "review_events",
+        "review_contents",
         "review_cases",
         "review_bands",
         "perspective_suggestions",
@@ -141,16 +142,15 @@ def _make_review() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("decision", sa.Text()),
-        sa.Column("owner", sa.Text()),
+        sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("assignee", sa.Text()),
         sa.Column("risk", sa.Float(), nullable=False),
         sa.Column("category", sa.Text()),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("content", sa.Text()),
-        sa.Column("content_until", sa.BigInteger()),
         sa.Column("signature", sa.LargeBinary()),
         sa.Column("similar_to", sa.Text()),
         sa.Column("items", sa.Integer(), nullable=False),
+        sa.Column("contents", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("claimed_at", sa.BigInteger()),
@@ -160,11 +160,11 @@ def _make_review() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_review_cases"),
     )
     op.create_index(
-        "ix_review_cases_content_until",
+        "ix_review_cases_appeals",
         "review_cases",
-        ["content_until"],
-        sqlite_where=sa.text("content_until IS NOT NULL"),
-        postgresql_where=sa.text("content_until IS NOT NULL"),
+        ["owner"],
+        sqlite_where=sa.text("decided_at IS NULL AND kind = 'appeal'"),
+        postgresql_where=sa.text("decided_at IS NULL AND kind = 'appeal'"),
     )
     op.create_index("ix_review_cases_created_at_id", "review_cases", ["created_at", "id"])
     op.create_index("ix_review_cases_decided_at_id", "review_cases", ["decided_at", "id"])
@@ -174,6 +174,24 @@ def _make_review() -> None:
         ["due_at", "id"],
         sqlite_where=sa.text("decided_at IS NULL"),
         postgresql_where=sa.text("decided_at IS NULL"),
+    )
+    op.create_table(
+        "review_contents",
+        sa.Column("case_id", sa.Text(), nullable=False),
+        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("risk", sa.Float(), nullable=False),
+        sa.Column("category", sa.Text()),
+        sa.Column("content", sa.Text()),
+        sa.Column("content_until", sa.BigInteger()),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("case_id", "content_hash", name="pk_review_contents"),
+    )
+    op.create_index(
+        "ix_review_contents_content_until",
+        "review_contents",
+        ["content_until"],
+        sqlite_where=sa.text("content_until IS NOT NULL"),
+        postgresql_where=sa.text("content_until IS NOT NULL"),
     )
     op.create_table(
         "review_events",
@@ -204,23 +222,23 @@ def _make_review() -> None:
     op.create_table(
         "review_items",
         sa.Column("verdict_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("case_id", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text()),
         sa.Column("user_id", sa.Text()),
         sa.Column("content_key", sa.Text(), nullable=False),
         sa.Column("content_hash", sa.Text(), nullable=False),
         sa.Column("decision", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("appealed_at", sa.BigInteger()),
-        sa.PrimaryKeyConstraint("verdict_id", "case_id", name="pk_review_items"),
+        sa.PrimaryKeyConstraint("verdict_id", "key_id", "case_id", name="pk_review_items"),
     )
     op.create_index(
         "ix_review_items_case_id_created_at_verdict_id",
         "review_items",
         ["case_id", "created_at", "verdict_id"],
     )
-    op.create_index("ix_review_items_content_hash", "review_items", ["content_hash"])
+    op.create_index("ix_review_items_content_hash_owner", "review_items", ["content_hash", "owner"])
     op.create_index(
         "ix_review_items_user_id",
         "review_items",
