@@ -43,6 +43,19 @@ async def test_an_entry_is_not_there_without_its_change(
     assert await audit.page() == []
 
 
+async def test_an_entry_can_depend_on_whether_anything_changed(
+    audit: AuditLog, database: Database
+) -> None:
+    revoke = "UPDATE auth_keys SET revoked_at = 1 WHERE id = 'key_2' AND revoked_at IS NULL"
+    entry = audit.entry("key_1", "key.revoked", "key_2", if_changed=True)
+    await database.write((MAKE_KEY, ("key_2",)))
+
+    assert await database.write(revoke, entry) == 2
+    assert await database.write(revoke, entry) == 0
+
+    assert len(await audit.page()) == 1
+
+
 async def test_entries_say_when_they_were_made(audit: AuditLog, clock: ManualClock) -> None:
     await audit.record("cli", "list.emptied", "list_1")
     clock.advance(2.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,10 +20,15 @@ TEXTS = {"mod_low": ("a mild remark", 0.3), "mod_high": ("a harsh remark", 0.7)}
 @pytest.fixture(autouse=True)
 def installation(home: Path) -> None:
     """Has two cases."""
+    refer(home, TEXTS)
+
+
+def refer(home: Path, texts: Mapping[str, tuple[str, float]]) -> None:
+    """Let texts be referred by a process of its own."""
 
     async def fill() -> None:
         async with open_runtime(Settings(home=home, log_level="error"), workers=0) as runtime:
-            for verdict_id, (text, risk) in TEXTS.items():
+            for verdict_id, (text, risk) in texts.items():
                 await runtime.review.refer(
                     Referral(
                         verdict_id=verdict_id,
@@ -65,7 +71,8 @@ def test_a_case_is_worked_on_from_a_terminal(run, run_json):
     assert [content["content"] for content in case["contents"]] == ["a harsh remark"]
     assert decided.stdout == f"{case['id']} is decided: rejected\n"
     file = run_json("cases", "show", case["id"])
-    assert file["settled"]
+    assert not file["effects_pending"]
+    assert file["contents"][0]["content_note"] is None
     assert [(event["action"], event["actor"]) for event in file["events"]] == [
         ("opened", "penstock"),
         ("claimed", "cli"),
@@ -87,6 +94,22 @@ def test_what_may_not_be_is_said_in_one_line(run, run_json):
     assert (result.exit_code, unknown.exit_code) == (1, 1)
     assert result.stderr == f"error: {case['id']} was decided by cli: approved\n"
     assert unknown.stderr == "error: there is no case 'case_none'\n"
+
+
+def test_several_contents_are_approved_with_a_flag_after_a_claim(run, run_json, home):
+    refer(home, {"mod_loud": ("A HARSH remark!", 0.8)})
+    case = run_json("cases", "next")
+
+    refused = run("cases", "decide", case["id"], "approved")
+    run("cases", "claim", case["id"])
+    told = run("cases", "show", case["id"]).stdout
+    decided = run("cases", "decide", case["id"], "approved", "--group")
+
+    assert (refused.exit_code, case["distinct"]) == (1, 2)
+    assert "holds 2 distinct contents" in refused.stderr
+    assert "a harsh remark" in told
+    assert "A HARSH remark!" in told
+    assert decided.stdout == f"{case['id']} is decided: approved\n"
 
 
 def test_the_workload_is_shown(run, run_json):

@@ -214,6 +214,47 @@ def test_a_check_that_breaks_is_a_finding_and_the_others_go_on(run, monkeypatch)
     assert found["clock"]["status"] == "ok"
 
 
+def test_the_policy_that_holds_is_named(run, tmp_path: Path):
+    (tmp_path / "strict.toml").write_text("[thresholds.hate]\nreview = 0.1\n")
+    before = checks(run("doctor", "--json"))["policy"]
+    run("policy", "draft", str(tmp_path / "strict.toml"), "--id", "default")
+    drafted = checks(run("doctor", "--json"))["policy"]
+    version = json.loads(run("policy", "activate", "default", "1", "--json").stdout)["version"]
+    run("policy", "assign", "default", "env")
+
+    held = checks(run("doctor", "--json"))["policy"]
+
+    assert before["detail"].endswith(", of the settings")
+    assert drafted == before
+    assert held["status"] == "ok"
+    assert held["detail"] == f"{version}, revision 1 (keys with a policy of their own: 1)"
+
+
+def test_a_policy_of_another_version_is_a_warning(run, home: Path, tmp_path: Path):
+    (tmp_path / "strict.toml").write_text("[thresholds.hate]\nreview = 0.1\n")
+    run("policy", "draft", str(tmp_path / "strict.toml"), "--id", "default")
+    run("policy", "activate", "default", "1")
+    with closing(sqlite3.connect(home / "penstock.db", isolation_level=None)) as opened:
+        opened.execute("UPDATE moderation_policies SET document = '{\"moods\": 3}'")
+
+    found = checks(run("doctor", "--json"))["policy"]
+
+    assert found["status"] == "warning"
+    assert found["detail"].startswith("revision 1 was written by another version")
+    assert found["fix"] == "draft and activate it again"
+
+
+def test_a_policy_under_which_nobody_reads_is_a_warning(run, monkeypatch, tmp_path: Path):
+    (tmp_path / "blind.toml").write_text('stages = ["provider"]\n')
+    monkeypatch.setenv("PENSTOCK_POLICY", str(tmp_path / "blind.toml"))
+
+    found = checks(run("doctor", "--json"))["policy"]
+
+    assert found["status"] == "warning"
+    assert "degraded as not-judged" in found["detail"]
+    assert found["fix"] == "add a stage or set PENSTOCK_PROVIDER"
+
+
 def test_a_clock_behind_the_files_fails(tmp_path: Path):
     path = tmp_path / "penstock.db"
     path.touch()

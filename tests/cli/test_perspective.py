@@ -127,6 +127,19 @@ def test_another_version_is_pinned(run: Run, run_json: RunJson) -> None:
     assert run_json("perspective", "analyze", INSULT, "--model", before)["model_version"] == before
 
 
+def test_whoever_pins_another_version_hears_which_curves_are_left_behind(
+    run: Run, run_json: RunJson, logged: Path
+) -> None:
+    before = run_json("perspective", "calibrate", str(logged))["model_version"]
+
+    left = run("perspective", "use", OLDER)
+    again = run("perspective", "use", before)
+
+    assert f"curves of {before} no longer apply: INSULT; calibrate again" in left.stderr
+    assert "its curves apply: INSULT" in again.stdout
+    assert "no longer" not in again.stderr
+
+
 def test_an_unknown_version_is_not_pinned(run: Run) -> None:
     result = run("perspective", "use", "gpt-9")
 

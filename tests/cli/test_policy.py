@@ -56,6 +56,34 @@ def test_what_is_printed_is_for_people(run, file: Path) -> None:
     assert "written as revision 1 of default" in suggested.output
 
 
+def test_a_draft_that_never_held_is_shown_and_said_to_hold_for_nobody(run, run_json, file) -> None:
+    run("policy", "draft", str(file))
+
+    shown = run("policy", "show", "forum")
+    as_json = run_json("policy", "show", "forum")
+    run("policy", "activate", "forum", "1")
+    after = run("policy", "show", "forum")
+
+    assert "no revision holds yet; this is revision 1, which decides for nobody" in shown.output
+    assert "penstock policy activate forum 1" in shown.output
+    assert "pii/phone" in shown.output
+    assert (as_json["active"], as_json["policy"]) == (None, None)
+    assert "no revision holds yet" not in after.output
+
+
+def test_a_policy_under_which_nobody_reads_is_activated_with_a_note(run, tmp_path: Path) -> None:
+    path = tmp_path / "blind.toml"
+    path.write_text('id = "default"\nstages = ["provider"]\n[thresholds.hate]\n')
+    run("policy", "draft", str(path))
+
+    activated = run("policy", "activate", "default", "1")
+    shown = run("policy", "show", "default")
+
+    for result in (activated, shown):
+        assert result.exit_code == 0
+        assert "note: only the provider would read and none is configured" in result.output
+
+
 def test_a_key_is_given_a_policy_and_loses_it(run, run_json, file: Path) -> None:
     key = run_json("token", "create", "--name", "app")["id"]
     run("policy", "draft", str(file))

@@ -99,11 +99,25 @@ def test_a_prefix_that_cannot_be_used_is_a_usage_error(run):
     assert "error: the prefix 'Fist' cannot be used" in result.stderr
 
 
+def test_a_command_is_on_the_audit_log(run_json):
+    made = run_json("token", "create", "--name", "ci")
+    run_json("token", "revoke", made["id"])
+
+    async def look(runtime):
+        return await runtime.audit.page(subject=made["id"])
+
+    entries = opening.with_runtime(look)
+    assert [(each.actor, each.action) for each in entries] == [
+        ("cli", "key.revoked"),
+        ("cli", "key.created"),
+    ]
+
+
 def test_more_keys_than_a_page_are_all_listed(run, monkeypatch):
     monkeypatch.setattr("penstock.cli.token.PAGE", 2)
 
     async def make(ring):
-        await asyncio.gather(*(ring.create(str(n), role="viewer") for n in range(5)))
+        await asyncio.gather(*(ring.create(str(n), actor="test", role="viewer") for n in range(5)))
 
     opening.with_keys(make)
 

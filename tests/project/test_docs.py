@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from penstock.cli import root as command_line
-from penstock.services.moderation.policy import load_policy
+from penstock.services.moderation.policy import Judge, Policy, load_policy, read_policy
 from penstock.settings import Settings, names_of
 
 REFERENCE = Path("docs") / "reference"
 LIMITS = {"README.md": 150, "ARCHITECTURE.md": 200}
 FENCE = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+POLICY = set(Policy.__struct_fields__)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<target>[^)\s]+)\)")
 NAMED = re.compile(
     r"`((?:src|docs|tests|examples|benchmarks|training|clients|requirements)/[\w./-]+?)/?`"
@@ -216,15 +217,21 @@ def test_every_route_that_pages_name_exists(pages: list[Path], document: dict[st
     assert named <= known
 
 
-def test_the_policy_of_the_how_to_is_one(root: Path, tmp_path: Path) -> None:
-    page = (root / "docs" / "howto" / "policy.md").read_text("utf-8")
-    (block,) = (found["code"] for found in FENCE.finditer(page) if found["kind"] == "toml")
-    (tmp_path / "policy.toml").write_text(block, "utf-8")
+def test_every_policy_of_a_how_to_can_hold(root: Path, tmp_path: Path) -> None:
+    """Read as a file of the settings, and as a draft if it names categories."""
+    blocks = [
+        (page.name, found["code"])
+        for page in (root / "docs" / "howto").glob("*.md")
+        for found in FENCE.finditer(page.read_text("utf-8"))
+        if found["kind"] == "toml" and set(tomllib.loads(found["code"])) <= POLICY
+    ]
 
-    policy = load_policy(tmp_path / "policy.toml")
-
-    assert policy.id == "forum"
-    assert policy.thresholds["profanity"].reject == 0.8
+    for name, block in blocks:
+        (tmp_path / name).write_text(block, "utf-8")
+        assert Judge(load_policy(tmp_path / name)).version
+        if "thresholds" in (document := tomllib.loads(block)):
+            assert Judge(read_policy(document)).policy.thresholds
+    assert "policy.md" in dict(blocks)
 
 
 def test_every_make_target_that_pages_name_exists(pages: list[Path], root: Path) -> None:

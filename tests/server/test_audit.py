@@ -57,6 +57,17 @@ async def test_an_admin_reads_who_changed_what(audit: AuditLog) -> None:
     }
 
 
+async def test_an_instant_that_no_calendar_has_does_not_hide_the_others(
+    tmp_path: Path, audit: AuditLog
+) -> None:
+    wrong = AuditLog(audit._store._database, clock=ManualClock(now=1e15))
+    await wrong.record("key_9", "policy.activated", "policy_1")
+
+    reply = await connect(audit, "admin").get("/v1/audit")
+
+    assert reply.json()["items"][0]["at"] == "9999-12-31T23:59:59Z"
+
+
 async def test_changes_are_paged_and_filtered(audit: AuditLog) -> None:
     for n in range(5):
         await audit.record("key_9", "list.made", f"list_{n}")

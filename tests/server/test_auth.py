@@ -89,7 +89,7 @@ def connect(
 
 @pytest.fixture
 async def token(ring: KeyRing) -> str:
-    return (await ring.create("app", role="operator", owner="team")).token
+    return (await ring.create("app", actor="test", role="operator", owner="team")).token
 
 
 async def test_a_key_brings_its_principal(connect: Connect, inner: Inner, token: str) -> None:
@@ -147,10 +147,10 @@ async def test_a_revoked_key_is_refused_on_a_hot_entry(
     connect: Connect, ring: KeyRing, inner: Inner
 ) -> None:
     """O-05: an answer that is remembered needs a live key like one that is not."""
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
     assert (await connect(new.token).get("/v1/hot")).text == "cached"
 
-    await ring.revoke(new.record.id)
+    await ring.revoke(new.record.id, actor="test")
 
     assert (await connect(new.token).get("/v1/hot")).status_code == 401
     assert len(inner.seen) == 1
@@ -159,7 +159,7 @@ async def test_a_revoked_key_is_refused_on_a_hot_entry(
 async def test_an_expired_key_is_refused(
     connect: Connect, ring: KeyRing, clock: ManualClock
 ) -> None:
-    new = await ring.create("app", role="viewer", expires_in=5)
+    new = await ring.create("app", actor="test", role="viewer", expires_in=5)
     clock.advance(5)
 
     assert (await connect(new.token).get("/v1/models")).status_code == 401
@@ -197,7 +197,7 @@ async def test_a_preflight_request_needs_no_key(connect: Connect) -> None:
 async def test_a_limited_key_is_told_its_limit_on_every_answer(
     connect: Connect, ring: KeyRing
 ) -> None:
-    new = await ring.create("app", role="viewer", rate_limit=3)
+    new = await ring.create("app", actor="test", role="viewer", rate_limit=3)
     client = connect(new.token)
 
     answers = [await client.get(path) for path in ("/ok", "/refused", "/ok", "/ok")]
@@ -213,7 +213,7 @@ async def test_a_limited_key_is_told_its_limit_on_every_answer(
 async def test_a_used_up_limit_stops_hits_too_until_time_passes(
     connect: Connect, ring: KeyRing, inner: Inner, clock: ManualClock
 ) -> None:
-    new = await ring.create("app", role="viewer", rate_limit=1)
+    new = await ring.create("app", actor="test", role="viewer", rate_limit=1)
     client = connect(new.token)
 
     codes = [(await client.get("/v1/hot")).status_code for _ in range(2)]
@@ -228,7 +228,7 @@ async def test_a_used_up_limit_stops_hits_too_until_time_passes(
 async def test_a_keys_own_limit_wins_over_the_default(
     connect: Connect, ring: KeyRing, own: int | None, allowed: int
 ) -> None:
-    new = await ring.create("app", role="viewer", rate_limit=own)
+    new = await ring.create("app", actor="test", role="viewer", rate_limit=own)
     client = connect(new.token, default_rate=2)
 
     codes = [(await client.get("/ok")).status_code for _ in range(10)]
@@ -237,7 +237,7 @@ async def test_a_keys_own_limit_wins_over_the_default(
 
 
 async def test_a_bug_behind_a_limited_key_is_a_plain_500(connect: Connect, ring: KeyRing) -> None:
-    new = await ring.create("app", role="viewer", rate_limit=3)
+    new = await ring.create("app", actor="test", role="viewer", rate_limit=3)
 
     answer = await connect(new.token).get("/broken")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -78,6 +79,8 @@ async def test_what_the_machine_leaves_open_is_a_case_before_its_reply(
     assert content["verdict"]["id"] == verdict["id"]
     assert content["verdict"]["scores"]
     assert (case["distinct"], content["content"]) == (1, None)
+    assert "review.retention_seconds 0" in content["content_note"]
+    assert f"/v1/verdicts/{verdict['id']}" in content["content_note"]
 
 
 async def test_what_was_decided_holds_for_the_same_text_from_then_on(
@@ -91,11 +94,8 @@ async def test_what_was_decided_holds_for_the_same_text_from_then_on(
 
     again = await moderated(operator, FOREIGN)
 
-    assert (decided["state"], decided["decision"], decided["settled"]) == (
-        "decided",
-        "approved",
-        True,
-    )
+    assert (case["effects_pending"], decided["effects_pending"]) == (False, False)
+    assert (decided["state"], decided["decision"]) == ("decided", "approved")
     assert again["decision"] == "approved"
     assert (await operator.get("/v1/cases")).json()["items"] == []
 
@@ -124,6 +124,7 @@ async def test_an_overturned_verdict_is_gone_from_every_tier(start: Start) -> No
         "rejected",
         "approved",
     )
+    assert datetime.fromisoformat(example["created_at"]).tzinfo is not None
 
 
 async def _tiers(app: App, key: str) -> set[str]:
@@ -155,7 +156,8 @@ async def test_viewers_see_cases_without_content_and_do_nothing(
         await operator.get("/v1/cases/examples"),
     ]
 
-    assert [content["content"] for content in read["contents"]] == [HARSH]
+    assert [(each["content"], each["content_note"]) for each in read["contents"]] == [(HARSH, None)]
+    assert [each["content_note"] for each in seen["contents"]] == ["content is for operators"]
     assert HARSH not in json.dumps(seen)
     assert [event["detail"] for event in seen["events"]] == [""] * 4
     assert [reply.status_code for reply in replies] == [403] * 4
@@ -206,7 +208,7 @@ async def test_a_group_is_approved_after_it_was_looked_at(operator: httpx.AsyncC
     assert (case["distinct"], refused.status_code) == (2, 409)
     assert "holds 2 distinct contents" in refused.json()["detail"]
     assert len({content["content_hash"] for content in claimed["contents"]}) == 2
-    assert decided["settled"]
+    assert (decided["decision"], decided["effects_pending"]) == ("approved", False)
 
 
 async def test_a_claimed_case_is_refused_to_a_colleague(
@@ -234,7 +236,8 @@ async def test_an_escalated_case_waits_for_an_admin(app: App, operator: httpx.As
 
     assert refused.status_code == 403
     assert (await done(app.client, "next"))["id"] == case["id"]
-    assert (await done(app.client, f"{case['id']}/decide", decision="approved"))["settled"]
+    decided = await done(app.client, f"{case['id']}/decide", decision="approved")
+    assert decided["decision"] == "approved"
 
 
 async def test_reviewers_who_ask_for_the_next_case_at_once_get_different_ones(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.audit import AuditLog
 from penstock.clock import ManualClock
 from penstock.db import Database, open_database
 from penstock.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
@@ -49,7 +51,7 @@ def database_of(ring: KeyRing) -> Database:
 
 
 async def test_a_key_opens_what_it_was_made_for(ring: KeyRing) -> None:
-    new = await ring.create("app", role="operator", owner="team", rate_limit=60)
+    new = await ring.create("app", actor="test", role="operator", owner="team", rate_limit=60)
 
     assert ring.verify(new.token) == Principal(
         new.record.id, "team", "operator", Limits(requests_per_minute=60)
@@ -61,7 +63,7 @@ async def test_a_key_opens_what_it_was_made_for(ring: KeyRing) -> None:
 async def test_a_token_has_43_random_characters_after_its_prefix(
     ring: KeyRing, prefix: str
 ) -> None:
-    new = await ring.create("app", role="viewer", prefix=prefix)
+    new = await ring.create("app", actor="test", role="viewer", prefix=prefix)
 
     assert new.token.startswith(prefix)
     assert len(new.token) == len(prefix) + 43
@@ -71,11 +73,11 @@ async def test_a_token_has_43_random_characters_after_its_prefix(
 @pytest.mark.parametrize("prefix", ["", "psk", "PSK_", "a_", "psk_x_", "x" * 17 + "_", "ä_b_"])
 async def test_an_unusable_prefix_is_refused(ring: KeyRing, prefix: str) -> None:
     with pytest.raises(InvalidInput, match="prefix"):
-        await ring.create("app", role="viewer", prefix=prefix)
+        await ring.create("app", actor="test", role="viewer", prefix=prefix)
 
 
 async def test_a_token_is_kept_nowhere(ring: KeyRing, tmp_path: Path) -> None:
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) >= 3
@@ -92,7 +94,7 @@ async def test_anything_else_opens_nothing(ring: KeyRing, token: str | bytes) ->
 
 
 async def test_a_key_expires_to_the_moment(ring: KeyRing, clock: ManualClock) -> None:
-    new = await ring.create("app", role="viewer", expires_in=10)
+    new = await ring.create("app", actor="test", role="viewer", expires_in=10)
 
     clock.advance(9.9)
     assert ring.verify(new.token) is not None
@@ -102,28 +104,28 @@ async def test_a_key_expires_to_the_moment(ring: KeyRing, clock: ManualClock) ->
 
 async def test_a_key_cannot_expire_in_the_past(ring: KeyRing) -> None:
     with pytest.raises(InvalidInput, match="cannot expire"):
-        await ring.create("app", role="viewer", expires_in=0)
+        await ring.create("app", actor="test", role="viewer", expires_in=0)
 
 
 async def test_a_revoked_key_is_refused_at_once(ring: KeyRing) -> None:
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
     assert ring.verify(new.token) is not None
 
-    revoked = await ring.revoke(new.record.id)
+    revoked = await ring.revoke(new.record.id, actor="test")
 
     assert revoked.revoked_at is not None
     assert ring.verify(new.token) is None
-    assert await ring.revoke(new.record.id) == revoked
+    assert await ring.revoke(new.record.id, actor="test") == revoked
 
 
 async def test_what_one_process_does_another_sees_at_once(open_ring: OpenRing) -> None:
     here, there = open_ring(), open_ring()
     assert there.verify("psk_unknown") is None
 
-    new = await here.create("app", role="viewer")
+    new = await here.create("app", actor="test", role="viewer")
     assert there.verify(new.token) is not None
 
-    await here.revoke(new.record.id)
+    await here.revoke(new.record.id, actor="test")
     assert there.verify(new.token) is None
 
 
@@ -138,8 +140,8 @@ from penstock.server.keys import KeyRing
 async def main(folder, id):
     database = open_database(folder=folder)
     ring = KeyRing(database, LocalHub(folder), SystemClock())
-    await ring.revoke(id)
-    print((await ring.create("made there", role="viewer")).token)
+    await ring.revoke(id, actor="test")
+    print((await ring.create("made there", actor="test", role="viewer")).token)
     await database.aclose()
 
 asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
@@ -147,7 +149,7 @@ asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
 
 
 async def test_a_real_second_process_revokes_and_makes_keys(ring: KeyRing, tmp_path: Path) -> None:
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
     assert ring.verify(new.token) is not None
     command = [sys.executable, "-c", CHILD, str(tmp_path), new.record.id]
 
@@ -161,11 +163,11 @@ async def test_a_real_second_process_revokes_and_makes_keys(ring: KeyRing, tmp_p
 
 async def test_a_revocation_among_lost_messages_is_not_missed(open_ring: OpenRing) -> None:
     here, there = open_ring(), open_ring()
-    new = await here.create("app", role="viewer")
-    kept = await here.create("other", role="viewer")
+    new = await here.create("app", actor="test", role="viewer")
+    kept = await here.create("other", actor="test", role="viewer")
     assert there.verify(new.token) is not None
 
-    await here.revoke(new.record.id)
+    await here.revoke(new.record.id, actor="test")
     for _ in range(100):
         here._hub.publish("noise", b"x" * 8000)
 
@@ -173,36 +175,76 @@ async def test_a_revocation_among_lost_messages_is_not_missed(open_ring: OpenRin
     assert there.verify(kept.token) is not None
 
 
+async def test_what_is_done_to_keys_is_on_the_audit_log_without_their_tokens(
+    ring: KeyRing, clock: ManualClock
+) -> None:
+    token = await ring.ensure_admin() or ""
+    new = await ring.create("app", actor="key_1", role="viewer", owner="team", rate_limit=5)
+    await ring.revoke(new.record.id, actor="cli")
+
+    entries = (await AuditLog(database_of(ring), clock=clock).page())[::-1]
+
+    id = new.record.id
+    assert [(each.actor, each.action, each.subject) for each in entries[1:]] == [
+        ("key_1", "key.created", id),
+        ("cli", "key.revoked", id),
+    ]
+    assert (entries[0].actor, entries[0].action) == ("cli", "key.created")
+    told = {"name": "app", "owner": "team", "role": "viewer", "rate_limit": 5, "expires_at": None}
+    assert json.loads(entries[1].detail) == told
+    written = b"".join(each.detail for each in entries)
+    assert not any(secret[4:12].encode() in written for secret in (token, new.token))
+
+
+async def test_what_changes_no_key_is_not_on_the_audit_log(
+    ring: KeyRing, clock: ManualClock
+) -> None:
+    token = await ring.ensure_admin()
+    admin = ring.verify(token or "")
+    assert admin is not None
+    await ring.ensure_admin()
+    with pytest.raises(Conflict):
+        await ring.revoke(admin.key_id, actor="cli")
+    with pytest.raises(NotFound):
+        await ring.revoke("key_none", actor="cli")
+
+    entries = await AuditLog(database_of(ring), clock=clock).page()
+
+    assert [each.action for each in entries] == ["key.created"]
+
+
 async def test_an_unknown_key_cannot_be_revoked(ring: KeyRing) -> None:
     with pytest.raises(NotFound, match="key_none"):
-        await ring.revoke("key_none")
+        await ring.revoke("key_none", actor="test")
 
 
 async def test_the_last_admin_key_stays(ring: KeyRing, clock: ManualClock) -> None:
     token = await ring.ensure_admin()
     assert token is not None
-    await ring.create("viewer", role="viewer")
-    expiring = await ring.create("second", role="admin", expires_in=60)
+    await ring.create("viewer", actor="test", role="viewer")
+    expiring = await ring.create("second", actor="test", role="admin", expires_in=60)
     clock.advance(61)
     admin = ring.verify(token)
     assert admin is not None
 
     with pytest.raises(Conflict, match="last admin key; make another one first"):
-        await ring.revoke(admin.key_id)
+        await ring.revoke(admin.key_id, actor="test")
 
     assert ring.verify(token) is not None
-    await ring.revoke(expiring.record.id)
-    await ring.create("third", role="admin")
-    await ring.revoke(admin.key_id)
+    await ring.revoke(expiring.record.id, actor="test")
+    await ring.create("third", actor="test", role="admin")
+    await ring.revoke(admin.key_id, actor="test")
     assert ring.verify(token) is None
 
 
 async def test_of_two_last_admin_keys_revoked_at_once_one_stays(open_ring: OpenRing) -> None:
     here, there = open_ring(), open_ring()
-    keys = [(await here.create(name, role="admin")).record.id for name in "ab"]
+    keys = [(await here.create(name, actor="test", role="admin")).record.id for name in "ab"]
 
     outcomes = await asyncio.gather(
-        here.revoke(keys[0]), there.revoke(keys[1]), return_exceptions=True
+        here.revoke(keys[0], actor="test"),
+        there.revoke(keys[1], actor="test"),
+        return_exceptions=True,
     )
 
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 1
@@ -210,11 +252,11 @@ async def test_of_two_last_admin_keys_revoked_at_once_one_stays(open_ring: OpenR
 
 async def test_a_key_from_the_environment_is_admin_and_stored_nowhere(open_ring: OpenRing) -> None:
     ring = open_ring(admin_key="psk_from_the_environment")
-    only = await ring.create("only", role="admin")
+    only = await ring.create("only", actor="test", role="admin")
 
     assert ring.verify("psk_from_the_environment") == Principal("env", "admin", "admin")
     assert await ring.ensure_admin() is None
-    await ring.revoke(only.record.id)
+    await ring.revoke(only.record.id, actor="test")
     assert [record.id for record in await ring.page()] == [only.record.id]
 
 
@@ -229,7 +271,7 @@ async def test_the_first_start_makes_one_admin_key(open_ring: OpenRing) -> None:
 
 
 async def test_the_last_use_is_written_once_a_minute(ring: KeyRing, clock: ManualClock) -> None:
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
     assert ring.get(new.record.id).last_used_at is None
     written = []
 
@@ -246,7 +288,7 @@ async def test_the_last_use_is_written_once_a_minute(ring: KeyRing, clock: Manua
 async def test_keys_are_listed_newest_first_in_pages(ring: KeyRing, clock: ManualClock) -> None:
     made = []
     for name in "abcde":
-        made.append((await ring.create(name, role="viewer")).record)
+        made.append((await ring.create(name, actor="test", role="viewer")).record)
         clock.advance(1)
 
     first = await ring.page(limit=3)
@@ -259,13 +301,13 @@ async def test_while_the_database_is_gone_known_keys_stay_and_others_are_an_erro
     open_ring: OpenRing, clock: ManualClock
 ) -> None:
     here, there = open_ring(admin_key="env-key"), open_ring()
-    known = await there.create("known", role="viewer")
-    revoked = await there.create("revoked", role="viewer")
+    known = await there.create("known", actor="test", role="viewer")
+    revoked = await there.create("revoked", actor="test", role="viewer")
     assert here.verify(known.token) is not None
     await database_of(here).aclose()
 
-    await there.revoke(revoked.record.id)
-    fresh = await there.create("fresh", role="viewer")
+    await there.revoke(revoked.record.id, actor="test")
+    fresh = await there.create("fresh", actor="test", role="viewer")
 
     assert here.verify(known.token) is not None
     assert here.verify("env-key") is not None
@@ -281,7 +323,7 @@ async def test_keys_are_read_again_when_the_database_is_back(
     gone, back = database_of(open_ring()), database_of(here)
     await gone.aclose()
     here._store._database = gone
-    new = await there.create("app", role="viewer")
+    new = await there.create("app", actor="test", role="viewer")
     with pytest.raises(StorageUnavailable):
         here.verify(new.token)
 
@@ -296,11 +338,11 @@ async def test_a_revocation_is_seen_although_the_hub_s_file_was_replaced(
     open_ring: OpenRing, tmp_path: Path, clock: ManualClock
 ) -> None:
     ring = open_ring()
-    new = await ring.create("app", role="viewer")
+    new = await ring.create("app", actor="test", role="viewer")
     assert ring.verify(new.token) is not None
 
     (tmp_path / "hub-1.bin").unlink()
-    await open_ring().revoke(new.record.id)
+    await open_ring().revoke(new.record.id, actor="test")
     clock.advance(1)
 
     assert ring.verify(new.token) is None

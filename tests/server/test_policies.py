@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from benchmarks.rigs.upstream import Upstream
+from penstock.server.policies import change_of
+from penstock.services.moderation.rehearsal import Change
 from tests.server.conftest import SHARED, App, Start
 
 HATE = "the people of that village are vermin"
@@ -118,6 +120,9 @@ async def test_a_roll_back_needs_no_body(shared: App) -> None:
         ({"policy": forum(thresholds={})}, "/policy/thresholds"),
         ({"policy": forum(2)}, "/policy/thresholds/hate/review"),
         ({"policy": forum(stages=["oracle"])}, "/policy/stages/0"),
+        ({"policy": forum(stages=["local", "local"])}, "/policy/stages"),
+        ({"policy": forum(lifetimes={"approved": 0.001})}, "/policy/lifetimes/approved"),
+        ({"policy": forum(id="x" * 20_000)}, "/policy"),
         (
             {"policy": forum(thresholds={"hate": {"review": 0.9, "reject": 0.1}})},
             "/policy/thresholds/hate/review",
@@ -250,6 +255,48 @@ async def test_a_dry_run_that_cannot_be_understood_is_refused(
 
 
 @SHARED
+async def test_a_dry_run_names_what_it_is_compared_with_and_rounds_risks(shared: App) -> None:
+    await decide(shared.client, f"{HATE}, it was said")
+    lenient = forum(0.9, "default", on_other_language="ignore")
+
+    found = [
+        (
+            await shared.client.post(
+                "/v1/policies/default/dry-run",
+                json={"policy": {**lenient, "thresholds": {"hate": {"reject": None}}}, **against},
+            )
+        ).json()
+        for against in ({}, {"against": "active"})
+    ]
+
+    assert found[0]["against"] == "recorded"
+    assert found[1]["against"]["id"] == "default"
+    for examples in (each["examples"] for each in found):
+        for change in examples:
+            assert change["from_risk"] == round(change["from_risk"], 6)
+            assert change["to_risk"] == round(change["to_risk"], 6)
+
+
+@pytest.mark.parametrize(
+    ("risk", "shown"),
+    [
+        (0.123456789, 0.123457),
+        (0.2, 0.2),
+        (0.19999999, 0.199999),
+        (0.7999999999, 0.799999),
+        (0.8, 0.8),
+        (1.0, 1.0),
+    ],
+)
+def test_a_risk_below_a_threshold_is_not_rounded_up_to_it(risk: float, shown: float) -> None:
+    change = Change("mod_1", "0" * 64, 0, "approved", "review", "", "", risk, risk, "hate")
+
+    view = change_of(change)
+
+    assert (view.risk_before, view.risk_after) == (shown, shown)
+
+
+@SHARED
 async def test_thresholds_are_suggested_ready_to_be_posted(shared: App) -> None:
     for number in range(5):
         await decide(shared.client, f"{HATE}, said neighbour {number}")
@@ -286,6 +333,7 @@ async def test_from_draft_to_roll_back_without_asking_the_provider_again(
         after = [await decide(client, text) for text in texts]
 
         assert (tried["examined"], tried["changed"], tried["model_calls"]) == (3, 3, 0)
+        assert tried["against"] == "recorded"
         assert {move["to"] for move in tried["decisions"]} == {"rejected"}
         assert tried["categories"] == [{"category": "violence", "stricter": 3, "looser": 0}]
         assert len(tried["examples"]) == 2
@@ -314,6 +362,45 @@ async def test_a_keys_own_policy_decides_what_it_asks(app: App) -> None:
     assert (strictly[0], usual[0]) == ("rejected", "approved")
     assert shown == [id]
     assert (await decide(child, text))[0] == "approved"
+
+
+async def test_only_admins_see_the_keys_of_others(app: App) -> None:
+    await draft(app.client, forum(id="kids"))
+    await activate(app.client, "kids", 1)
+    asking = {role: await app.key(role) for role in ("viewer", "operator")}
+    ids = {
+        role: (await key.get("/v1/keys/current")).json()["key_id"] for role, key in asking.items()
+    }
+    await app.client.put(f"/v1/policies/kids/keys/{ids['viewer']}")
+    await app.client.put("/v1/policies/kids/keys/env")
+
+    seen = {role: (await key.get("/v1/policies/kids")).json() for role, key in asking.items()}
+    everything = (await app.client.get("/v1/policies/kids")).json()
+
+    assert seen["viewer"]["keys"] == [ids["viewer"]]
+    assert seen["operator"]["keys"] == []
+    assert sorted(everything["keys"]) == sorted(["env", ids["viewer"]])
+
+
+async def test_a_policy_under_which_nobody_reads_holds_with_a_warning(
+    start: Start, behind: Start
+) -> None:
+    blind = forum(id="default", stages=["provider"])
+    async with start() as app:
+        await draft(app.client, blind)
+        held = await activate(app.client, "default", 1)
+        listed = (await app.client.get("/v1/policies")).json()["items"][0]
+        reply = await app.client.post("/v1/moderations", json={"input": "a lovely day"})
+        undone = (await app.client.post("/v1/policies/default/rollback")).json()
+    async with behind() as app:
+        seeing = await activate(app.client, "default", 1)
+
+    ours = reply.json()["results"][0]["penstock"]
+    assert "not-judged" in held["notes"][0]
+    assert listed["notes"] == held["notes"]
+    assert (ours["decision"], ours["degraded"]["code"]) == ("review", "not-judged")
+    assert ours["reason"].startswith("nobody has looked at it")
+    assert (undone["notes"], seeing["notes"]) == ([], [])
 
 
 async def test_changes_are_in_the_audit_log_and_outlive_a_restart(start: Start) -> None:

@@ -163,8 +163,8 @@ async def test_an_unknown_key_is_not_found(admin: httpx.AsyncClient, method: str
 @pytest.mark.parametrize("role", ["viewer", "operator", None])
 async def test_only_admins_see_and_change_keys(ring: KeyRing, connect: Connect, role: Any) -> None:
     """P-100, F-46: 403 with a weaker key, 401 without one, and nothing changes."""
-    victim = await ring.create("victim", role="viewer")
-    token = (await ring.create("weak", role=role)).token if role else None
+    victim = await ring.create("victim", actor="test", role="viewer")
+    token = (await ring.create("weak", actor="test", role=role)).token if role else None
     client, refused = connect(token), 403 if role else 401
     here = f"/v1/keys/{victim.record.id}"
 

@@ -32,14 +32,22 @@ class AuditLog:
         self._clock = clock
 
     def entry(
-        self, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None
+        self,
+        actor: str,
+        action: str,
+        subject: str,
+        detail: Mapping[str, object] | None = None,
+        *,
+        if_changed: bool = False,
     ) -> Call:
         """The statement that records a change, for the same `database.write` as the change.
 
         `actor` is a key's id or "cli", `action` what was done ("policy.activated"), `subject` the
-        id of what it was done to. `detail` becomes JSON, cut to `MOST_BYTES`.
+        id of what it was done to. `detail` becomes JSON, cut to `MOST_BYTES`. With `if_changed`
+        nothing is recorded unless the statement just before this one changed a row.
         """
-        return self._store.adding(
+        adding = self._store.adding_if_changed if if_changed else self._store.adding
+        return adding(
             at=int(self._clock.now() * 1000),
             actor=_storable(actor[:LONGEST_NAME]),
             action=action[:LONGEST_NAME],

@@ -12,6 +12,10 @@ from penstock.db.writer import Call
 _ADD: Final = """
 INSERT INTO audit_entries (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)
 """
+_ADD_IF_CHANGED: Final = """
+INSERT INTO audit_entries (at, actor, action, subject, detail)
+SELECT ?, ?, ?, ?, ? WHERE changes() > 0
+"""
 _PAGE: Final = """
 SELECT number, at, actor, action, subject, detail FROM audit_entries
 WHERE {conditions} ORDER BY number DESC LIMIT ?
@@ -40,6 +44,12 @@ class AuditStore:
     def adding(self, *, at: int, actor: str, action: str, subject: str, detail: bytes) -> Call:
         """The statement that adds an entry; its number is given when it is committed."""
         return _ADD, (at, actor, action, subject, detail)
+
+    def adding_if_changed(
+        self, *, at: int, actor: str, action: str, subject: str, detail: bytes
+    ) -> Call:
+        """The same, where the statement before it in the transaction changed a row."""
+        return _ADD_IF_CHANGED, (at, actor, action, subject, detail)
 
     async def add(self, call: Call) -> None:
         """Run a statement of `adding` on its own."""

@@ -27,7 +27,7 @@ ACTOR = "cli"
 STATES = ("open", "claimed", "escalated", "decided")
 KINDS = ("review", "appeal")
 DECISIONS = ("approved", "rejected")
-MOST = 1000
+MOST = 200  # as over HTTP
 LONGEST = 2000  # characters of a note, as over HTTP
 
 
@@ -232,8 +232,8 @@ def _print_file(file: CaseFile, now: int) -> None:
         click.echo("")
         print_table([(name, value) for name, value in content.items() if value is not None])
         if verdict:
-            scores = verdict["scores"].items()
-            print_table([(f"score of {name}", f"{score:.3f}") for name, score in scores])
+            click.echo("")
+            _print_verdict(verdict)
     click.echo("")
     print_table(
         [(item["verdict_id"], item["decision"], item["content_hash"]) for item in verdicts]
@@ -245,6 +245,16 @@ def _print_file(file: CaseFile, now: int) -> None:
         [(e["at"], e["actor"], e["action"], e["detail"]) for e in events],
         header=("at", "who", "what", "words"),
     )
+
+
+def _print_verdict(verdict: dict[str, Any]) -> None:
+    scores = [(name, f"{score:.3f}") for name, score in verdict["scores"].items()]
+    print_table(scores or [("", "")], header=("category", "score"))
+    if verdict["spans"]:
+        click.echo("")
+        header = ("start", "end", "category", "score", "rule")
+        rows = [[span[name] for name in header] for span in verdict["spans"]]
+        print_table(rows, header=header)
 
 
 def _with_review(work: Work[T]) -> T:

@@ -124,8 +124,8 @@ def policy(settings: Settings) -> Iterator[Finding]:
         what, _, fix = blind[0].rpartition("; ")
         yield Finding("policy", "warning", f"{told}: {what}", fix)
     else:
-        own = len(known.by_key)
-        yield Finding("policy", "ok", f"{told}, but for {own} keys with their own" if own else told)
+        own = f" (keys with a policy of their own: {len(known.by_key)})" if known.by_key else ""
+        yield Finding("policy", "ok", told + own)
 
 
 def _has_tables(settings: Settings) -> bool:

@@ -193,8 +193,25 @@ def use(version: str) -> None:
 
     Curves belong to a model version: calibrate again for it.
     """
-    opening.with_runtime(lambda runtime: runtime.perspective.use(version, actor=ACTOR))
+
+    async def pin(runtime: Runtime) -> tuple[str, dict[str, list[str]]]:
+        before = await runtime.perspective.version()
+        await runtime.perspective.use(version, actor=ACTOR)
+        known: dict[str, list[str]] = {before: [], version: []}
+        for each in runtime.perspective.curves():
+            known.setdefault(each.model_version, []).append(each.attribute)
+        return before, known
+
+    before, known = opening.with_runtime(pin)
     click.echo(f"{version} answers from now on")
+    if known[version]:
+        click.echo(f"its curves apply: {', '.join(known[version])}")
+    if lost := [name for name in known[before] if name not in known[version]]:
+        click.echo(
+            f"curves of {before} no longer apply: {', '.join(lost)}; calibrate again, or go back "
+            f"with: penstock perspective use {before}",
+            err=True,
+        )
 
 
 @perspective.command()

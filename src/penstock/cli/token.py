@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penstock.server.keys import KeyRing
     from penstock.server.store import KeyRecord
 
+ACTOR = "cli"
 PAGE = 200
 
 
@@ -50,7 +51,13 @@ def create(
     """Make a key and print its token, this once."""
     made = opening.with_keys(
         lambda ring: ring.create(
-            name, role=role, owner=owner, rate_limit=rate_limit, expires_in=expires, prefix=prefix
+            name,
+            actor=ACTOR,
+            role=role,
+            owner=owner,
+            rate_limit=rate_limit,
+            expires_in=expires,
+            prefix=prefix,
         )
     )
     if json_:
@@ -81,7 +88,7 @@ def list_(json_: bool) -> None:
 @as_json
 def revoke(key_id: str, json_: bool) -> None:
     """Refuse KEY_ID from now on, in every running server."""
-    record = opening.with_keys(lambda ring: ring.revoke(key_id))
+    record = opening.with_keys(lambda ring: ring.revoke(key_id, actor=ACTOR))
     if json_:
         print_json(_shown(record))
     else:

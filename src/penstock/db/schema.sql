@@ -298,7 +298,7 @@ CREATE TABLE review_contents (
     CONSTRAINT pk_review_contents PRIMARY KEY (case_id, content_hash)
 );
 
-CREATE INDEX ix_review_contents_content_until ON review_contents (content_until) WHERE content_until IS NOT NULL;
+CREATE INDEX ix_review_contents_content_until ON review_contents (content_until) WHERE content IS NOT NULL;
 
 CREATE TABLE review_events (
     number INTEGER NOT NULL,

@@ -197,13 +197,13 @@ review_contents = Table(
     Column("risk", Float, nullable=False),
     Column("category", Text),
     Column("content", Text),  # as long as the policy's retention says
-    Column("content_until", BigInteger),
+    Column("content_until", BigInteger),  # stays when the content is gone: it was kept once
     Column("created_at", BigInteger, nullable=False),
     Index(
         None,
         "content_until",
-        sqlite_where=text("content_until IS NOT NULL"),
-        postgresql_where=text("content_until IS NOT NULL"),
+        sqlite_where=text("content IS NOT NULL"),
+        postgresql_where=text("content IS NOT NULL"),
     ),
 )
 

@@ -1,7 +1,8 @@
 """Which kinds of images are read, told by their first bytes and never by their names.
 
 The list is short on purpose: every decoder is a program that strangers may feed. TIFF, PSD, SVG and
-the like are refused, whatever Pillow could do with them.
+the like are refused, whatever Pillow could do with them. So is AVIF: a sample of it may hold any
+number of frames that are decoded and never shown, and no header tells how many.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from penstock.errors import InvalidInput
-from penstock.images.headers import bare_jpeg
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -26,10 +24,6 @@ class Format(NamedTuple):
     media_type: str
     also: tuple[str, ...]  # other media types that people write for it
     matches: Callable[[bytes], bool]
-
-
-def _is_avif(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")
 
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -54,7 +48,6 @@ FORMATS: Final[Mapping[str, Format]] = {
             (),
             lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
         ),
-        Format("avif", "image/avif", ("image/avif-sequence",), _is_avif),
     )
 }
 
@@ -72,21 +65,18 @@ def agrees(declared: str, name: str) -> bool:
     return bare == known.media_type or bare in known.also
 
 
-def reader(name: str, data: bytes) -> ImageFile:
-    """Pillow's reader of one format, its header read and no pixel.
+def reader(name: str, bare: bytes) -> ImageFile:
+    """Pillow's reader of one format, its header read and no pixel. `bare` is an Outline's.
 
     Its classes are called by name: `Image.open` would try formats that are not wanted, and warns
     of sizes by Python's warnings, which are global.
     """
-    if name == "jpeg":
-        from PIL.JpegImagePlugin import JpegImageFile
-
-        bare, exif = bare_jpeg(data)
-        image = JpegImageFile(BytesIO(bare))
-        image.info["exif"] = exif
-        return image
-    stream = BytesIO(data)
+    stream = BytesIO(bare)
     match name:
+        case "jpeg":
+            from PIL.JpegImagePlugin import JpegImageFile
+
+            return JpegImageFile(stream)
         case "png":
             from PIL.PngImagePlugin import PngImageFile
 
@@ -95,13 +85,7 @@ def reader(name: str, data: bytes) -> ImageFile:
             from PIL.GifImagePlugin import GifImageFile
 
             return GifImageFile(stream)
-        case "webp":
+        case _:
             from PIL.WebPImagePlugin import WebPImageFile
 
             return WebPImageFile(stream)
-        case _:
-            from PIL import AvifImagePlugin, features
-
-            if not features.check("avif"):
-                raise InvalidInput("this server's Pillow was built without AVIF: send a JPEG")
-            return AvifImagePlugin.AvifImageFile(stream)

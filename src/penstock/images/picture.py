@@ -1,22 +1,26 @@
 """Opening an image that a stranger sent.
 
-    bytes ─ how many? ─ what kind? ─ as declared? ─ header: how large? ─► decode, reduced ─► Picture
+    bytes ─ how many? ─ what kind? ─ as declared? ─ outline: how much work? ─► decode ─► Picture
 
-Limits are checked on the header, because a decoder that has begun cannot be stopped. Several frames
-are sampled, the first, the middle and the last: a picture that shows itself for one frame of many
-can still hide from this. Of what a file says beside its pixels only the orientation is read, and
-applied; places, names and thumbnails never leave this module.
+Limits are checked on the outline, because a decoder that has begun cannot be stopped. It can be
+between two frames, and is when they took too long: what a frame of a WebP costs no header tells.
+
+Several frames are sampled, the first, the middle and the last: a picture that shows itself for one
+frame of many can still hide from this. Of what a file says beside its pixels only the orientation
+is read, and applied; places, names and thumbnails never leave this module.
 """
 
 from __future__ import annotations
 
+from time import thread_time
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
 from penstock.errors import InvalidInput, TooLarge
 from penstock.images.formats import FORMATS, agrees, reader, sniff
-from penstock.images.headers import Size, Unreadable, measure, orientation
+from penstock.images.headers import orientation, outline
+from penstock.images.outline import Outline, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +43,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     jpeg_pixels: int = 64_000_000  # JPEG is decoded at a fraction of its size
     frames: int = 1_000
     total_pixels: int = 150_000_000  # of all frames that are decoded on the way to the last
+    jpeg_samples: int = 1_000_000_000  # pixels times passes over them; each takes a nanosecond
+    seconds: float = 3.0  # of processor time, after which no further frame is decoded
 
 
 LIMITS: Final = Limits()
@@ -71,8 +77,9 @@ def open_image(
     """
     try:
         name = check_kind(data, declared=declared, limits=limits)
-        _check_size(name, measure(name, data, frames=limits.frames), limits)
-        return _decode(name, data, limits=limits, side=side)
+        promised = outline(name, data, frames=limits.frames)
+        _check(name, promised, limits)
+        return _decode(name, promised, limits=limits, side=side)
     except TooLarge as error:
         raise TooLarge(error.detail, errors=_at(pointer, error.detail)) from None
     except InvalidInput as error:
@@ -94,58 +101,81 @@ def check_kind(data: bytes, *, declared: str | None = None, limits: Limits = LIM
     name = sniff(data)
     if name is None:
         known = ", ".join(FORMATS)
+        if data[4:8] == b"ftyp":
+            raise InvalidInput(f"AVIF, HEIC and video are not read; known formats: {known}")
         raise InvalidInput(f"the bytes are not those of an image; known formats: {known}")
     if declared is not None and not agrees(declared, name):
         raise InvalidInput(f"declared as {declared[:60]!r}, but the bytes are those of a {name}")
     return name
 
 
-def _check_size(name: str, size: Size, limits: Limits) -> None:
-    if max(size.width, size.height) > limits.side:
-        _too_big(size, f"at most {limits.side} on a side are read")
+def _check(name: str, promised: Outline, limits: Limits) -> None:
+    width, height, frames = promised.width, promised.height, promised.frames
+    if max(width, height) > limits.side:
+        _too_big(promised, f"at most {limits.side} on a side are read")
     most = limits.jpeg_pixels if name == "jpeg" else limits.pixels
-    if size.width * size.height > most:
-        _too_big(size, f"at most {most} in all are read of a {name}")
-    if size.frames > limits.frames:
+    if width * height > most:
+        _too_big(promised, f"at most {most} in all are read of a {name}")
+    if frames > limits.frames:
         raise InvalidInput(f"the image has over {limits.frames} frames")
-    if size.frames * size.width * size.height > limits.total_pixels and size.frames > 1:
-        total = f"{size.frames} frames"
-        _too_big(size, f"{total} of them are over {limits.total_pixels}")
+    if frames > 1 and frames * width * height > limits.total_pixels:
+        _too_big(promised, f"{frames} frames of them are over {limits.total_pixels}")
+    if promised.passes * width * height > limits.jpeg_samples:
+        _too_big(promised, f"{promised.passes} passes over them are more than are made")
 
 
-def _too_big(size: Size, limit: str) -> NoReturn:
-    raise InvalidInput(f"the image has {size.width} x {size.height} pixels; {limit}")
+def _too_big(promised: Outline, limit: str) -> NoReturn:
+    raise InvalidInput(f"the image has {promised.width} x {promised.height} pixels; {limit}")
 
 
-def _decode(name: str, data: bytes, *, limits: Limits, side: int) -> Picture:
+def _decode(name: str, promised: Outline, *, limits: Limits, side: int) -> Picture:
     try:
-        with reader(name, data) as image:
-            frames = int(getattr(image, "n_frames", 1)) if name in ("webp", "avif", "png") else 0
-            size = Size(*image.size, frames or measure(name, data, frames=limits.frames).frames)
-            _check_size(name, size, limits)  # the decoder may have found what the header hid
+        with reader(name, promised.bare) as image:
+            if promised.exif:
+                image.info["exif"] = promised.exif
+            found = promised._replace(
+                width=image.width,
+                height=image.height,
+                # Of a GIF, Pillow finds out by going through all of its frames.
+                frames=promised.frames if name == "gif" else int(getattr(image, "n_frames", 1)),
+            )
+            _check(name, found, limits)
             if name == "jpeg":
                 image.draft("L" if side <= HASH_SIDE else None, (side, side))
-            samples = tuple(_sample(image, index, side) for index in _sampled(size.frames))
+            samples = _samples(image, found, seconds=limits.seconds, side=side)
             turned = _turn_of(image) in (2, 4, 5, 6)
     except (InvalidInput, MemoryError):
         raise
     except Exception as error:  # a decoder fed by strangers raises whatever comes to its mind
         raise InvalidInput("the image is damaged: it cannot be decoded to its end") from error
-    width, height = (size.height, size.width) if turned else (size.width, size.height)
-    return Picture(name, width, height, size.frames, samples)
+    width, height = found.width, found.height
+    if turned:
+        width, height = height, width
+    return Picture(name, width, height, found.frames, samples)
 
 
-def _sampled(frames: int) -> list[int]:
-    return sorted({0, frames // 2, frames - 1})
+def _samples(image: ImageFile, found: Outline, *, seconds: float, side: int) -> tuple[Image, ...]:
+    """The first, the middle and the last frame; each builds on those before it."""
+    wanted = {0, found.frames // 2, found.frames - 1}
+    samples, begun = [], thread_time()
+    for index in range(found.frames):
+        if index and thread_time() - begun > seconds:
+            raise InvalidInput(
+                f"the image's {found.frames} frames take too long to decode:"
+                f" over {seconds:g} s for the first {index}"
+            )
+        if index:
+            image.seek(index)
+        image.load()
+        if index in wanted:
+            samples.append(_sample(image, side))
+    return tuple(samples)
 
 
-def _sample(image: ImageFile, index: int, side: int) -> Image:
-    """One frame as it is shown, in grey or RGB, no larger than need be."""
+def _sample(image: ImageFile, side: int) -> Image:
+    """The present frame as it is shown, in grey or RGB, no larger than need be."""
     from PIL.Image import Transpose
 
-    if index:
-        image.seek(index)
-    image.load()
     frame = _reduced(_plain(image), side)
     frame.info = {}  # comments and the like, which Pillow would write into what is made of it
     turn = _turn_of(image)

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 
 from penstock.pii import digits as numbers
 from penstock.pii.context import sense
-from penstock.pii.digits import Group, Run, Spoken
+from penstock.pii.digits import Run, Spoken
 from penstock.pii.listed import listed
 from penstock.pii.match import Match
 
@@ -50,7 +50,9 @@ _BY_PREFIX = {
 }
 _FIRST_DIGITS = frozenset("234568")
 _CUE = re.compile(r"\b(?:cards?|visa|master ?card|amex|credit|debit|maestro|cc|cvv|pay)\b")
-_PART = re.compile(r"[a-z0-9]+")
+_DIGIT = re.compile(r"[0-9](?:(?<=[a-z]{2}.)|(?<=[a-z]{2}[ -].))")  # the first of an account
+_NO_SIGNS = str.maketrans("", "", " -.\n")
+_AS_DIGITS = {ord("a") + at: str(at + 10) for at in range(26)}
 _LENGTHS = {
     each[:2]: int(each[3:])
     for each in listed(
@@ -67,25 +69,33 @@ _LENGTHS = {
 def find(lower: str, runs: list[Run]) -> Iterator[Match]:
     """Card numbers, bare or in groups."""
     for run in runs:
-        digits = run.digits
-        if len(digits) < _SHORTEST:
+        places: list[tuple[int, int]] = []
+        for first, last in _candidates(run):
+            places = places or run.places(lower)
+            yield from _judged(lower, places[first:last])
+
+
+def _candidates(run: Run) -> Iterator[tuple[int, int]]:
+    """The groups, from and up to, that make numbers as issuers give out, and check."""
+    digits = run.digits
+    if len(digits) < _SHORTEST:
+        return
+    ends = list(accumulate(run.lengths))
+    groups = {end: count for count, end in enumerate(ends, 1)}
+    check: _Check | None = None
+    done = 0
+    for at, start in enumerate((0, *ends[:-1])):
+        if at < done or digits[start] not in _FIRST_DIGITS:
             continue
-        check: _Check | None = None
-        ends = list(accumulate(len(group.digits) for group in run.groups))
-        cut = {end: at for at, end in enumerate(ends, 1)}
-        next_at = 0
-        for at, start in enumerate((0, *ends[:-1])):
-            if at < next_at or digits[start] not in _FIRST_DIGITS:
+        for length in _lengths(digits[start : start + 4]):
+            last = groups.get(start + length)
+            if last is None:
                 continue
-            for length in _lengths(digits[start : start + 4]):
-                after = cut.get(start + length)
-                if after is None:
-                    continue
-                check = check or _Check(digits)
-                if check.agrees(start, start + length):
-                    yield from _judged(lower, run.groups[at:after])
-                    next_at = after
-                    break
+            check = check or _Check(digits)
+            if check.agrees(start, start + length):
+                yield at, last
+                done = last
+                break
 
 
 def find_spelled(spoken_numbers: list[Spoken]) -> Iterator[Match]:
@@ -125,14 +135,14 @@ class _Check:
         return (added[end] - added[start]) % 10 == 0
 
 
-def _judged(lower: str, card: list[Group]) -> Iterator[Match]:
-    start, end = card[0].start, card[-1].end
+def _judged(lower: str, groups: list[tuple[int, int]]) -> Iterator[Match]:
+    start, end = groups[0][0], groups[-1][1]
     if not numbers.stands_alone(lower, start, end):
         return
-    if len({digit for group in card for digit in group.digits}) < 2:
+    if len({digit for a, b in groups for digit in lower[a:b]}) < 2:
         return
-    lengths = tuple(len(group.digits) for group in card)
-    between = {lower[a.end : b.start] for a, b in pairwise(card)}
+    lengths = tuple(b - a for a, b in groups)
+    between = {lower[a[1] : b[0]] for a, b in pairwise(groups)}
     ordinary = len(lengths) == 1 or lengths in _FORMS or set(lengths) in ({1}, {2})
     if not (ordinary and len(between) < 2) and not _CUE.search(lower, max(0, start - 40), start):
         return  # a row of a table checks one time in ten
@@ -143,34 +153,28 @@ def _judged(lower: str, card: list[Group]) -> Iterator[Match]:
     yield Match("card", start, end, score, "pii.card.spelled" if spelled else "pii.card")
 
 
-def find_accounts(lower: str, groups: list[Group]) -> Iterator[Match]:
+def find_accounts(lower: str) -> Iterator[Match]:
     """IBANs, with or without spaces."""
-    for group in groups:
+    for found in _DIGIT.finditer(lower):
         # Two letters, then the two digits that check, perhaps with a space between.
-        start = group.start - 2
-        if start >= 0 and lower[start + 1] in " -":
-            start -= 1
-        length = _LENGTHS.get(lower[start : start + 2]) if start >= 0 else None
+        at = found.start()
+        start = at - 2 - (lower[at - 1] in " -")
+        length = _LENGTHS.get(lower[start : start + 2])
         if length is None or (start and lower[start - 1].isalnum()):
             continue
-        end, account = _characters(lower, start, length)
-        if len(account) == length and account[2:4].isdigit() and _checks(account):
-            yield Match("iban", start, end, 1.0, "pii.iban")
+        account = _account(length).match(lower, start)
+        if account and _checks(account[0].translate(_NO_SIGNS)):
+            yield Match("iban", start, account.end(), 1.0, "pii.iban")
 
 
-def _characters(lower: str, start: int, wanted: int) -> tuple[int, str]:
-    """The next `wanted` letters and digits, single spaces and hyphens between them left out."""
-    account, end = "", start
-    for part in _PART.finditer(lower, start, start + 2 * wanted):
-        if account and (part.start() - end > 1 or lower[end] not in " -.\n"):
-            break
-        account += part[0]
-        end = part.end()
-        if len(account) >= wanted:
-            break
-    return end, account
+@cache
+def _account(length: int) -> re.Pattern[str]:
+    """So many letters and digits with single signs between them, the third and fourth digits."""
+    sign = r"[ \-.\n]?"
+    return re.compile(
+        rf"[a-z]{{2}}{sign}\d{sign}\d(?:{sign}[a-z0-9]){{{length - 4}}}(?![a-z0-9])"
+    )
 
 
 def _checks(account: str) -> bool:
-    moved = account[4:] + account[:4]
-    return int("".join(str(int(each, 36)) for each in moved)) % 97 == 1
+    return int((account[4:] + account[:4]).translate(_AS_DIGITS)) % 97 == 1

@@ -15,9 +15,9 @@ from penstock.pii import words
 
 FEWEST = 7  # digits that a phone number has at least; cards and accounts have more
 
-_GROUP = re.compile(r"[0-9]+")
-_BETWEEN = " \t.-/()_*|~•"
-_WIDEST = 3  # characters between two groups of a run
+_GROUP = re.compile(r"([0-9]+)")
+_BETWEEN = " \t.-/()_*|~•"  # up to three of these stand between two groups
+_RUN = re.compile(rf"[0-9]++(?:[{re.escape(_BETWEEN)}]{{1,3}}+[0-9]++)*+")
 _TOKEN = re.compile(rf"{'|'.join(words.ALL)}|\d")
 _SPOKEN = re.compile(
     rf"(?<!\w)(?:{'|'.join(words.ALL)}|\d)(?:(?:[\s,.;:\-_/*+()]{{0,3}}|\s?and\s)"
@@ -27,7 +27,7 @@ _LEET = re.compile(r"(?<![\w.+-])\(?[\doilsbz](?:[ .\-/()_]{0,3}[\doilsbz]){6,23
 _LEET_SHAPE = bytes(
     48 if 48 <= code <= 57 else 111 if code in b"oilsbz" else 32 for code in range(256)
 )
-_LETTERED = re.compile(r"[oilsbz\d]+")
+_LETTERED = re.compile(r"([oilsbz\d]+)")
 _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/._](?:0?[1-9]|1[0-2])[-/._](?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])([-/._])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)\d\d|\d\d)"
@@ -35,36 +35,24 @@ _DATE = re.compile(
 )
 
 
-class Group(NamedTuple):
-    """Digits with nothing between them."""
-
-    digits: str
-    start: int
-    end: int
-
-
 class Run(NamedTuple):
     """Groups of digits that stand close together."""
 
     start: int
     end: int
-    groups: list[Group]
-
-    @property
-    def digits(self) -> str:
-        """All of them in a row."""
-        return "".join(group.digits for group in self.groups)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """How long the groups are."""
-        return tuple(len(group.digits) for group in self.groups)
+    digits: str  # all of them in a row
+    lengths: tuple[int, ...]  # of the groups
+    between: frozenset[str]  # what stands between two groups
 
     @property
     def is_spaced(self) -> bool:
         """Whether most groups are one digit, as in `5 5 5 - 1 2 3 4`."""
         lengths = self.lengths
         return len(lengths) >= FEWEST - 2 and lengths.count(1) * 3 >= len(lengths) * 2
+
+    def places(self, lower: str) -> list[tuple[int, int]]:
+        """Where the groups stand, if they are written in digits."""
+        return [group.span() for group in _GROUP.finditer(lower, self.start, self.end)]
 
 
 class Spoken(NamedTuple):
@@ -76,46 +64,28 @@ class Spoken(NamedTuple):
     ones: int  # words for a single digit, without those for ten and more
 
 
-def groups_of(lower: str) -> list[Group]:
-    """Every group of digits, whatever stands around it."""
-    return [Group(found[0], *found.span()) for found in _GROUP.finditer(lower)]
-
-
-def runs(lower: str, groups: list[Group]) -> Iterator[Run]:
+def runs(lower: str) -> Iterator[Run]:
     """Runs of at least seven digits, without the dates among them."""
-    first, count = 0, len(groups)
-    while first < count:
-        last, total = first, len(groups[first].digits)
-        while last + 1 < count and _are_close(lower, groups[last].end, groups[last + 1].start):
-            last += 1
-            total += len(groups[last].digits)
-        if total >= FEWEST:
-            yield from _without_dates(lower, groups[first : last + 1])
-        first = last + 1
+    for found in _RUN.finditer(lower):
+        start, end = found.span()
+        if end - start < FEWEST:
+            continue
+        for date in _DATE.finditer(lower, start, end):
+            yield from _run(lower, start, date.start())
+            start = date.end()
+        yield from _run(lower, start, end)
 
 
-def _are_close(lower: str, end: int, start: int) -> bool:
-    return start - end <= _WIDEST and not lower[end:start].strip(_BETWEEN)
-
-
-def _without_dates(lower: str, groups: list[Group]) -> Iterator[Run]:
-    piece: list[Group] = []
-    dates = _DATE.finditer(lower, groups[0].start, groups[-1].end) if len(groups) > 2 else iter(())
-    date = next(dates, None)
-    for group in groups:
-        while date and group.start >= date.end():
-            date = next(dates, None)
-        if date and group.end > date.start():
-            yield from _run(piece)
-            piece = []
-        else:
-            piece.append(group)
-    yield from _run(piece)
-
-
-def _run(groups: list[Group]) -> Iterator[Run]:
-    if sum(len(group.digits) for group in groups) >= FEWEST:
-        yield Run(groups[0].start, groups[-1].end, groups)
+def _run(lower: str, start: int, end: int) -> Iterator[Run]:
+    if end - start < FEWEST:
+        return
+    # Signs and groups take turns, and what stands outside the first and the last is neither.
+    before, *pieces, after = _GROUP.split(lower[start:end])
+    digits = "".join(pieces[::2])
+    if len(digits) >= FEWEST:
+        lengths = tuple(map(len, pieces[::2]))
+        between = frozenset(pieces[1::2])
+        yield Run(start + len(before), end - len(after), digits, lengths, between)
 
 
 def spoken(lower: str, first: int, last: int) -> Iterator[Spoken]:
@@ -141,18 +111,17 @@ def lettered(lower: str, data: bytes) -> Iterator[Run]:
     if b"0o" not in shape and b"o0" not in shape:
         return
     for found in _LEET.finditer(lower):
-        groups: list[Group] = []
-        letters = 0
-        for piece in _LETTERED.finditer(lower, *found.span()):
-            own = sum(map(str.isdigit, piece[0]))
-            letters += len(piece[0]) - own
-            if not own and piece[0].strip("o"):
-                break
-            groups.append(Group(piece[0].translate(words.LEET), *piece.span()))
-        else:
-            count = sum(len(group.digits) for group in groups)
-            if letters and count >= FEWEST and letters * 2 <= count:
-                yield Run(groups[0].start, groups[-1].end, groups)
+        before, *pieces, after = _LETTERED.split(found[0])
+        written = "".join(pieces[::2])
+        letters = len(written) - sum(map(str.isdigit, written))
+        if not letters or len(written) < FEWEST or letters * 2 > len(written):
+            continue
+        if not any(group.isalpha() and group.strip("o") for group in pieces[::2]):
+            lengths = tuple(map(len, pieces[::2]))
+            start, end = found.start() + len(before), found.end() - len(after)
+            yield Run(
+                start, end, written.translate(words.LEET), lengths, frozenset(pieces[1::2])
+            )
 
 
 def is_counting(digits: str) -> bool:

@@ -8,7 +8,6 @@ from functools import cache
 from heapq import nlargest
 
 from penstock.pii import cards, digits, emails, history, intents, machines, places, social
-from penstock.pii.digits import Group
 from penstock.pii.match import Kind, Match
 from penstock.pii.phones import Phones
 from penstock.pii.reading import Looks, Reading
@@ -88,10 +87,9 @@ class Finder:
             yield from self._spoken(lower, signals, kinds)
         if len(kept) == kept.count(b"@"):
             return
-        groups = digits.groups_of(lower)
-        yield from self._numbers(lower, groups, data, kinds)
+        yield from self._numbers(lower, data, kinds)
         if "address" in kinds:
-            yield from places.find(lower, reading.cased, groups)
+            yield from places.find(lower, reading.cased)
             if signals.street:
                 yield from places.find_named(lower, reading.cased, signals.street)
 
@@ -110,16 +108,14 @@ class Finder:
         if said and "card" in kinds:
             yield from cards.find_spelled(said)
 
-    def _numbers(
-        self, lower: str, groups: list[Group], data: bytes, kinds: frozenset[Kind]
-    ) -> Iterator[Match]:
+    def _numbers(self, lower: str, data: bytes, kinds: frozenset[Kind]) -> Iterator[Match]:
         if "ip" in kinds:
-            yield from machines.find(lower, groups)
+            yield from machines.find(lower)
         if "iban" in kinds:
-            yield from cards.find_accounts(lower, groups)
+            yield from cards.find_accounts(lower)
         if "phone" in kinds:
             yield from self._phones.find_lettered(lower, data)
-        runs = list(digits.runs(lower, groups))
+        runs = list(digits.runs(lower))
         if runs and "card" in kinds:
             yield from cards.find(lower, runs)
         if runs and "phone" in kinds:

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from penstock.pii.digits import Group
 from penstock.pii.listed import listed
 from penstock.pii.match import Match
 
@@ -14,6 +13,7 @@ _DOT = r"(?:\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\.)"
 _FOUR = re.compile(
     rf"(\d{{1,3}}){_DOT}(\d{{1,3}}){_DOT}(\d{{1,3}}){_DOT}(\d{{1,3}})(?![\w])(?!\.\w)"
 )
+_FIRST = re.compile(rf"[0-9](?<![0-9].)[0-9]{{0,2}}(?={_DOT}[0-9])")
 _SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])")
 _VERSIONED = listed(
     """v ver version release build firmware driver sdk update upgrade upgraded section chapter
@@ -21,20 +21,14 @@ _VERSIONED = listed(
 )
 _SAID = listed("ip address addr host server ping dns ssh proxy vpn login from")
 _WORDS = re.compile(r"[a-z]+")
-_DOTTED = frozenset(".[({ ")
 _SMALL = 20  # four numbers below this are as often a version
 
 
-def find(lower: str, groups: list[Group]) -> Iterator[Match]:
+def find(lower: str) -> Iterator[Match]:
     """IP addresses of both versions; loopback and netmasks are nobody's."""
     done = 0
-    for group in groups:
-        end = group.end
-        if group.start < done or end - group.start > 3 or lower[end : end + 1] not in _DOTTED:
-            continue
-        if lower[end : end + 1] == " " and lower[end + 1 : end + 2] not in "[({d":
-            continue
-        found = _FOUR.match(lower, group.start)
+    for first in _FIRST.finditer(lower):
+        found = _FOUR.match(lower, first.start()) if first.start() >= done else None
         score = _version_four(lower, found) if found else 0.0
         if found and score:
             spelled = found.end() - found.start() > 3 + sum(map(len, found.groups()))

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 
 from penstock.pii import digits as numbers
 from penstock.pii.context import Sense, sense
-from penstock.pii.digits import Group, Run, Spoken
+from penstock.pii.digits import Run, Spoken
 from penstock.pii.match import Match
 from penstock.pii.plans import Plans
 
@@ -80,7 +79,7 @@ class _Search:
     def among(self, run: Run) -> Iterator[Match]:
         done = run.start
         if self._lower[max(0, run.start - 2) : run.start].strip(" (")[-1:] == "+" or (
-            "0" in (run.groups[0].digits[0],)
+            run.digits[0] == "0"
         ):
             for found in _PLUS.finditer(self._lower, max(0, run.start - 3), run.end):
                 score = self._international(found[0], found.start(), found.end())
@@ -108,11 +107,11 @@ class _Search:
     def lettered(self, run: Run) -> float:
         """Digits of which some were written as letters."""
         digits, sensed = run.digits, sense(self._lower, run.start, run.end)
-        if sensed == "other" or numbers.is_counting(digits) or not _is_even(run, self._lower):
+        if sensed == "other" or numbers.is_counting(digits) or not _is_even(run):
             return 0.0
         if not numbers.stands_alone(self._lower, run.start, run.end):
             return 0.0
-        if self.is_national(digits) and (len(run.groups) > 1 or digits[0] != "0"):
+        if self.is_national(digits) and (len(run.lengths) > 1 or digits[0] != "0"):
             return 0.9
         return 0.8 if sensed == "phone" and len(digits) <= 15 else 0.0
 
@@ -180,9 +179,9 @@ class _Search:
         if lower[start - 2 : start].strip() == "+":
             return
         sensed = sense(lower, start, run.end)
-        if sensed == "other" or _is_something_else(run, lower):
+        if sensed == "other" or _is_something_else(run):
             return
-        if not _is_even(run, lower):
+        if not _is_even(run):
             return
         rule = "pii.phone.spelled" if run.is_spaced else "pii.phone"
         score = self._spaced(digits, sensed) if run.is_spaced else self._grouped(run, sensed)
@@ -210,7 +209,7 @@ class _Search:
         if lengths == (3, 4) and digits[0] in "23456789":
             if said or digits.startswith("555"):
                 return 0.9
-            return 0.7 if self._lower[run.groups[0].end] == "-" else 0.0
+            return 0.7 if self._lower[run.start + 3] == "-" else 0.0
         form = self._in_a_known_form(run)
         if form:
             return 0.95 if said else form
@@ -228,7 +227,7 @@ class _Search:
                 known = self._is_valid(34, digits) or self._is_valid(48, digits)
                 return 0.7 if known else 0.0
             case 10 if lengths in ((5, 5), (10,)):
-                if self._lower[run.groups[0].end : run.groups[-1].start].strip("0123456789 -"):
+                if any(each.strip(" -") for each in run.between):
                     return 0.0
                 score = 0.8 if len(lengths) == 2 else 0.6
                 return score if self._is_valid(91, digits) else 0.0
@@ -250,9 +249,9 @@ class _Search:
         return False
 
 
-def _is_even(run: Run, lower: str) -> bool:
+def _is_even(run: Run) -> bool:
     """Whether the groups are set apart as in one number, and not as in a row of a table."""
-    between = {lower[a.end : b.start] for a, b in pairwise(run.groups)}
+    between = run.between
     signs = {each.strip() for each in between} - {""}
     if any(" " in each and each.strip() in ("/", "|") for each in between):
         return False
@@ -261,27 +260,28 @@ def _is_even(run: Run, lower: str) -> bool:
     return len(signs) <= (1 if run.is_spaced else 3)
 
 
-def _is_something_else(run: Run, lower: str) -> bool:
+def _is_something_else(run: Run) -> bool:
     """Years, prices in thousands, postal and social security numbers, versions."""
-    groups, lengths = run.groups, run.lengths
-    between = {lower[a.end : b.start] for a, b in pairwise(groups)}
-    if all(_is_year(group) for group in groups) or (lengths == (3, 4) and _is_year(groups[1])):
+    digits, lengths, between = run.digits, run.lengths, run.between
+    if set(lengths) == {4} and all(_is_year(digits[at : at + 4]) for at in range(0, len(digits), 4)):
+        return True
+    if lengths == (3, 4) and _is_year(digits[3:]):
         return True
     if between == {"_"}:
         return True
-    if len(groups) == 2 and lower[groups[0].end : groups[1].start] == ".":
+    if len(lengths) == 2 and between == {"."}:
         return True  # a decimal
     if between <= {".", " "} and len(between) == 1 and set(lengths[1:]) == {3} and lengths[0] < 3:
         return True
     if lengths in ((3, 2, 4), (5, 4), (4, 4, 4, 4), (8, 6), (8, 4), (4, 6, 5)):
         return True
-    if "." in between and len(between) == 1 and len(groups) <= 4 and max(lengths) <= 3:
+    if between == {"."} and len(lengths) <= 4 and max(lengths) <= 3:
         return True
-    return _is_book(run.digits)
+    return _is_book(digits)
 
 
-def _is_year(group: Group) -> bool:
-    return len(group.digits) == 4 and group.digits[:2] in ("19", "20")
+def _is_year(digits: str) -> bool:
+    return digits[:2] in ("19", "20")
 
 
 def _is_book(digits: str) -> bool:

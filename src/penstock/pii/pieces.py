@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterable
 
 
 def around(
@@ -18,3 +20,27 @@ def around(
         else:
             pieces.append((first, last))
     return pieces
+
+
+class Nearby:
+    """Where a pattern is found near places: the text between them is read once, not per place."""
+
+    def __init__(
+        self,
+        pattern: re.Pattern[str],
+        lower: str,
+        pieces: Iterable[tuple[int, int]],
+        *,
+        only: Collection[str] = (),
+    ) -> None:
+        self._found = [
+            found.span()
+            for first, last in pieces
+            for found in pattern.finditer(lower, first, last)
+            if not only or found[0] in only
+        ]
+
+    def is_within(self, start: int, end: int) -> bool:
+        """Whether some of it lies between `start` and `end`."""
+        at = bisect_left(self._found, (start, 0))
+        return at < len(self._found) and self._found[at][1] <= end

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from penstock.pii.digits import Group
 from penstock.pii.listed import listed
 from penstock.pii.match import Match
+from penstock.pii.pieces import Nearby, around
 
 _SURE = "street|avenue|boulevard|road|blvd|rd|ave|parkway|pkwy|lane|crescent|mews|terrace"
 _LIKELY = (
@@ -51,8 +51,11 @@ _BOX = re.compile(
     r"(?<!\w)(?:p\.?\s?o\.?\s?box|post ?box|postfach|apartado(?: de correos)?|boite postale)"
     r"\s#?\d[\d ]{0,8}"
 )
-_POSTCODE = re.compile(r"(?<![\w-])[A-Z]{1,2}\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}(?![\w-])")
-_LEADS = re.compile(r"[a-d]?,?\s(?:[a-z]|\d+(?:st|nd|rd|th))|\s?(?:bis|ter|quater)\b")
+_POSTCODE = re.compile(r"[A-Z](?<![\w-].)[A-Z]?\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}(?![\w-])")
+_HOUSE = re.compile(
+    r"[0-9](?<![\w.,$€£#:/-].)[0-9]{0,4}"
+    r"(?=[a-d]?,?\s(?:[a-z]|\d{1,4}(?:st|nd|rd|th))|\s?(?:bis|ter|quater)\b)"
+)
 _FRENCH_WAYS = "rue|allee|chemin|impasse|quai|bd|avenue|boulevard|place|route|cours"
 _STREETS = frozenset(f"{_SURE}|{_LIKELY}|{_FRENCH_WAYS}".split("|"))
 _WORDS = re.compile(r"[a-z]+")
@@ -75,18 +78,16 @@ _NOT_NAMES = listed(
 )
 
 
-def find(lower: str, cased: str, groups: list[Group]) -> Iterator[Match]:
+def find(lower: str, cased: str) -> Iterator[Match]:
     """Addresses that begin with a number, and British post codes."""
-    done, letters = 0, False
-    for group in groups:
-        start, end = group.start, group.end
-        letters = letters or (start > 0 and lower[start - 1].isalpha())
-        if start < done or end - start > 5 or not _LEADS.match(lower, end):
+    houses = [house.span() for house in _HOUSE.finditer(lower)]
+    near = around(houses, before=0, after=_NEAR, length=len(lower))
+    ways = Nearby(_WORDS, lower, near, only=_STREETS)
+    done = 0
+    for start, end in houses:
+        # A word for a street close by tells at a tenth of the patterns' cost.
+        if start < done or not ways.is_within(end, end + _NEAR):
             continue
-        if start and (lower[start - 1].isalnum() or lower[start - 1] in ".,$€£#:/-_"):
-            continue
-        if _STREETS.isdisjoint(_WORDS.findall(lower, end, end + _NEAR)):
-            continue  # tells at a tenth of the patterns' cost
         found = _NUMBERED.match(lower, start)
         score = _numbered_score(found, lower, cased) if found else 0.0
         if found is None or not score:
@@ -95,7 +96,7 @@ def find(lower: str, cased: str, groups: list[Group]) -> Iterator[Match]:
         if found and score:
             yield Match("address", *_trimmed(found), score, "pii.address")
             done = found.end()
-    for code in _POSTCODE.finditer(cased) if letters else ():
+    for code in _POSTCODE.finditer(cased):
         yield Match("address", *code.span(), 0.7, "pii.address")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from penstock.pii.match import Match
 from penstock.pii.networks import NAMES, NO_HANDLES, NO_NAMES, PROFILES, SUBDOMAINS
-from penstock.pii.pieces import around
+from penstock.pii.pieces import Nearby, around
 
 _NEAR = 40
 _ANY_NAME = "|".join(NAMES)
@@ -100,26 +100,37 @@ def find_spelled_links(lower: str, windows: list[tuple[int, int]]) -> Iterator[M
 
 def find_mentions(lower: str) -> Iterator[Match]:
     """`@name`, and `@name@server` of the Fediverse."""
+    names: list[tuple[int, int]] = []
     for found in _MENTION.finditer(lower):
-        start, end = found.span()
-        before = lower[start - 1 : start]
-        if before and (before.isalnum() or before in "_.@/&=%+$`\\"):
-            continue
-        if found[2]:
-            yield Match("social", start, end, 1.0, "pii.social.handle")
-            continue
-        name, after = found[1], lower[end : end + 1]
-        if len(name) < 3 or name in NO_HANDLES or after in ("/", "(", "@", "{") or "." in name[-1:]:
-            continue
-        if _DECORATES.match(lower, end):
-            continue
-        if not any(map(str.isalpha, name)) or name.split(".")[0] in NO_HANDLES:
-            continue
-        near = lower[max(0, start - _NEAR) : end + _NEAR]
-        sure = _NETWORK.search(near) is not None
-        quoted = before in ("'", '"') and before == after
-        score = 1.0 if sure else 0.5 if quoted else 0.8 if _ASKED.search(near) else 0.6
+        if found[2] and _is_free(lower, found):
+            yield Match("social", *found.span(), 1.0, "pii.social.handle")
+        elif _is_free(lower, found) and _is_mention(lower, found):
+            names.append(found.span())
+    if not names:
+        return
+    near = around(names, before=_NEAR, after=_NEAR, length=len(lower))
+    networks, asked = Nearby(_NETWORK, lower, near), Nearby(_ASKED, lower, near)
+    for start, end in names:
+        first, last = start - _NEAR, end + _NEAR
+        quoted = lower[start - 1 : start] in ("'", '"') and lower[start - 1] == lower[end : end + 1]
+        score = 0.5 if quoted else 0.8 if asked.is_within(first, last) else 0.6
+        score = 1.0 if networks.is_within(first, last) else score
         yield Match("social", start, end, score, "pii.social.handle")
+
+
+def _is_free(lower: str, found: re.Match[str]) -> bool:
+    before = lower[found.start() - 1 : found.start()]
+    return not before or not (before.isalnum() or before in "_.@/&=%+$`\\")
+
+
+def _is_mention(lower: str, found: re.Match[str]) -> bool:
+    """Whether it is a name and nothing of a program."""
+    name, end = found[1], found.end()
+    if len(name) < 3 or name in NO_HANDLES or lower[end : end + 1] in ("/", "(", "@", "{"):
+        return False
+    if name.split(".")[0] in NO_HANDLES or not any(map(str.isalpha, name)):
+        return False
+    return _DECORATES.match(lower, end) is None
 
 
 def find_named(lower: str, windows: list[tuple[int, int]]) -> Iterator[Match]:

@@ -3,6 +3,7 @@
 A token is shown once and stored as its SHA-256 digest. A request is checked against a dictionary
 by digest in this process; making or revoking a key publishes its id on the hub, and every process
 reads that one row again before its next check, so a revoked key is refused everywhere at once.
+Both are on the audit log, which never holds a token.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Final
 
 import msgspec
 
+from penstock.audit import AuditLog
 from penstock.clock import Clock
 from penstock.db import Database
+from penstock.db.writer import Call
 from penstock.errors import Conflict, InvalidInput, NotFound, StorageError
 from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
@@ -60,6 +63,7 @@ class KeyRing:
         self, database: Database, hub: Hub, clock: Clock, *, admin_key: str | None = None
     ) -> None:
         self._store = KeyStore(database)
+        self._audit = AuditLog(database, clock=clock)
         self._hub = hub
         self._clock = clock
         self._admin_digest = _digest(admin_key) if admin_key else None
@@ -115,6 +119,7 @@ class KeyRing:
         self,
         name: str,
         *,
+        actor: str,
         role: Role,
         owner: str | None = None,
         rate_limit: int | None = None,
@@ -123,8 +128,8 @@ class KeyRing:
     ) -> NewKey:
         """Make a key; all keys of one `owner` (default: the key's own id) see the same records.
 
-        `rate_limit` is in requests a minute (None: the server's default, 0: none), `expires_in` in
-        seconds.
+        `actor` is who asks: a key's id or "cli". `rate_limit` is in requests a minute (None: the
+        server's default, 0: none), `expires_in` in seconds.
         """
         _check(prefix=prefix, expires_in=expires_in)
         new = self._make(name, role=role, owner=owner, prefix=prefix)
@@ -133,7 +138,7 @@ class KeyRing:
             rate_limit=rate_limit,
             expires_at=expires_in and new.record.created_at + round(expires_in * 1000),
         )
-        await self._store.add(record)
+        await self._store.add(record, audit=self._created(record, actor))
         self._announce(record.id)
         return NewKey(new.token, record)
 
@@ -145,17 +150,19 @@ class KeyRing:
         if self._admin_digest is not None:
             return None
         new = self._make("first admin key", role="admin", owner="admin")
-        if not await self._store.add_first(new.record):
+        if not await self._store.add_first(new.record, audit=self._created(new.record, "cli")):
             return None
         self._announce(new.record.id)
         return new.token
 
-    async def revoke(self, id: str) -> KeyRecord:
+    async def revoke(self, id: str, *, actor: str) -> KeyRecord:
         """Refuse the key from now on, in every process; revoking twice changes nothing.
 
         Raises NotFound, and Conflict for the last admin key when none comes from the environment.
         """
-        if await self._store.revoke(id, at=self._now(), keep_admin=self._admin_digest is None):
+        told = self._audit.entry(actor, "key.revoked", id, if_changed=True)
+        keep_admin = self._admin_digest is None
+        if await self._store.revoke(id, at=self._now(), keep_admin=keep_admin, audit=told):
             self._announce(id)
         record = self.get(id)
         if record.revoked_at is None:
@@ -193,6 +200,17 @@ class KeyRing:
             created_at=self._now(),
         )
         return NewKey(token, record)
+
+    def _created(self, record: KeyRecord, actor: str) -> Call:
+        """The audit entry of a key that was made, if it was."""
+        detail = {
+            "name": record.name,
+            "owner": record.owner,
+            "role": record.role,
+            "rate_limit": record.rate_limit,
+            "expires_at": record.expires_at,
+        }
+        return self._audit.entry(actor, "key.created", record.id, detail, if_changed=True)
 
     def _catch_up(self) -> None:
         """Learn what changed since the last look: one row per changed key, or all of them."""

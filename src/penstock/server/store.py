@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from penstock.db import Database
+from penstock.db.writer import Call
 from penstock.web.principal import Role
 
 
@@ -87,22 +88,26 @@ class KeyStore:
         params = {"created_at": min(created_at, _LAST[0]), "id": id, "limit": limit}
         return [KeyRecord(*row) for row in await self._database.rows(_PAGE, params)]
 
-    async def add(self, record: KeyRecord) -> None:
-        """Store a new key."""
-        await self._database.write((_ADD, msgspec.structs.asdict(record)))
+    async def add(self, record: KeyRecord, *, audit: Call) -> None:
+        """Store a new key, with the entry that tells of it."""
+        await self._database.write((_ADD, msgspec.structs.asdict(record)), audit)
 
-    async def add_first(self, record: KeyRecord) -> bool:
+    async def add_first(self, record: KeyRecord, *, audit: Call) -> bool:
         """Store `record` if there is no key yet, not even a revoked one; says whether it did.
 
-        One statement, so that of several processes that start at once exactly one makes the key.
+        One statement, so that of several processes that start at once exactly one makes the key;
+        `audit` is an entry for where it did.
         """
-        return await self._database.write((_ADD_FIRST, msgspec.structs.asdict(record))) == 1
+        return await self._database.write((_ADD_FIRST, msgspec.structs.asdict(record)), audit) > 0
 
-    async def revoke(self, id: str, *, at: int, keep_admin: bool) -> bool:
-        """Revoke a key; False for none, a revoked one, or (`keep_admin`) the last admin's."""
+    async def revoke(self, id: str, *, at: int, keep_admin: bool, audit: Call) -> bool:
+        """Revoke a key; False for none, a revoked one, or (`keep_admin`) the last admin's.
+
+        `audit` is an entry for where it did.
+        """
         sql = _REVOKE_KEEPING_ADMIN if keep_admin else _REVOKE
         params: dict[str, Any] = {"id": id, "at": at}
-        return await self._database.write((sql, params)) == 1
+        return await self._database.write((sql, params), audit) > 0
 
     def touch(self, id: str, *, at: int) -> None:
         """Note the time of use, some time soon; nobody waits for it."""

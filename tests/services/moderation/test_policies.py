@@ -213,6 +213,8 @@ async def test_a_key_can_have_a_policy_of_its_own(
     assert review_of(other.of("key_1")) == 0.1
     assert other.of("key_2").policy.id == "default"
     assert policies.keys("forum") == ["key_1"]
+    assert policies.is_own("forum", "key_1")
+    assert not policies.is_own("forum", "key_2")
     await policies.unassign("forum", "key_1", actor="a")
     assert other.of("key_1").policy.id == "default"
 
@@ -368,7 +370,14 @@ HATE = {"thresholds": {"hate": {}}}
         ({}, "/thresholds", "names no category"),
         ({**HATE, "stages": ["oracle"]}, "/stages/0", "oracle"),
         ({**HATE, "stages": []}, "/stages", "no stage reads"),
+        ({**HATE, "stages": ["local", "local"]}, "/stages", "names a stage twice"),
+        ({**HATE, "stages": ["local"] * 4}, "/stages", "length <= 3"),
         ({**HATE, "lifetimes": {"approved": -1}}, "/lifetimes/approved", ""),
+        ({**HATE, "lifetimes": {"rejected": 0.5}}, "/lifetimes/rejected", ">= 1"),
+        ({"thresholds": {f"{number}": {} for number in range(99_999)}}, "", "larger than any"),
+        ({**HATE, "stages": ["local"] * 99_999}, "", "larger than any"),
+        ({**HATE, "id": "x" * 99_999}, "", "larger than any"),
+        ({**HATE, "lifetimes": [[[{"x": "y" * 99_999}]]]}, "", "larger than any"),
         ({**HATE, "review": {"sla_seconds": float("inf")}}, "/review/sla_seconds", "<="),
         ({**HATE, "colour": "red"}, "", "colour"),
     ],
@@ -382,6 +391,13 @@ def test_a_document_that_is_no_policy_is_refused_with_the_place(
     error = caught.value.fields["errors"][0]  # type: ignore[index]
     assert error["pointer"] == "/policy" + pointer
     assert told in error["detail"]
+
+
+def test_what_is_told_of_a_document_is_short() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_policy({"thresholds": {"hate": {"x" * 9_999: 1}}, "on_provider_failure": "y" * 5_000})
+
+    assert len(str(caught.value.fields)) < 2_000
 
 
 def test_all_faults_of_a_document_are_told_at_once() -> None:

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, InvalidInput
 from penstock.providers.provider import CATEGORIES
-from penstock.services.moderation.policy import Judge, Policy, Threshold, load_policy
+from penstock.services.moderation.policy import (
+    UNSEEN,
+    Judge,
+    Policy,
+    Threshold,
+    cautions,
+    load_policy,
+    read_policy,
+)
 
 probabilities = st.floats(0, 1)
 
@@ -154,6 +163,66 @@ def test_a_policy_file_that_cannot_be_used_is_named_with_the_place(
     with pytest.raises(ConfigurationError, match=told) as caught:
         load_policy(path)
     assert "bad.toml" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("category", "named", "limits"),
+    [
+        ("pii/phone", {"review": 0.5}, (0.5, None, None)),
+        ("pii/phone", {"reject": 0.9}, (None, None, 0.9)),
+        ("profanity", {"review": 0.95}, (0.95, 0.5, None)),
+        ("profanity", {"reject": 0.95}, (0.9, 0.5, 0.95)),
+        ("sexual/minors", {"flag": 0.4}, (0.1, 0.4, 0.5)),
+        ("hate", {"review": 0.3}, (0.3, 0.5, 0.8)),
+        ("hate", {"reject": "never"}, (0.2, 0.5, None)),
+        ("spam", {}, (None, None, None)),
+    ],
+)
+def test_what_a_document_does_not_name_keeps_the_default_of_its_category(
+    tmp_path: Path, category: str, named: dict[str, object], limits: tuple[float | None, ...]
+):
+    path = tmp_path / "policy.toml"
+    lines = [f"{action} = {json.dumps(value)}" for action, value in named.items()]
+    path.write_text("\n".join([f'[thresholds."{category}"]', *lines]))
+
+    from_file = load_policy(path).thresholds[category]
+    from_outside = read_policy({"thresholds": {category: named}}).thresholds[category]
+
+    assert from_file == from_outside
+    assert (from_file.review, from_file.flag, from_file.reject) == limits
+
+
+def test_a_phone_number_that_is_to_be_reviewed_is_not_rejected():
+    reviewing = Judge(read_policy({"thresholds": {"pii/phone": {"review": 0.5}}}))
+
+    ruling = reviewing.rule(scores(**{"pii/phone": 1.0}))
+
+    assert (ruling.decision, any(ruling.flags)) == ("review", False)
+
+
+def test_how_to_let_nothing_be_rejected_is_told():
+    with pytest.raises(InvalidInput, match=r'sexual/minors is rejected from 0\.5 on.*"never"'):
+        read_policy({"thresholds": {"sexual/minors": {"review": 0.6}}})
+
+
+def test_what_nobody_looked_at_is_left_to_a_human_and_the_reason_says_so():
+    open_ = Judge(Policy(on_provider_failure="open"))
+
+    for code in UNSEEN:
+        ruling = open_.decide(scores(), degraded=code)
+        assert ruling.decision == "review"
+        assert ruling.reason.startswith("nobody has looked at it; ")
+
+
+def test_only_the_provider_as_reader_is_no_reader_without_one():
+    alone = Policy(stages=("provider",))
+
+    (caution,) = cautions(alone, asks_provider=False)
+
+    assert "not-judged" in caution
+    assert not cautions(alone, asks_provider=True)
+    assert not cautions(Policy(), asks_provider=False)
+    assert not cautions(Policy(stages=("prescreen",)), asks_provider=False)
 
 
 def test_a_missing_policy_file_is_named(tmp_path: Path):

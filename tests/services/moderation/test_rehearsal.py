@@ -18,7 +18,7 @@ from penstock.services.moderation.capacity import suggest
 from penstock.services.moderation.policy import Decision, Judge, Policy, Threshold
 from penstock.services.moderation.records import packed
 from penstock.services.moderation.rehearsal import Change, Plan, Rehearsal
-from penstock.services.moderation.rehearsal_store import Selection
+from penstock.services.moderation.rehearsal_store import DECISIONS, Selection
 from penstock.services.moderation.schemas import Judgement
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
 
@@ -197,7 +197,7 @@ async def test_an_example_says_what_it_was_and_what_it_would_be(
 
     (change,) = outcome.examples
     assert (change.verdict_id, change.content_hash) == ("mod_000001", f"{1:064x}")
-    assert (change.before, change.after, change.category) == ("approved", "review", "hate")
+    assert (change.before, change.after, change.cause) == ("approved", "review", "hate")
     assert change.reason_after == "hate beyond the review threshold"
     assert change.risk_before < 0.2 <= change.risk_after
     assert outcome.next is None
@@ -219,6 +219,38 @@ async def test_what_drives_the_changes_is_counted(database: Database, rehearsal:
         ("hate", 1, 0)
     ]
     assert [(each.cause, each.stricter, each.looser) for each in looser.drivers] == [("hate", 0, 2)]
+
+
+@pytest.mark.parametrize("against", [None, STRICT, LOOSE], ids=["recorded", "strict", "loose"])
+async def test_examples_name_what_is_counted_as_driving_the_changes(
+    database: Database, rehearsal: Rehearsal, against: Judge | None
+) -> None:
+    await record(database, *traffic(200))
+    closed = Judge(Policy(on_provider_failure="closed", on_other_language="ignore"))
+    plan = Plan(closed if against else LOOSE, against)
+
+    outcome = await rehearsal.run(plan)
+
+    stricter, looser = Counter[str](), Counter[str]()
+    for change in await all_changes(rehearsal, plan, 50):
+        falls = DECISIONS.index(change.after) < DECISIONS.index(change.before)
+        (looser if falls else stricter)[change.cause] += 1
+    assert stricter == {each.cause: each.stricter for each in outcome.drivers if each.stricter}
+    assert looser == {each.cause: each.looser for each in outcome.drivers if each.looser}
+    assert stricter or looser
+
+
+async def test_a_looser_change_is_explained_by_what_led_to_the_old_decision(
+    database: Database, rehearsal: Rehearsal
+) -> None:
+    await record(database, verdict(1, scored(hate=0.5, violence=0.19)))
+    foreign = verdict(2, scored(violence=0.1), foreign=True)
+    await record(database, foreign)
+    lenient = Judge(Policy(thresholds=LOOSE.policy.thresholds, on_other_language="ignore"))
+
+    outcome = await rehearsal.run(Plan(lenient))
+
+    assert [change.cause for change in outcome.examples] == ["hate", "language"]
 
 
 async def test_a_policy_for_failures_is_rehearsed_too(
@@ -365,6 +397,35 @@ async def test_what_is_never_reviewed_stays_so(database: Database, rehearsal: Re
     found = await suggest(rehearsal, Judge(Policy()), reviews_per_day=1000, selection=Selection())
 
     assert found.policy.thresholds["spam"] == Threshold(review=None, flag=None, reject=None)
+
+
+async def test_capacity_never_switches_a_category_off_that_is_never_rejected(
+    database: Database, rehearsal: Rehearsal
+) -> None:
+    certain = [verdict(number, scored(profanity=1.0)) for number in range(10)]
+    likely = [verdict(number, scored(profanity=0.95, hate=0.3)) for number in range(10, 30)]
+    await record(database, *certain, *likely, verdict(24 * 60, scored(hate=0.0)))
+
+    found = await suggest(rehearsal, Judge(Policy()), reviews_per_day=2, selection=Selection())
+
+    profanity, hate = found.policy.thresholds["profanity"], found.policy.thresholds["hate"]
+    assert (profanity.review, profanity.reject) == (1.0, None)
+    assert (hate.review, hate.reject) == (0.8, 0.8)
+    assert found.after == found.fixed == pytest.approx(10, abs=0.1)
+    told = "\n".join(found.notes)
+    assert "profanity is never rejected, and only a score of 1 would still be reviewed" in told
+    assert "nobody would look at harassment, " in told
+    assert "more than the capacity" in told
+
+
+async def test_a_capacity_that_suffices_says_nothing_of_categories(
+    database: Database, rehearsal: Rehearsal
+) -> None:
+    await record(database, *traffic(50))
+
+    found = await suggest(rehearsal, Judge(Policy()), reviews_per_day=9999, selection=Selection())
+
+    assert not [note for note in found.notes if "profanity" in note or "nobody would" in note]
 
 
 async def test_without_anything_recorded_nothing_is_suggested(rehearsal: Rehearsal) -> None:

@@ -130,7 +130,7 @@ class Desk:
         """Refer a text; the id of its case."""
         referral = refers(content, id, **{"created_at": self.now, **changes})
         await self.service.refer(referral)
-        case = self.store.live(referral.verdict_id)
+        case = self.store.finding.live(referral.verdict_id)
         assert case is not None
         return case.id
 

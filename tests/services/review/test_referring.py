@@ -9,9 +9,10 @@ import pytest
 
 from penstock.db import Database
 from penstock.errors import StorageError
-from penstock.services.review import store
+from penstock.services.review import finding_store, store
 from penstock.services.review.schemas import Filter, Reviewer
 from penstock.services.review.store import MOST_CONTENTS, MOST_ITEMS
+from penstock.services.review.views import file_view
 from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest, refers
 from tests.services.review.test_similar import ADVERT
 
@@ -125,87 +126,30 @@ async def test_a_case_holds_no_more_contents_than_can_be_looked_at(
     assert await desk.refer(ADVERT, "mod_again") == case_id
 
 
+async def test_content_that_was_kept_is_told_from_content_that_never_was(desk: Desk) -> None:
+    kept = await desk.refer("you are an idiot", "mod_1", retention_seconds=100.0)
+    never = await desk.refer("you are a fool", "mod_2")
+    desk.clock.advance(100)
+    await desk.service.purge_content(desk.now)
+    await desk.refer("you are an idiot", "mod_3")
+
+    files = [await desk.service.open_file(case, who=ANNA) for case in (kept, never)]
+
+    notes = [
+        file_view(file, now=desk.now, open_content=True).contents[0].content_note for file in files
+    ]
+    assert [note and note.partition(";")[0] for note in notes] == [
+        "content is not kept any longer",
+        "content is not kept: its policy has review.retention_seconds 0, or it has no text",
+    ]
+
+
 async def test_a_sentence_that_is_added_has_a_case_of_its_own(desk: Desk) -> None:
     first = await desk.refer(ADVERT)
 
     second = await desk.refer(f"{ADVERT}. I will kill you and your family tomorrow")
 
     assert second != first
-
-
-async def test_a_verdict_that_waits_already_costs_one_read(desk: Desk, database: Database) -> None:
-    await desk.refer(ADVERT)
-    reads: list[str] = []
-
-    def get(sql: str, params: tuple[object, ...] = ()) -> object:
-        reads.append(sql)
-        return original(sql, params)
-
-    original, database.get = database.get, get  # type: ignore[method-assign,assignment]
-
-    await desk.service.refer(refers(ADVERT))
-
-    plan = database.get_all(f"EXPLAIN QUERY PLAN {store._WAITS}", ("", "", 0))
-    assert reads == [store._WAITS]
-    assert [row[3].split()[:2] for row in plan] == [["SEARCH", "i"], ["SEARCH", "c"]]
-
-
-async def test_a_verdict_that_was_decided_is_not_left_without_a_case(desk: Desk) -> None:
-    """The machine left it open once more: what people decided no longer holds."""
-    first = await desk.refer("you are an idiot")
-    await desk.service.decide(first, "rejected", who=ANNA)
-
-    second = await desk.refer("you are an idiot")
-
-    case = (await desk.service.open_file(second, who=ANNA)).case
-    assert (second != first, case.state, case.similar_to) == (True, "open", first)
-
-
-async def test_the_same_verdict_for_another_key_is_decided_with_it(desk: Desk) -> None:
-    case_id = await desk.refer("you are an idiot", key_id="key_app")
-    other = await desk.refer("you are an idiot", key_id="key_other")
-
-    await desk.service.decide(case_id, "rejected", who=ANNA)
-
-    assert other == case_id
-    assert desk.lists.told == [(digest("you are an idiot"), "rejected", ("key_app", "key_other"))]
-    assert len(desk.events[-1][3]["verdicts"]) == 1
-
-
-async def test_the_same_verdict_for_another_key_after_the_decision_has_a_case(desk: Desk) -> None:
-    first = await desk.refer("you are an idiot", key_id="key_app")
-    await desk.service.decide(first, "rejected", who=ANNA)
-
-    second = await desk.refer("you are an idiot", key_id="key_other")
-
-    assert second != first
-
-
-async def test_a_verdict_has_a_case_again_after_its_case_was_purged(desk: Desk) -> None:
-    first = await desk.refer(ADVERT)
-    await desk.service.decide(first, "rejected", who=ANNA)
-    desk.clock.advance(1)
-    await desk.service.purge(desk.now)
-
-    second = await desk.refer(ADVERT)
-
-    assert second != first
-    assert (await desk.service.open_file(second, who=ANNA)).case.similar_to is None
-
-
-async def test_while_a_decision_is_being_made_to_count_it_holds(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
-    desk.lists.full = True
-    case_id = await desk.refer("you are an idiot")
-    await desk.service.decide(case_id, "rejected", who=ANNA)
-
-    await desk.service.refer(refers("you are an idiot", created_at=desk.now))
-    within = rows("cases")
-    desk.clock.advance(61)
-    await desk.service.refer(refers("you are an idiot", created_at=desk.now))
-
-    assert (within, rows("cases")) == (1, 2)
 
 
 async def test_near_duplicate_images_share_a_live_case(desk: Desk) -> None:
@@ -367,8 +311,9 @@ async def test_no_query_of_a_referral_looks_through_all_cases(
     """They run on the loop and in the writer, so an index must answer each."""
     await desk.refer(ADVERT)
     statements = [
-        *(store._OPEN, store._JOIN, store._NEAR, store._SAME),
-        *(store._WAITS, store._LIVE, store._HEARD, store._APPEALS),
+        *(store._OPEN, store._JOIN, finding_store._NEAR, finding_store._SAME),
+        *(finding_store._WAITS, finding_store._LIVE),
+        *(finding_store._HEARD, finding_store._APPEALS),
     ]
 
     plans = [

@@ -64,7 +64,7 @@ def test_of_fifty_words_one_may_be_another() -> None:
 @pytest.mark.parametrize("words", [50, 100, 400])
 @pytest.mark.parametrize("place", ["behind", "before", "within", "instead"])
 def test_a_sentence_does_not_ride_along_with_a_long_text(words: int, place: str) -> None:
-    text, added = WORDS[:words], "I will kill you and your family tomorrow".split()
+    text, added = WORDS[:words], ["I", "will", "kill", "you", "and", "your", "family", "tomorrow"]
     other = {
         "behind": [*text, *added],
         "before": [*added, *text],

@@ -1,9 +1,12 @@
 """FilterX's own paths: text and images are filtered under a caller's flags, alone or by ten.
 
 Scores come from moderation, cached as everyone's; what is allowed is applied to them afterwards, so
-one scoring serves every configuration. Three things differ from FilterX on purpose: what is allowed
-never lets anything else through, a judge that fails never passes anything, and short texts are
-read. Its `GET /v1/apikey`, which gives a key to whoever asks, does not exist here.
+one scoring serves every configuration, and the verdict on record is the policy's alone. What rules
+find blocks from the policy's `flag` on, what only a model says from its `reject` on.
+
+Three things differ from FilterX on purpose: what is allowed never lets anything else through, a
+judge that fails never passes anything, and short texts are read. Its `GET /v1/apikey`, which gives
+a key to whoever asks, does not exist here.
 """
 
 from __future__ import annotations
@@ -34,10 +37,12 @@ from penstock.services.moderation import filtering
 from penstock.services.moderation.policy import UNSEEN, Ruling, Stage
 from penstock.services.moderation.reading import FOREIGN
 from penstock.services.moderation.schemas import Verdict
+from penstock.services.moderation.service import LOCAL_TEXTS, PROVIDER_TEXTS
 from penstock.web.hot import Call, HotRoute
 
 PATH: Final = "/v1/filter"
-INLINE_CHARACTERS: Final = 8_000  # longer texts are sifted in a thread
+INLINE: Final = 1_000  # characters, with earlier messages; more are sifted in a thread
+VERDICT: Final = b"x-penstock-verdict"
 
 _T = TypeVar("_T")
 
@@ -49,6 +54,7 @@ class Finding(NamedTuple):
     blocked: bool = False
     note: str = ""  # of what no flag says
     masked: str | None = None
+    verdict: str = ""  # its id, if it is on record
 
 
 def hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
@@ -56,26 +62,22 @@ def hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
     filterx = FilterX(runtime)
 
     async def both(request: FilterRequest, call: Call) -> FilterResponse:
-        return await filterx.answer(request, call)
+        return _headed(await filterx.answer(request, call), call)
 
     async def text(request: FilterRequest, call: Call) -> FilterResponse:
         _need(request.text, "/text")
-        return await filterx.answer(msgspec.structs.replace(request, image=None), call)
+        words = msgspec.structs.replace(request, image=None)
+        return _headed(await filterx.answer(words, call), call)
 
     async def image(request: FilterRequest, call: Call) -> FilterResponse:
         _need(request.image, "/image")
         config = request.config or FilterConfig()
         config = msgspec.structs.replace(config, analyze_images=True)  # there is nothing else
-        return await filterx.answer(
-            msgspec.structs.replace(request, text=None, config=config), call
-        )
+        seen = msgspec.structs.replace(request, text=None, config=config)
+        return _headed(await filterx.answer(seen, call), call)
 
     async def batch(request: FilterBatchRequest, call: Call) -> FilterBatchResponse:
-        work = [
-            filterx.answer(item, call, at=f"/items/{index}")
-            for index, item in enumerate(request.items)
-        ]
-        return FilterBatchResponse(await _all(work))
+        return FilterBatchResponse(await filterx.answers(request.items, call))
 
     single = {"request": FilterRequest, "response": FilterResponse}
     several = {"request": FilterBatchRequest, "response": FilterBatchResponse}
@@ -100,10 +102,24 @@ class FilterX:
         self._looker = runtime.looker
         self._prescreen = runtime.rules.prescreen
         self._metrics = runtime.metrics
+        self._turns = asyncio.Semaphore(1)  # of short texts: others are served between two
         self._long_texts = asyncio.Semaphore(1)  # one made to be slow takes seconds
+
+    async def answers(self, items: Sequence[FilterRequest], call: Call) -> list[FilterResponse]:
+        """Filter several requests; answers in their order."""
+        for index, item in enumerate(items):
+            item.check(f"/items/{index}")
+        gate = asyncio.Semaphore(PROVIDER_TEXTS if self._service.asks_provider else LOCAL_TEXTS)
+
+        async def one(item: FilterRequest, at: str) -> FilterResponse:
+            async with gate:
+                return await self.answer(item, call, at=at)
+
+        return await _all([one(item, f"/items/{index}") for index, item in enumerate(items)])
 
     async def answer(self, request: FilterRequest, call: Call, *, at: str = "") -> FilterResponse:
         """Filter one request; `at` is its pointer in the body."""
+        request.check(at)
         text = request.text if request.text and not request.text.isspace() else None
         if text is None and not request.image:
             detail = "send a text, an image or both"
@@ -118,6 +134,7 @@ class FilterX:
         _count(self._metrics, found, content)
         config = request.config or FilterConfig()
         response = _response(found)
+        response.verdicts = tuple(part.verdict for part in found if part.verdict)
         if request.text is not None and is_set(config.return_filtered_message):
             masked = None if text is None else found[0].masked
             response.filtered_message = request.text if masked is None else masked
@@ -133,12 +150,13 @@ class FilterX:
         spared = config.allowed.spared(filtering.ABUSE_IN_TEXT)
         ruling, minded = self._rule(verdict, spared, key=who.key_id)
         sift = partial(self._sift, text, request, minded, key=who.key_id)
-        if len(text) <= INLINE_CHARACTERS:
-            flags, masked = sift()
+        if len(text) + sum(map(len, request.history)) <= INLINE:
+            async with self._turns:
+                flags, masked = sift()
         else:
             async with self._long_texts:
                 flags, masked = await asyncio.to_thread(sift)
-        return self._concluded(verdict, ruling, flags, key=who.key_id, masked=masked)
+        return self._concluded(verdict, ruling, minded, flags, key=who.key_id, masked=masked)
 
     async def _image(self, image: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
         who, config = call.principal, request.config or FilterConfig()
@@ -151,10 +169,11 @@ class FilterX:
         _note_time(verdict, call)
         spared = config.allowed.spared(filtering.ABUSE_IN_IMAGES)
         ruling, minded = self._rule(verdict, spared, key=who.key_id)
-        flags = {filtering.IMAGE_FLAGS[category] for category in minded}
+        flags = {filtering.IMAGE_FLAGS[category] for category in minded.rejected}
         if verdict.listed.decision == "rejected":
             flags.add("inappropriate")
-        return self._concluded(verdict, ruling, filtering.in_order(flags), key=who.key_id)
+        ordered = filtering.in_order(flags)
+        return self._concluded(verdict, ruling, minded, ordered, key=who.key_id)
 
     async def _known_image(self, url: str, *, key: str, at: str) -> Finding:
         """What lists say of an image that nobody was to analyse; its file is checked as ever."""
@@ -178,8 +197,8 @@ class FilterX:
 
     def _rule(
         self, verdict: Verdict, spared: frozenset[str], *, key: str
-    ) -> tuple[Ruling, frozenset[str]]:
-        """What the policy makes of all that is not allowed anyway; the categories it minds."""
+    ) -> tuple[Ruling, filtering.Minded]:
+        """What the policy makes of all that is not allowed anyway, as a whole and by category."""
         judge, judgement = self._policies.of(key), verdict.judgement
         scores = filtering.blanked(judgement.scores, spared)
         ruling = judge.decide(
@@ -189,22 +208,18 @@ class FilterX:
             listed=verdict.listed.decision,
         )
         if verdict.listed.decision == "approved":
-            return ruling, frozenset()
-        scored = judge.rule(scores)
-        minded = {name for name, flag in zip(CATEGORIES, scored.flags, strict=True) if flag}
-        if scored.decision == "rejected" and scored.category:
-            minded.add(scored.category)
-        return ruling, frozenset(minded)
+            return ruling, filtering.NOTHING_MINDED
+        return ruling, filtering.mind(scores, judge.policy)
 
     def _sift(
-        self, text: str, request: FilterRequest, minded: frozenset[str], *, key: str
+        self, text: str, request: FilterRequest, minded: filtering.Minded, *, key: str
     ) -> tuple[tuple[str, ...], str | None]:
         """The flags of a text, and the text masked if that was asked for."""
         config = request.config or FilterConfig()
         sifted = filtering.sift(
             text,
             allowed=config.allowed,
-            flagged=minded,
+            minded=minded,
             listed=self._lists.match(text, key=key),
             prescreen=self._prescreen,
             history=request.history,
@@ -216,23 +231,24 @@ class FilterX:
         self,
         verdict: Verdict,
         ruling: Ruling,
+        minded: filtering.Minded,
         flags: tuple[str, ...],
         *,
         key: str,
         masked: str | None = None,
     ) -> Finding:
         """Blocked is what has a flag, what the policy rejects, and what could not be judged."""
-        fault, notes = verdict.degraded, []
+        fault, note = verdict.degraded, ""
         if fault is not None and ruling.decision != "approved":
             unopened = self._policies.of(key).policy.on_provider_failure != "open"
             if fault.code in UNSEEN or unopened:
                 flags = (*flags, filtering.ERROR)
-        if ruling.decision != "approved" and (not flags or filtering.ERROR in flags):
-            notes.append(ruling.reason)
+        if not flags or filtering.ERROR in flags:
+            note = _reason(ruling, verdict.judgement.scores, minded)
         blocked = bool(flags) or ruling.decision == "rejected"
-        if not blocked and notes:
-            notes[0] = f"left to a human to review: {notes[0]}"
-        return Finding(flags, blocked, "".join(notes), masked)
+        if not blocked and verdict.decision == "review":
+            note = note and f"left to a human to review: {note}"
+        return Finding(flags, blocked, note, masked, verdict.id if verdict.recorded else "")
 
 
 class _TimedRoute(HotRoute[Any, Any]):
@@ -254,16 +270,34 @@ class _TimedRoute(HotRoute[Any, Any]):
 def _response(found: Sequence[Finding]) -> FilterResponse:
     flags = filtering.in_order(flag for part in found for flag in part.flags)
     blocked = any(part.blocked for part in found)
-    notes = [part.note for part in found if part.note]
-    if blocked and not flags:
-        said = notes
-    else:
-        shown = [flag for flag in flags if flag != filtering.ERROR]
-        if filtering.ERROR in flags:
-            notes = ["The content could not be judged in full", *notes]
-        said = [filtering.told(shown)] if shown or not blocked else []
-        said += notes
+    said = [part.note for part in found if part.note]
+    shown = [flag for flag in flags if flag != filtering.ERROR]
+    if filtering.ERROR in flags:
+        said.insert(0, "The content could not be judged in full")
+    elif said and not blocked:
+        said.insert(0, "Passed")
+    if shown or not said:
+        said.insert(0, filtering.told(shown))
     return FilterResponse(blocked, flags, "; ".join(said))
+
+
+def _reason(ruling: Ruling, scores: Sequence[float | None], minded: filtering.Minded) -> str:
+    """Why a policy does not approve, or what it flags all the same; with the score."""
+    known = {name: score or 0.0 for name, score in zip(CATEGORIES, scores, strict=True)}
+    if ruling.decision == "approved":
+        flagged = max(minded.floors, key=known.__getitem__, default="")
+        return flagged and f"{flagged} beyond the flag threshold ({known[flagged]:.2f})"
+    if ruling.category and ruling.reason.startswith(ruling.category):
+        return f"{ruling.reason} ({known[ruling.category]:.2f})"
+    return ruling.reason
+
+
+def _headed(response: FilterResponse, call: Call) -> FilterResponse:
+    """The response with the ids of its verdicts where FilterX's clients do not look."""
+    if response.verdicts:
+        call.headers.append((VERDICT, ", ".join(response.verdicts).encode()))
+    response.verdicts = msgspec.UNSET
+    return response
 
 
 def _count(metrics: Metrics, found: Sequence[Finding], content: str) -> None:
@@ -286,13 +320,21 @@ def _need(value: str | None, pointer: str) -> None:
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Everything side by side; when one fails the others are not left running."""
+    """Everything side by side; when one fails the others are not left running.
+
+    They begin one after the other, so that requests of others come between.
+    """
     if len(work) == 1:
         return [await work[0]]
-    tasks = [asyncio.ensure_future(each) for each in work]
+    tasks: list[asyncio.Future[_T]] = []
     try:
+        for each in work:
+            tasks.append(asyncio.ensure_future(each))
+            await asyncio.sleep(0)
         return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for each in work[len(tasks) :]:
+            each.close()

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
-from penstock.errors import InvalidInput
+from penstock.errors import InvalidInput, TooLarge
 from penstock.images.formats import FORMATS, sniff
 from penstock.services.moderation.filtering import HISTORY, Allowed
 
 MOST_ITEMS: Final = 10
-LONGEST_OLD: Final = 1_000  # characters of an earlier message
+LONGEST_TEXT: Final = 100_000  # characters
+LONGEST_OLD: Final = 160  # characters of an earlier message: its end, which is all that is read
 
 _BLANKS = re.compile(r"\s+")
 _SNIFFED = 64  # characters of base64 that tell an image's format
 
 Given = bool | int | str | None
+Model = Literal["fast", "normal", "pro"]
+_MODELS: Final[dict[str, Any]] = {"enum": [*get_args(Model), None]}
 
 
 class FilterConfig(msgspec.Struct, rename="camel"):
@@ -57,7 +60,21 @@ class FilterRequest(msgspec.Struct, rename="camel"):
     image: str | None = None
     config: FilterConfig | None = None
     old_messages: list[str | OldMessage] | None = None  # oldest first; the last 15 are read
-    model: Literal["fast", "normal", "pro"] | None = None
+    model: Annotated[str | None, msgspec.Meta(extra_json_schema=_MODELS)] = None
+
+    def check(self, at: str) -> None:
+        """Refuse what cannot be filtered. Raises InvalidInput and TooLarge, with places below `at`.
+
+        That there is a text or an image is for the route to say.
+        """
+        if self.model is not None and self.model not in get_args(Model):
+            known = ", ".join(get_args(Model))
+            detail = f"no model is called {self.model[:80]!r}; known: {known}"
+            raise InvalidInput(detail, errors=[{"pointer": f"{at}/model", "detail": detail}])
+        if self.text is not None and len(self.text) > LONGEST_TEXT:
+            detail = f"has {len(self.text)} characters; at most {LONGEST_TEXT} are filtered"
+            told = f"the text {detail}; /v1/moderations reads longer ones"
+            raise TooLarge(told, errors=[{"pointer": f"{at}/text", "detail": detail}])
 
     @property
     def history(self) -> list[str]:
@@ -73,6 +90,7 @@ class FilterResponse(msgspec.Struct, rename="camel"):
     flags: tuple[str, ...]
     reason: str
     filtered_message: str | msgspec.UnsetType = msgspec.UNSET
+    verdicts: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET  # in batches; else a header
 
 
 class FilterBatchRequest(msgspec.Struct):

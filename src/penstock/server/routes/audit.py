@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from penstock.audit import AuditEntry, AuditLog
 from penstock.errors import StorageUnavailable
 from penstock.web.errors import responses
+from penstock.web.instants import instant
 from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.roles import Admin
 
@@ -71,7 +72,7 @@ def router(audit: AuditLog) -> APIRouter:
 def _view(entry: AuditEntry) -> AuditView:
     return AuditView(
         number=entry.number,
-        at=datetime.fromtimestamp(entry.at / 1000, UTC),
+        at=instant(entry.at),
         actor=entry.actor,
         action=entry.action,
         subject=entry.subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
@@ -12,6 +12,7 @@ from penstock.errors import Conflict, NotFound, StorageUnavailable
 from penstock.server.keys import PREFIX_PATTERN, TOKEN_PREFIX, KeyRing
 from penstock.server.store import KeyRecord
 from penstock.web.errors import responses
+from penstock.web.instants import instant, maybe
 from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.principal import Role
 from penstock.web.roles import Admin, Viewer
@@ -89,10 +90,11 @@ def router(keys: KeyRing) -> APIRouter:
     routes = APIRouter(prefix="/v1/keys", tags=["keys"], responses=responses(StorageUnavailable))
 
     @routes.post("", status_code=201)
-    async def create_key(request: KeyRequest, response: Response, _: Admin) -> NewKeyView:
+    async def create_key(request: KeyRequest, response: Response, who: Admin) -> NewKeyView:
         """Make a key. Its token is in this answer only: store it now."""
         new = await keys.create(
             request.name,
+            actor=who.key_id,
             role=request.role,
             owner=request.owner,
             rate_limit=request.rate_limit,
@@ -131,9 +133,9 @@ def router(keys: KeyRing) -> APIRouter:
         return _view(keys.get(key_id))
 
     @routes.delete("/{key_id}", responses=responses(NotFound, Conflict))
-    async def revoke_key(key_id: Id, _: Admin) -> KeyView:
+    async def revoke_key(key_id: Id, who: Admin) -> KeyView:
         """Revoke a key: every server refuses it from now on. The last admin key stays."""
-        return _view(await keys.revoke(key_id))
+        return _view(await keys.revoke(key_id, actor=who.key_id))
 
     return routes
 
@@ -146,16 +148,8 @@ def _view(record: KeyRecord) -> KeyView:
         role=record.role,
         prefix=record.prefix,
         rate_limit=record.rate_limit,
-        created_at=_instant(record.created_at),
-        expires_at=_maybe(record.expires_at),
-        revoked_at=_maybe(record.revoked_at),
-        last_used_at=_maybe(record.last_used_at),
+        created_at=instant(record.created_at),
+        expires_at=maybe(record.expires_at),
+        revoked_at=maybe(record.revoked_at),
+        last_used_at=maybe(record.last_used_at),
     )
-
-
-def _maybe(milliseconds: int | None) -> Instant:
-    return None if milliseconds is None else _instant(milliseconds)
-
-
-def _instant(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -13,6 +13,7 @@ from penstock.errors import Forbidden, InvalidInput, StorageUnavailable
 from penstock.usage import Usage, UsageFilter, UsageRow
 from penstock.usage.store import DAY, Group, is_position, position
 from penstock.web.errors import responses
+from penstock.web.instants import instant
 from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.principal import Principal
 from penstock.web.roles import Viewer
@@ -159,7 +160,7 @@ def _wrong(name: str, detail: str) -> InvalidInput:
 
 
 def _sum(row: UsageRow) -> UsageSum:
-    day = None if row.day is None else datetime.fromtimestamp(row.day / 1000, UTC).date()
+    day = None if row.day is None else instant(row.day).date()
     return UsageSum(
         day=day, owner=row.owner, key_id=row.key_id, service=row.service, **_counts(row)
     )

@@ -22,8 +22,8 @@ from penstock.errors import (
     StorageUnavailable,
 )
 from penstock.notify import Changes, NewWebhook, Webhook, Webhooks
-from penstock.server.jobs import instant, maybe
 from penstock.web.errors import responses
+from penstock.web.instants import instant, maybe
 from penstock.web.pages import Page, decode_cursor, encode_cursor
 from penstock.web.principal import Principal
 from penstock.web.roles import Operator

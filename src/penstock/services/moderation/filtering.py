@@ -1,9 +1,9 @@
 """FilterX's view of a text: what stands in it that a caller did not allow, by flag and place.
 
-    text ─ personal data of the kinds not allowed ─────────────┐
-         ─ listed terms, of categories and scores that count ──┼─ not exempt ─► flags, places ─► mask
-         ─ hits of block lists ────────────────────────────────┘
-    scores that the policy rejects ────────────────────────────► flags; everything, without a place
+    text ─ personal data of the kinds not allowed ──┐
+         ─ listed terms of the flagged categories ──┼─ not exempt ─► flags, places ─► masked
+         ─ hits of block lists ─────────────────────┘
+    scores that the policy rejects ─────────────────► flags; without a place the whole is masked
 
 What rules find has a place that can be shown and masked: it counts from the policy's `flag` on. A
 model's score is a guess about the whole: alone it counts from `reject` on.
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from penstock import pii
 from penstock.lists.lists import Listed
 from penstock.providers.provider import CATEGORIES, RULED
-from penstock.services.moderation.policy import Policy, threshold_of
+from penstock.services.moderation.policy import NEVER, Policy, threshold_of
 from penstock.words.prescreen import Prescreen
 
 HISTORY: Final = 15  # earlier messages that are read
@@ -192,7 +192,8 @@ def mind(scores: Sequence[float | None], policy: Policy) -> Minded:
         if score is None:
             continue
         threshold = threshold_of(policy, category)
-        flag, reject = (2.0 if mark is None else mark for mark in (threshold.flag, threshold.reject))
+        flag = NEVER if threshold.flag is None else threshold.flag
+        reject = NEVER if threshold.reject is None else threshold.reject
         if score >= min(flag, reject):
             floors[category] = min(flag, reject)
         if score >= reject:
@@ -294,7 +295,7 @@ def _terms(prescreen: Prescreen, floors: Mapping[str, float]) -> Look:
                 disguised=view != "plain",
             )
             for found, view in zip(screening.findings, screening.views, strict=True)
-            if found.score >= floors.get(found.category, 2.0)
+            if found.score >= floors.get(found.category, NEVER)
         ]
         return places, _is_all(screening.findings)
 

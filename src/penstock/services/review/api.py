@@ -44,7 +44,15 @@ Cursor = Annotated[
 Limit = Annotated[int, Query(ge=1, le=200, description="Most cases on the page.")]
 Wanted = Annotated[State | None, Query(description="Default: all but decided ones.")]
 Assignee = Annotated[str | None, Query(max_length=64, description="A key's id; `me`: who asks.")]
-Category = Annotated[str | None, Query(max_length=64, examples=["harassment"])]
+Category = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="What asks for people: a category of scores, or what kept the machine from "
+        "judging, `language` or `image`.",
+        examples=["harassment"],
+    ),
+]
 
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}

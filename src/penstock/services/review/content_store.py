@@ -14,7 +14,8 @@ from penstock.services.review.schemas import Content
 AT_ONCE: Final = 500  # rows per transaction, so that other writes pass between
 
 _KEPT = """content_until = CASE
-        WHEN content IS NULL THEN {source}content_until ELSE content_until END,
+        WHEN content IS NULL THEN coalesce({source}content_until, content_until)
+        ELSE content_until END,
     content = coalesce(content, {source}content)"""
 _ADD = f"""
 INSERT INTO review_contents
@@ -31,9 +32,8 @@ UPDATE review_contents SET {_KEPT.format(source=":")}
 WHERE case_id = :case_id AND content_hash = :content_hash AND changes() = 1
 """
 _SEAL = """
-UPDATE review_contents SET content = NULL, content_until = NULL WHERE case_id = :id AND (
-    content_until IS NULL OR content_until <= :at
-    OR (SELECT kind FROM review_cases WHERE id = :id) <> 'review'
+UPDATE review_contents SET content = NULL WHERE case_id = :id AND (
+    content_until <= :at OR (SELECT kind FROM review_cases WHERE id = :id) <> 'review'
 )
 """
 _OF = """
@@ -45,9 +45,9 @@ FROM review_contents k JOIN (
 WHERE k.case_id = :id ORDER BY k.created_at, k.rowid LIMIT :limit
 """
 _DROP_OLD = """
-UPDATE review_contents SET content = NULL, content_until = NULL
-WHERE (case_id, content_hash) IN (
-    SELECT case_id, content_hash FROM review_contents WHERE content_until <= ? LIMIT ?
+UPDATE review_contents SET content = NULL WHERE (case_id, content_hash) IN (
+    SELECT case_id, content_hash FROM review_contents
+    WHERE content IS NOT NULL AND content_until <= ? LIMIT ?
 )
 """
 

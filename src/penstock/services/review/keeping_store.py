@@ -51,7 +51,7 @@ _ABOUT = """
 SELECT DISTINCT case_id FROM review_items WHERE user_id = ? ORDER BY case_id LIMIT ?
 """
 _ERASE_CONTENT = """
-UPDATE review_contents SET content = NULL, content_until = NULL WHERE case_id = :id
+UPDATE review_contents SET content = NULL WHERE case_id = :id
 AND content_hash IN (
     SELECT content_hash FROM review_items WHERE case_id = :id AND user_id = :user_id
 )

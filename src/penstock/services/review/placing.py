@@ -144,15 +144,15 @@ def _milliseconds(seconds: float) -> int:
 def _known(store: ReviewStore, item: Item) -> Case | None:
     """The live case that holds the verdict; for an appeal, for whatever key."""
     key_id = None if item.appealed_at is not None else item.key_id
-    return store.live(item.verdict_id, key_id=key_id)
+    return store.finding.live(item.verdict_id, key_id=key_id)
 
 
 def _around(store: ReviewStore, case: Case, item: Item, looked_under: Sequence[int]) -> Around:
     signed = case.signature
-    same = store.same(item.content_hash, owner=item.owner)
+    same = store.finding.same(item.content_hash, owner=item.owner)
     near = [
         each
-        for each in store.near(looked_under, owner=item.owner)
+        for each in store.finding.near(looked_under, owner=item.owner)
         if signed and each.signature and alike(signed, each.signature)
     ]
     fitting = [each for each in same if _takes(each)] + [each for each in near if _takes_new(each)]

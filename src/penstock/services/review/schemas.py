@@ -162,7 +162,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     risk: float  # the highest of its items
     category: str | None
     content: str | None
-    content_until: int | None
+    content_until: int | None  # None: it was never to be kept
     verdict: VerdictFacts | None = None  # of `verdict_id`, where it was asked for and is on record
 
 

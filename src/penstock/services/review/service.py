@@ -91,7 +91,7 @@ class ReviewService:
         Raises StorageError.
         """
         key_id, since = referral.key_id or "", referral.created_at - GRACE
-        if self._store.waits(referral.verdict_id, key_id=key_id, since=since):
+        if self._store.finding.waits(referral.verdict_id, key_id=key_id, since=since):
             return
         item = Item(
             verdict_id=referral.verdict_id,
@@ -359,15 +359,15 @@ class ReviewService:
         )
 
     def _refuse_appeal(self, facts: VerdictFacts) -> None:
-        heard = self._store.heard(facts.id)
+        heard = self._store.finding.heard(facts.id)
         if heard is not None:
             raise Conflict(
                 f"the appeal against {facts.id} was decided in {heard.id}: {heard.decision}"
             )
-        live = self._store.live(facts.id)
+        live = self._store.finding.live(facts.id)
         if live is not None and live.kind == "appeal":
             return
-        if self._store.appeals(facts.owner, most=MOST_APPEALS) >= MOST_APPEALS:
+        if self._store.finding.appeals(facts.owner, most=MOST_APPEALS) >= MOST_APPEALS:
             raise Conflict(
                 f"{facts.owner} has {MOST_APPEALS} cases of appeals open; decide some of them"
             )

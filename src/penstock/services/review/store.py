@@ -16,6 +16,7 @@ from penstock.db import Database
 from penstock.db.writer import Call
 from penstock.errors import Conflict
 from penstock.services.review.content_store import ContentStore
+from penstock.services.review.finding_store import FindingStore, cases, named
 from penstock.services.review.keeping_store import KeepingStore
 from penstock.services.review.queue_store import QueueStore
 from penstock.services.review.schemas import Case, Content, Decision, Event, Item
@@ -23,48 +24,13 @@ from penstock.services.review.workload_store import WorkloadStore
 
 MOST_ITEMS: Final = 1000  # of one case; what comes then opens another
 MOST_CONTENTS: Final = 50  # distinct ones of one case: who decides can look at them all
-MOST_LOOKED_AT: Final = 500  # that share a band
-MOST_CANDIDATES: Final = 100  # of these, that are compared in full
 
 _COLUMNS = ", ".join(Case.__struct_fields__)
-_CASE_COLUMNS = ", ".join(f"c.{name}" for name in Case.__struct_fields__)
 _ITEM_COLUMNS = ", ".join(Item.__struct_fields__)
 _ITEM_VALUES = ", ".join(f":{name}" for name in Item.__struct_fields__)
 
 _MARK = "SELECT max(rowid) FROM review_cases"
 _FIND = f"SELECT {_COLUMNS} FROM review_cases WHERE id = ?"
-_WAITS = """
-SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
-WHERE i.verdict_id = ? AND i.key_id = ?
-AND (c.decided_at IS NULL OR (c.settled_at IS NULL AND c.decided_at > ?)) LIMIT 1
-"""
-_LIVE = f"""
-SELECT {_CASE_COLUMNS} FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
-WHERE i.verdict_id = :verdict_id AND (:key_id IS NULL OR i.key_id = :key_id)
-AND c.decided_at IS NULL LIMIT 1
-"""
-_HEARD = f"""
-SELECT {_CASE_COLUMNS} FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
-WHERE i.verdict_id = ? AND i.appealed_at IS NOT NULL AND c.decided_at IS NOT NULL LIMIT 1
-"""
-_APPEALS = """
-SELECT count(*) FROM (
-    SELECT 1 FROM review_cases WHERE decided_at IS NULL AND kind = 'appeal' AND owner = ? LIMIT ?
-)
-"""
-_SAME = f"""
-SELECT {_CASE_COLUMNS} FROM review_items i JOIN review_cases c ON c.id = i.case_id
-WHERE i.content_hash = ? AND i.owner = ? GROUP BY c.id
-ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT 20
-"""
-_NEAR = f"""
-SELECT {_CASE_COLUMNS} FROM (
-    SELECT DISTINCT b.case_id FROM json_each(?) p CROSS JOIN review_bands b ON b.band = p.value
-    LIMIT {MOST_LOOKED_AT}
-) found CROSS JOIN review_cases c ON c.id = found.case_id AND c.owner = ?
-ORDER BY c.decided_at IS NOT NULL, c.created_at DESC LIMIT {MOST_CANDIDATES}
-"""
-# CROSS JOIN: from left to right, by the keys; the planner would look through all cases.
 _KNOWN = """EXISTS (
     SELECT 1 FROM review_contents WHERE case_id = :id AND content_hash = :content_hash
 )"""
@@ -196,6 +162,7 @@ class ReviewStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.contents = ContentStore(database)
+        self.finding = FindingStore(database)
         self.queue = QueueStore(database)
         self.keeping = KeepingStore(database)
         self.workload = WorkloadStore(database)
@@ -203,44 +170,12 @@ class ReviewStore:
     def find(self, case_id: str) -> Case | None:
         """One case."""
         row = self._database.get(_FIND, (case_id,))
-        return None if row is None else Case(**_named(Case, row))
+        return None if row is None else Case(**named(Case, row))
 
     def mark(self) -> int:
         """What tells later cases from those that there are now."""
         found = self._database.get(_MARK)
         return int(found[0] or 0) if found else 0
-
-    def waits(self, verdict_id: str, *, key_id: str, since: int) -> bool:
-        """Whether people are to decide on a verdict for a key, or did since and it is being done.
-
-        Reads by primary key: every answer `review` asks this.
-        """
-        return self._database.get(_WAITS, (verdict_id, key_id, since)) is not None
-
-    def live(self, verdict_id: str, *, key_id: str | None = None) -> Case | None:
-        """The case in which a verdict (for a key) waits for people."""
-        row = self._database.get(_LIVE, {"verdict_id": verdict_id, "key_id": key_id})
-        return None if row is None else Case(**_named(Case, row))
-
-    def heard(self, verdict_id: str) -> Case | None:
-        """The case in which people decided on an appeal against a verdict."""
-        row = self._database.get(_HEARD, (verdict_id,))
-        return None if row is None else Case(**_named(Case, row))
-
-    def appeals(self, owner: str, *, most: int) -> int:
-        """How many live cases of appeals an owner has; does not count further than `most`."""
-        found = self._database.get(_APPEALS, (owner, most))
-        return int(found[0]) if found else 0
-
-    def same(self, content_hash: str, *, owner: str) -> list[Case]:
-        """Cases of an owner with exactly this content, live ones first."""
-        return _cases(self._database.get_all(_SAME, (content_hash, owner)))
-
-    def near(self, probes: Sequence[int], *, owner: str) -> list[Case]:
-        """Cases of an owner that share a band, live ones first, each kind latest first."""
-        if not probes:
-            return []
-        return _cases(self._database.get_all(_NEAR, (_json(probes), owner)))
 
     async def open(
         self,
@@ -342,7 +277,7 @@ class ReviewStore:
     async def items(self, case_id: str, *, limit: int = MOST_ITEMS) -> list[Item]:
         """What a case decides on, in order of arrival."""
         rows = await self._database.scan(_ITEMS, (case_id, limit))
-        return [Item(**_named(Item, row)) for row in rows]
+        return [Item(**named(Item, row)) for row in rows]
 
     async def events(self, case_id: str, *, limit: int) -> list[Event]:
         """What was done to a case, in order."""
@@ -364,7 +299,7 @@ class ReviewStore:
 
     async def unsettled(self, before: int) -> list[Case]:
         """Cases decided before an instant of which something that follows may be missing."""
-        return _cases(await self._database.scan(_UNSETTLED, (before,)))
+        return cases(await self._database.scan(_UNSETTLED, (before,)))
 
     async def _placed(self, statements: Sequence[Call]) -> bool:
         try:
@@ -390,14 +325,6 @@ def _adding(item: Item, case_id: str) -> Call:
 
 def _event(case_id: str, action: str, actor: str, detail: str, at: int) -> dict[str, Any]:
     return {"case_id": case_id, "action": action, "actor": actor, "detail": detail, "at": at}
-
-
-def _cases(rows: Sequence[tuple[Any, ...]]) -> list[Case]:
-    return [Case(**_named(Case, row)) for row in rows]
-
-
-def _named(kind: type[msgspec.Struct], row: Sequence[Any]) -> Mapping[str, Any]:
-    return dict(zip(kind.__struct_fields__, row, strict=True))
 
 
 def _json(values: Sequence[object]) -> str:

@@ -89,7 +89,9 @@ class CaseView(BaseModel):
     claimed_at: Instant
     decided_at: Instant
     decided_by: str | None
-    settled: bool = Field(description="Whether exact repeats follow the decision already.")
+    effects_pending: bool = Field(
+        description="It is decided, but exact repeats do not follow the decision yet."
+    )
 
 
 class ItemView(BaseModel):
@@ -145,6 +147,7 @@ class ContentView(BaseModel):
     risk: float = Field(description="The highest of its items, 0..1.")
     category: str | None
     content: str | None = Field(description="For operators, while the policy lets it be kept.")
+    content_note: str | None = Field(description="Why there is none, and where else to look.")
     content_until: Instant
     verdict: VerdictView | None = Field(description="Of its first item, while it is on record.")
 
@@ -225,7 +228,7 @@ def case_view(case: Case, *, now: int) -> CaseView:
         claimed_at=_maybe(case.claimed_at),
         decided_at=_maybe(case.decided_at),
         decided_by=case.decided_by,
-        settled=case.settled_at is not None,
+        effects_pending=case.decided_at is not None and case.settled_at is None,
     )
 
 
@@ -233,7 +236,10 @@ def file_view(file: CaseFile, *, now: int, open_content: bool) -> CaseFileView:
     """A case with its items and history; words of people only for who may see content."""
     return CaseFileView(
         **case_view(file.case, now=now).model_dump(),
-        contents=[_content(content, open_content=open_content) for content in file.contents],
+        contents=[
+            _content(content, kind=file.case.kind, open_content=open_content)
+            for content in file.contents
+        ],
         verdicts=[_item(item) for item in file.items],
         events=[_event(event, open_content=open_content) for event in file.events],
     )
@@ -253,23 +259,38 @@ def workload_view(load: Workload) -> WorkloadView:
 
 def example_lines(examples: list[Example]) -> bytes:
     """Examples as lines of JSON, to be replayed against a model."""
-    fields = ("id", "content", "content_hash", "category", "was", "decision", "created_at")
-    return b"".join(
-        msgspec.json.encode({name: getattr(example, name) for name in fields}) + b"\n"
+    fields = ("id", "content", "content_hash", "category", "was", "decision")
+    lines = [
+        {name: getattr(example, name) for name in fields}
+        | {"created_at": _instant(example.created_at)}
         for example in examples
-    )
+    ]
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
 
 
-def _content(content: Content, *, open_content: bool) -> ContentView:
+def _content(content: Content, *, kind: Kind, open_content: bool) -> ContentView:
     return ContentView(
         content_hash=content.content_hash,
         items=content.items,
         risk=content.risk,
         category=content.category,
         content=content.content if open_content else None,
+        content_note=_note(content, kind=kind) if open_content else "content is for operators",
         content_until=_maybe(content.content_until),
         verdict=_verdict(content.verdict),
     )
+
+
+def _note(content: Content, *, kind: Kind) -> str | None:
+    if content.content is not None:
+        return None
+    if content.content_until is not None:
+        why = "content is not kept any longer"
+    elif kind == "appeal":
+        why = "content is not kept: the appeal came without its text"
+    else:
+        why = "content is not kept: its policy has review.retention_seconds 0, or it has no text"
+    return f"{why}; GET /v1/verdicts/{content.verdict_id} has what is on record"
 
 
 def _verdict(facts: VerdictFacts | None) -> VerdictView | None:

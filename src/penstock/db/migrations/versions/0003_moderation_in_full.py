@@ -190,8 +190,8 @@ def _make_review() -> None:
         "ix_review_contents_content_until",
         "review_contents",
         ["content_until"],
-        sqlite_where=sa.text("content_until IS NOT NULL"),
-        postgresql_where=sa.text("content_until IS NOT NULL"),
+        sqlite_where=sa.text("content IS NOT NULL"),
+        postgresql_where=sa.text("content IS NOT NULL"),
     )
     op.create_table(
         "review_events",
