@@ -18,7 +18,6 @@ MEDIA_TYPES = {
     "PNG": "image/png",
     "GIF": "image/gif",
     "WEBP": "image/webp",
-    "AVIF": "image/avif",
 }
 FORMATS = pytest.mark.parametrize("format", MEDIA_TYPES)
 
@@ -55,11 +54,16 @@ def test_a_type_may_be_written_as_people_do() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"hello, this is text", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM" + b"\0" * 60],
-    ids=["text", "svg", "bmp"],
+    [
+        b"hello, this is text",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"BM" + b"\0" * 60,
+        encoded(plain(), "AVIF"),
+    ],
+    ids=["text", "svg", "bmp", "avif"],
 )
 def test_what_is_no_known_image_is_refused_with_what_is_known(data: bytes) -> None:
-    assert "jpeg, png, gif, webp, avif" in refusal(data)
+    assert "jpeg, png, gif, webp" in refusal(data)
 
 
 def test_no_bytes_are_no_image() -> None:
@@ -82,12 +86,15 @@ def test_a_header_that_promises_a_hundred_megapixels_is_refused_undecoded() -> N
     [
         png_header(2**31 - 1, 2**31 - 1),
         b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b";",
-        b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", 65_500, 65_500) + b"\x03" * 12,
+        b"\xff\xd8\xff\xc0\x00\x11\x08"
+        + struct.pack(">HH", 65_500, 65_500)
+        + b"\x03" * 10
+        + b"\xff\xda\x00\x08\x01"
+        + b"\0" * 9,
         b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0" + b"\0" * 4 + b"\xff\xff\x00\xff\xff\x00" + b"\0" * 8,
         b"RIFF\0\0\0\0WEBPVP8L\x0a\0\0\0\x2f\xff\xff\xff\xff" + b"\0" * 8,
-        b"\0\0\0\x1cftypavif\0\0\0\0" + b"ispe\0\0\0\0" + struct.pack(">II", 60_000, 60_000),
     ],
-    ids=["png", "gif", "jpeg", "webp", "lossless webp", "avif"],
+    ids=["png", "gif", "jpeg", "webp", "lossless webp"],
 )
 def test_a_bomb_of_any_format_is_refused_by_its_header(data: bytes) -> None:
     assert "pixels; at most" in refusal(data)
@@ -157,31 +164,23 @@ def test_a_file_of_nothing_but_small_blocks_is_refused_before_it_is_decoded(data
         b"\xff\xd8\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03" + b"\0" * 10,
         b"RIFF\0\0\0\0WEBPVP8L",
         b"RIFF\0\0\0\0WEBPJUNK" + b"\0" * 20,
-        b"\0\0\0\x1cftypavif",
     ],
 )
 def test_a_header_that_ends_or_makes_no_sense_is_damage(data: bytes) -> None:
     assert "damaged" in refusal(data)
 
 
-def test_a_build_without_avif_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PIL.features.check", lambda feature: False)
+def test_frames_that_only_the_decoder_can_count_are_bounded_too() -> None:
+    data = animated(*(plain((at * 60, 0, 0)) for at in range(4)), format="WEBP")
 
-    assert "without AVIF" in refusal(encoded(plain(), "AVIF"))
-
-
-@pytest.mark.parametrize("format", ["WEBP", "AVIF"])
-def test_frames_that_only_the_decoder_can_count_are_bounded_too(format: str) -> None:
-    frames = [plain((at * 60, 0, 0)) for at in range(4)]
-
-    assert "over 3 frames" in refusal(animated(*frames, format=format), limits=Limits(frames=3))
+    assert "over 3 frames" in refusal(data, limits=Limits(frames=3))
 
 
 def test_an_image_without_pixels_is_damaged() -> None:
     assert "no pixels" in refusal(png_header(0, 5))
 
 
-@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
 def test_the_first_the_middle_and_the_last_frame_are_sampled(format: str) -> None:
     frames = [plain(colour) for colour in (RED, RED, GREEN, BLUE, BLUE)]
     frames[1].putpixel((0, 0), (1, 2, 3))  # equal neighbours would be merged

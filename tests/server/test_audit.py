@@ -60,7 +60,7 @@ async def test_an_admin_reads_who_changed_what(audit: AuditLog) -> None:
 async def test_an_instant_that_no_calendar_has_does_not_hide_the_others(
     tmp_path: Path, audit: AuditLog
 ) -> None:
-    wrong = AuditLog(audit._store._database, clock=ManualClock(now=1e15))
+    wrong = AuditLog(audit._store._database, clock=ManualClock(1e15))
     await wrong.record("key_9", "policy.activated", "policy_1")
 
     reply = await connect(audit, "admin").get("/v1/audit")

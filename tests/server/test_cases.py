@@ -100,6 +100,38 @@ async def test_what_was_decided_holds_for_the_same_text_from_then_on(
     assert (await operator.get("/v1/cases")).json()["items"] == []
 
 
+async def test_what_is_left_open_after_a_decision_has_a_case_again(
+    operator: httpx.AsyncClient, colleague: httpx.AsyncClient
+) -> None:
+    await moderated(operator, FOREIGN)
+    first = await only_case(operator)
+    await done(operator, f"{first['id']}/decide", decision="rejected")
+
+    verdict = await moderated(colleague, FOREIGN)  # of the same owner, with another key
+
+    case = await only_case(operator)
+    assert (verdict["decision"], case["similar_to"]) == ("review", first["id"])
+
+
+async def test_a_decision_that_is_taken_back_leads_to_people_again(
+    app: App, operator: httpx.AsyncClient
+) -> None:
+    await moderated(operator, FOREIGN)
+    first = await only_case(operator)
+    await done(operator, f"{first['id']}/decide", decision="rejected")
+    (made,) = [
+        each for each in (await app.client.get("/v1/lists")).json()["items"] if each["managed"]
+    ]
+    path = f"/v1/lists/{made['id']}/entries"
+    (entry,) = (await app.client.get(path)).json()["items"]
+    await app.client.delete(f"{path}/{entry['id']}")
+
+    verdict = await moderated(operator, FOREIGN)
+
+    assert verdict["decision"] == "review"
+    assert (await only_case(operator))["id"] != first["id"]
+
+
 async def test_an_overturned_verdict_is_gone_from_every_tier(start: Start) -> None:
     async with start() as first:  # its end writes to disk
         verdict = await moderated(first.client, HARSH)

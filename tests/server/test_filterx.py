@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import httpx
 import pytest
 
 from benchmarks.rigs.upstream import failing
+from penstock.errors import StorageUnavailable
+from penstock.services.moderation import filtering
 from tests.server.asking import assert_problem
 from tests.server.conftest import SHARED, App, Start
 
@@ -150,6 +153,8 @@ async def test_every_answer_says_how_long_it_took(shared: App):
         ("/v1/filter", {"text": "a\x00b"}, "/text"),
         ("/v1/filter", {"text": 5}, "/text"),
         ("/v1/filter", {"text": "a", "model": "ultra"}, "/model"),
+        ("/v1/filter", {"text": "a", "model": 5}, "/model"),
+        ("/v1/filter/batch", {"items": [{"text": "a"}, {"model": ""}]}, "/items/1/model"),
         ("/v1/filter", {"text": "a", "config": []}, "/config"),
         ("/v1/filter", {"text": "a", "config": {"allowPhone": {}}}, "/config/allowPhone"),
         ("/v1/filter", {"text": "a", "oldMessages": "b"}, "/oldMessages"),
@@ -172,6 +177,103 @@ async def test_bad_input_is_a_problem_with_its_place(
     problem = assert_problem(await shared.client.post(path, json=body), 422)
 
     assert problem["errors"][0]["pointer"] == pointer
+
+
+@SHARED
+async def test_an_unknown_model_is_told_which_there_are(shared: App):
+    reply = await shared.client.post("/v1/filter", json={"text": "a", "model": "ultra"})
+
+    detail = assert_problem(reply, 422)["detail"]
+    assert detail == "no model is called 'ultra'; known: fast, normal, pro"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/v1/filter", {"text": "a" * 100_001}, "/text"),
+        ("/v1/filter/batch", {"items": [{"text": "a"}, {"text": "a" * 100_001}]}, "/items/1/text"),
+    ],
+)
+@SHARED
+async def test_a_text_that_is_no_message_is_too_large(
+    shared: App, path: str, body: Any, pointer: str
+):
+    problem = assert_problem(await shared.client.post(path, json=body), 413)
+
+    assert problem["errors"][0]["pointer"] == pointer
+    assert "/v1/moderations" in problem["detail"]
+
+
+@SHARED
+async def test_the_longest_text_is_filtered(shared: App):
+    text = ("The committee met on Tuesday. " * 3_400)[:99_980] + " ring 212-555-0134  "
+
+    answer = await filtered(shared.client, text=text, config={"returnFilteredMessage": True})
+
+    assert len(text) == 100_000
+    assert answer["filteredMessage"] == f"{text[:-14]}************  "
+
+
+@SHARED
+async def test_an_answer_names_the_verdict_on_record(shared: App):
+    reply = await shared.client.post("/v1/filter", json={"text": f"{PHONE}, named"})
+    batch = await filtered(
+        shared.client, "/v1/filter/batch", items=[{"text": f"{PHONE}, named"}, {"text": "hello"}]
+    )
+
+    id = reply.headers["x-penstock-verdict"]
+    found = await shared.runtime.moderation.find(id, owner="admin")
+    assert found.id == id
+    assert "verdicts" not in reply.json()
+    assert [one["verdicts"] for one in batch["results"]] == [
+        [id],
+        [batch["results"][1]["verdicts"][0]],
+    ]
+
+
+@SHARED
+async def test_a_verdict_that_is_not_on_record_is_not_named(
+    shared: App, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(*_: Any) -> bool:
+        raise StorageUnavailable
+
+    monkeypatch.setattr(shared.runtime.moderation._store, "save", fail)
+
+    reply = await shared.client.post("/v1/filter", json={"text": "never seen nor recorded"})
+
+    assert reply.json() == PASSED
+    assert "x-penstock-verdict" not in reply.headers
+
+
+@SHARED
+async def test_others_are_served_between_the_items_of_a_batch(
+    shared: App, monkeypatch: pytest.MonkeyPatch
+):
+    """A batch that is known already waits for nothing: it has to give way by itself."""
+    items = [{"text": f"item {n}, {PHONE}"} for n in range(10)]
+    await filtered(shared.client, "/v1/filter/batch", items=items)
+    turn, turns = 0, []
+    real = filtering.sift
+
+    def sift(*args: Any, **words: Any) -> Any:
+        turns.append(turn)
+        return real(*args, **words)
+
+    async def tick() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("penstock.services.moderation.filtering.sift", sift)
+    ticking = asyncio.ensure_future(tick())
+    try:
+        await filtered(shared.client, "/v1/filter/batch", items=items)
+    finally:
+        ticking.cancel()
+
+    assert len(turns) == len(set(turns)) == 10
 
 
 @SHARED
@@ -236,10 +338,56 @@ async def test_what_an_allow_list_holds_is_not_masked(shared: App):
     assert others["flags"] == ["email_address"]
 
 
+@SHARED
+async def test_what_a_model_only_suspects_passes_and_says_why(shared: App):
+    text = "great goal last night"
+
+    answer = await filtered(shared.client, text=text, config={"returnFilteredMessage": True})
+
+    assert answer == {
+        "blocked": False,
+        "flags": [],
+        "reason": "Passed; left to a human to review: sexual beyond the review threshold (0.60)",
+        "filteredMessage": text,
+    }
+
+
+@SHARED
+async def test_what_a_model_is_sure_of_is_blocked_and_masked_as_a_whole(shared: App):
+    text = "nice tits"
+
+    answer = await filtered(shared.client, text=text, config={"returnFilteredMessage": True})
+
+    assert answer["flags"] == ["abusive_language"]
+    assert answer["filteredMessage"] == "**** ****"
+
+
+@SHARED
+async def test_what_rules_find_is_blocked_and_masked_in_its_place(shared: App):
+    text = "see you at five you fucking idiot"
+
+    answer = await filtered(shared.client, text=text, config={"returnFilteredMessage": True})
+
+    assert answer["flags"] == ["abusive_language"]
+    assert answer["filteredMessage"] == "see you at five you ******* *****"
+
+
+async def test_what_only_a_flag_threshold_minds_passes_and_is_told(
+    start: Start, policy: Callable[[str], Path]
+):
+    path = policy("[thresholds.sexual]\nflag = 0.5\nreview = 0.9\nreject = 'never'\n")
+
+    async with start(policy=path) as app:
+        answer = await filtered(app.client, text="great goal last night")
+
+    assert not answer["blocked"]
+    assert answer["reason"] == "Passed; sexual beyond the flag threshold (0.60)"
+
+
 async def test_a_policy_says_from_where_on_language_is_abusive(
     start: Start, policy: Callable[[str], Path]
 ):
-    strict = policy("[thresholds.harassment]\nflag = 0.05\nreview = 0.05\n")
+    strict = policy("[thresholds.harassment]\nreview = 0.05\nreject = 0.05\n")
     text = "that was a rather silly thing to say, you silly goose"
 
     async with start() as app:
@@ -259,9 +407,14 @@ async def test_what_a_policy_rejects_is_blocked_although_no_flag_is_filterx_own(
     strict = policy("[thresholds.'pii/ip']\nreject = 0.5\nreview = 0.5\n")
 
     async with start(policy=strict) as app:
-        answer = await filtered(app.client, text="ping 93.184.216.34 now")
+        answer = await filtered(
+            app.client,
+            text="ping 93.184.216.34 now",
+            config={"returnFilteredMessage": True},
+        )
 
     assert (answer["blocked"], answer["flags"]) == (True, ["ip_address"])
+    assert answer["filteredMessage"] == "ping ************* now"
 
 
 @pytest.mark.parametrize(

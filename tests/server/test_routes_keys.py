@@ -76,6 +76,21 @@ async def test_a_key_is_made_and_its_token_shown_once(
     }
 
 
+async def test_who_made_and_who_revoked_a_key_is_on_the_audit_log(
+    admin: httpx.AsyncClient, ring: KeyRing
+) -> None:
+    actor = (await admin.get("/v1/keys/current")).json()["key_id"]
+    made = (await admin.post("/v1/keys", json={"name": "app", "role": "viewer"})).json()
+    await admin.delete(f"/v1/keys/{made['id']}")
+
+    found = await ring._audit.page(subject=made["id"])
+
+    assert [(each.actor, each.action) for each in found] == [
+        (actor, "key.revoked"),
+        (actor, "key.created"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("wrong", "pointer"),
     [

@@ -79,7 +79,17 @@ export interface Span {
   rule: string;
 }
 
-/** What was decided about one input. The keys of the three tables are OpenAI's categories. */
+/** An entry of a list that was found, offsets in code points. */
+export interface ListHit {
+  listId: string;
+  listName: string;
+  listKind: "block" | "allow" | "review";
+  entryId: number;
+  start: number;
+  end: number;
+}
+
+/** What was decided about one input. The keys of the three tables are categories. */
 export interface Verdict extends Answered {
   flagged: boolean;
   categories: Record<string, boolean>;
@@ -91,8 +101,8 @@ export interface Verdict extends Answered {
   /** 0 to 1, over all categories. */
   risk: number;
   spans: Span[];
-  /** "other": not judged on the machine. */
-  language: "en" | "other";
+  /** "en", another code, or "und" and "other" where nobody could say. */
+  language: string;
   policy: { id: string; version: string };
   receipt: Receipt;
   /** Whether the scores were known before; the policy decides anew each time. */
@@ -100,6 +110,8 @@ export interface Verdict extends Answered {
   recorded: boolean;
   degraded: { code: string; detail: string } | null;
   rationale: string;
+  /** What block, review and allow lists made of it, and the entries that were found. */
+  listed: { decision: Decision | null; hits: ListHit[] } | null;
 }
 
 /** Text or image of a multi-part input. */

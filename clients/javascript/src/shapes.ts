@@ -3,7 +3,13 @@
 import type { Shape } from "./naming.js";
 
 export const VERDICT: Shape = {
-  penstock: { spans: {}, policy: {}, receipt: { tokens: {}, cost: {} }, degraded: {} },
+  penstock: {
+    spans: {},
+    policy: {},
+    receipt: { tokens: {}, cost: {} },
+    degraded: {},
+    listed: { hits: {} },
+  },
 };
 export const HEALTH: Shape = { checks: { "*": {} }, system: {} };
 export const CACHE: Shape = { tiers: { "*": {} } };

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from math import gcd
 from typing import NamedTuple
 
 from penstock.pii import words
@@ -33,6 +33,16 @@ _DATE = re.compile(
     r"|(?:0?[1-9]|[12]\d|3[01])([-/._])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)\d\d|\d\d)"
     r"|(?:0?[1-9]|1[0-2])([-/._])(?:0?[1-9]|[12]\d|3[01])\2(?:(?:19|20)\d\d|\d\d))(?!\d)"
 )
+
+_CIRCLE = "0123456789" * 40
+_SERIES = " ".join(
+    (
+        *(_CIRCLE[first::step][:40] for step in range(1, 10) for first in range(gcd(step, 10))),
+        *("1234567891011121314151617181920", "0291817161514131211101987654321"),
+        "2468101214161820",
+    )
+)
+"""Every row of digits with equal steps, counted forth and back, and the counting numbers."""
 
 
 class Run(NamedTuple):
@@ -126,13 +136,7 @@ def lettered(lower: str, data: bytes) -> Iterator[Run]:
 
 def is_counting(digits: str) -> bool:
     """Whether digits are a series, a code of two signs or one sign: nobody's number."""
-    if len(set(digits)) < 3:
-        return True
-    steps = {(int(b) - int(a)) % 10 for a, b in pairwise(digits)}
-    if len(steps) == 1:
-        return True
-    series = "1234567891011121314151617181920"
-    return digits in series or digits in series[::-1] or digits in "2468101214161820"
+    return digits in _SERIES or len(set(digits)) < 3
 
 
 def stands_alone(lower: str, start: int, end: int) -> bool:

@@ -34,6 +34,7 @@ _NO_DOMAIN = listed(
 ) - {"so", "py", "rs", "go", "zip"}
 _AFTER_AT = re.compile(r"@((?:[^\W_][\w-]{0,62}\.){1,6})([^\W\d_]{2,24}|xn--[\w-]{2,20})(?![\w@-])")
 _SINGLES = re.compile(r"(?: [\w.\-])+(?= |$)")
+_SINGLES_LEFT = re.compile(r"\S(?!\S)(?: \S(?!\S))*")  # read from the right
 _OPEN, _CLOSE = r"[(\[{<*_~\-]\s?", r"\s?[)\]}>*_~\-]"
 _BRACKET = re.compile(rf"{_OPEN}(?:at|@|arroba|a t){_CLOSE}")
 _ATS: tuple[tuple[str, str], ...] = (
@@ -59,13 +60,6 @@ _AT_PROVIDER = re.compile(
 )
 _DOTS = re.compile(_DOT)
 _SPELLED_DOT = re.compile(r"dot|d0t|punkt|punto|[(\[{<*_~-]\s?\.|\s\.\s")
-_JOIN = (
-    rf"(?:{_DOT}|\s(?:underscore|under score|dash|hyphen|minus|plus|guion)\s|\s?[(\[](?:underscore|"
-    r"dash|_|-)[)\]]\s?)"
-)
-_LOCAL = re.compile(
-    rf"(?:(?:[a-z0-9] ){{2,30}}[a-z0-9]|[\w.%+'-]{{1,64}})(?:{_JOIN}[\w+-]{{1,40}}){{0,5}}"
-)
 _LEFT_CHARACTERS = frozenset("._%+'-")
 _GLUED = re.compile(rf"at(?:{_PROVIDER})(?:dot|\.)(?:com|net|de|org|co\.uk)(?!\w)")
 _CUE = re.compile(r"\b(?:e-?mail|mail|mailto|write|contact|reach|correo|address is|inbox)\b")
@@ -81,6 +75,26 @@ _COMMON = listed(
     contact reach write download downloads learn apply donate blog videos watch try details info
     information"""
 )
+
+
+def _backwards() -> str:
+    """A name in front of an at-sign, read from its end: nothing further left is looked at."""
+
+    def words(*spelled: str) -> str:
+        return "|".join(word[::-1] for word in spelled)
+
+    opens, closes = r"\s?[(\[{<*_~\-]", r"[)\]}>*_~\-]\s?"
+    dots = words("dot", "d0t", "punkt", "punto") + r"|\."
+    signs = words("underscore", "under score", "dash", "hyphen", "minus", "plus", "guion")
+    join = (
+        rf"(?:\s?{closes}(?:{dots}){opens}\s?|\s(?:{dots})\s|\.|\s(?:{signs})\s"
+        rf"|\s?[)\]](?:{words('underscore', 'dash')}|_|-)[(\[]\s?)"
+    )
+    singles = r"[a-z0-9](?: [a-z0-9]){2,30}(?!\w)"
+    return rf"(?:[\w+-]{{1,40}}+{join}){{0,5}}(?:{singles}|[\w.%+'-]{{1,64}})"
+
+
+_NAME = re.compile(_backwards())
 
 
 def find(lower: str) -> Iterator[Match]:
@@ -160,15 +174,8 @@ def find_spaced(lower: str) -> Iterator[Match]:
 
 def _left_singles(lower: str, end: int) -> int:
     """Where single characters with spaces between begin that end at `end`."""
-    start, least = end, max(0, end - _MOST_LEFT)
-    while start > least and not lower[start - 1].isspace():
-        if start > 1 and lower[start - 2] != " ":
-            break
-        start -= 1
-        if start < 2 or lower[start - 2].isspace():
-            break
-        start -= 1
-    return start
+    found = _SINGLES_LEFT.match(lower[max(0, end - _MOST_LEFT) : end][::-1])
+    return end - found.end() if found else end
 
 
 def _around(lower: str, start: int, end: int, kind: str) -> Match | None:
@@ -214,11 +221,8 @@ def _domain(lower: str, start: int) -> tuple[int, bool, bool, bool] | None:
 def _local(lower: str, end: int) -> int | None:
     """Where the name in front of the at-sign starts."""
     least = max(0, end - _MOST_LEFT)
-    start = None
-    for found in _LOCAL.finditer(lower, least, end):
-        if found.end() == end:
-            start = found.start()
-    return start
+    found = _NAME.match(lower[least:end][::-1])
+    return end - found.end() if found else None
 
 
 def _score(

@@ -37,6 +37,10 @@ class Finder:
         self._triggers = Triggers()
         self._phones = Phones()
 
+    def warm(self) -> None:
+        """See `penstock.pii.warm`."""
+        self._phones.plans.read_all()
+
     def find(self, text: str, *, history: Sequence[str], kinds: Collection[Kind]) -> list[Match]:
         """See `penstock.pii.find`."""
         found = self._look(text, kinds)

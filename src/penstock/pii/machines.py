@@ -10,9 +10,8 @@ from penstock.pii.listed import listed
 from penstock.pii.match import Match
 
 _DOT = r"(?:\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\.)"
-_FOUR = re.compile(
-    rf"(\d{{1,3}}){_DOT}(\d{{1,3}}){_DOT}(\d{{1,3}}){_DOT}(\d{{1,3}})(?![\w])(?!\.\w)"
-)
+_PART = r"(0|[1-9][0-9]{0,2})"
+_FOUR = re.compile(rf"{_PART}{_DOT}{_PART}{_DOT}{_PART}{_DOT}{_PART}(?![\w])(?!\.\w)")
 _FIRST = re.compile(rf"[0-9](?<![0-9].)[0-9]{{0,2}}(?={_DOT}[0-9])")
 _SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])")
 _VERSIONED = listed(
@@ -44,9 +43,7 @@ def find(lower: str) -> Iterator[Match]:
 
 def _version_four(lower: str, found: re.Match[str]) -> float:
     numbers = [int(part) for part in found.groups()]
-    if max(numbers) > 255 or any(len(part) > 1 and part[0] == "0" for part in found.groups()):
-        return 0.0
-    if numbers[0] in (0, 127, 255) or numbers[0] >= 224:
+    if max(numbers) > 255 or numbers[0] in (0, 127) or numbers[0] >= 224:
         return 0.0
     start = found.start()
     near = lower[start - 2 : start] if start > 1 else " " + lower[:start]
@@ -57,7 +54,7 @@ def _version_four(lower: str, found: re.Match[str]) -> float:
     words = _WORDS.findall(lower, max(0, start - 24), start)
     if (words and words[-1] in _VERSIONED) or (words[-1:] == ["to"] and "upgraded" in words):
         return 0.0
-    if re.match(r"/\d", lower[found.end() : found.end() + 2]):
+    if lower[found.end() : found.end() + 1] == "/" and lower[found.end() + 1 : found.end() + 2].isdigit():
         return 0.5  # a network, not a machine
     said = not _SAID.isdisjoint(words)
     if max(numbers) < _SMALL and not said and len(set(numbers)) > 1:

@@ -23,6 +23,11 @@ _NANP = re.compile(
     r"([ .\-_*|~•]{0,3})\d{4}(?!\d)"
 )
 _DECIMAL = re.compile(r"\+?\d+\.\d+")
+_PLAIN = frozenset((" ", "-"))
+_NUMBERS_OF_OTHERS = frozenset(
+    ((3, 2, 4), (5, 4), (4, 4, 4, 4), (8, 6), (8, 4), (4, 6, 5))  # of groups, by their lengths
+)
+_GROUP = re.compile(r"[0-9]+")
 _ITALY = 39  # keeps the 0 behind the country code
 _BY_LENGTH = {  # country codes that are tried for a number with a leading 0
     8: (49,),
@@ -75,6 +80,7 @@ class _Search:
     def __init__(self, plans: Plans, lower: str) -> None:
         self._plans, self._lower = plans, lower
         self._is_valid = plans.has
+        self._sensed: tuple[int, int, Sense] = (0, 0, "")
 
     def among(self, run: Run) -> Iterator[Match]:
         done = run.start
@@ -96,6 +102,12 @@ class _Search:
                 done = found.end()
         if done == run.start and len(run.digits) <= 15:
             yield from self._whole(run)
+
+    def _sense(self, start: int, end: int) -> Sense:
+        """What words say of a piece; the same one is often asked about twice."""
+        if self._sensed[:2] != (start, end):
+            self._sensed = start, end, sense(self._lower, start, end)
+        return self._sensed[2]
 
     def spelled(self, digits: str, start: int, end: int) -> float:
         """Digits that were said in words."""
@@ -124,9 +136,9 @@ class _Search:
         return self._is_zero_led(digits)
 
     def _international(self, shown: str, start: int, end: int) -> float:
-        digits = "".join(filter(str.isdigit, shown.replace("(0)", "")))
+        digits = "".join(_GROUP.findall(shown.replace("(0)", "")))
         if _DECIMAL.fullmatch(shown) or (
-            shown[1] == " " and sense(self._lower, start, end) != "phone"
+            shown[1] == " " and self._sense(start, end) != "phone"
         ):
             return 0.0
         plus = shown[0] == "+"
@@ -151,40 +163,50 @@ class _Search:
         if not numbers.stands_alone(self._lower, start, end):
             return 0.0
         shown = found[0]
-        sensed = sense(self._lower, start, end)
-        digits = "".join(filter(str.isdigit, shown))
-        valid = self.is_national(digits) and not digits.startswith("214748364")  # 2 ** 31
-        bare = not found[1] and not found[2] and "(" not in shown
-        whole = (found[1] or "(" in shown) and found[2]
+        sensed = self._sense(start, end)
+        bracketed = "(" in shown
+        if sensed == "other" and not bracketed:
+            return 0.0
+        digits = "".join(_GROUP.findall(shown))
+        if not found[1] and not found[2] and not bracketed:
+            return self._bare(digits, sensed)
+        whole = (found[1] or bracketed) and found[2]
+        if sensed != "other":
+            if len(digits) == 11 and shown[1].isdigit():
+                return 0.0  # `1987 236 1661` is no `1 987 236 1661`
+            if not whole:
+                lone = run.start >= start - 1 and run.end <= end
+                return 0.9 if sensed == "phone" else 0.6 if lone else 0.0
+        if self._is_american(digits):
+            return 0.8 if sensed == "other" else 1.0
         if sensed == "other":
-            return 0.8 if "(" in shown and valid else 0.0
-        if bare:
-            if sensed == "phone":
-                return 0.95 if valid else 0.7
-            return 0.7 if valid and not numbers.is_counting(digits) else 0.0
-        if len(digits) == 11 and shown[1].isdigit():
-            return 0.0  # `1987 236 1661` is no `1 987 236 1661`
-        if not whole:
-            lone = run.start >= start - 1 and run.end <= end
-            return 0.9 if sensed == "phone" else 0.6 if lone else 0.0
-        if valid:
-            return 1.0
+            return 0.0
         return 0.6 if found[2] == " " and not sensed else 0.9
+
+    def _bare(self, digits: str, sensed: Sense) -> float:
+        """Ten or eleven digits with nothing between them."""
+        if sensed == "phone":
+            return 0.95 if self._is_american(digits) else 0.7
+        return 0.7 if not numbers.is_counting(digits) and self._is_american(digits) else 0.0
+
+    def _is_american(self, digits: str) -> bool:
+        return not digits.startswith("214748364") and self.is_national(digits)  # 2 ** 31
 
     def _whole(self, run: Run) -> Iterator[Match]:
         lower, digits = self._lower, run.digits
+        if _is_something_else(run) or not _is_even(run):
+            return
         start = run.start - (lower[run.start - 1 : run.start] == "(")
         if not numbers.stands_alone(lower, start, run.end):
             return
         if lower[start - 2 : start].strip() == "+":
             return
-        sensed = sense(lower, start, run.end)
-        if sensed == "other" or _is_something_else(run):
+        sensed = self._sense(start, run.end)
+        if sensed == "other":
             return
-        if not _is_even(run):
-            return
-        rule = "pii.phone.spelled" if run.is_spaced else "pii.phone"
-        score = self._spaced(digits, sensed) if run.is_spaced else self._grouped(run, sensed)
+        is_spaced = run.is_spaced
+        rule = "pii.phone.spelled" if is_spaced else "pii.phone"
+        score = self._spaced(digits, sensed) if is_spaced else self._grouped(run, sensed)
         if score:
             yield Match("phone", start, run.end, score, rule)
 
@@ -252,6 +274,8 @@ class _Search:
 def _is_even(run: Run) -> bool:
     """Whether the groups are set apart as in one number, and not as in a row of a table."""
     between = run.between
+    if between <= _PLAIN:
+        return True
     signs = {each.strip() for each in between} - {""}
     if any(" " in each and each.strip() in ("/", "|") for each in between):
         return False
@@ -263,20 +287,20 @@ def _is_even(run: Run) -> bool:
 def _is_something_else(run: Run) -> bool:
     """Years, prices in thousands, postal and social security numbers, versions."""
     digits, lengths, between = run.digits, run.lengths, run.between
-    if set(lengths) == {4} and all(_is_year(digits[at : at + 4]) for at in range(0, len(digits), 4)):
-        return True
+    if len(lengths) == 1 or lengths in _NUMBERS_OF_OTHERS:
+        return len(lengths) > 1 or _is_book(digits)
     if lengths == (3, 4) and _is_year(digits[3:]):
         return True
-    if between == {"_"}:
+    if set(lengths) == {4} and all(_is_year(digits[at:]) for at in range(0, len(digits), 4)):
         return True
-    if len(lengths) == 2 and between == {"."}:
-        return True  # a decimal
-    if between <= {".", " "} and len(between) == 1 and set(lengths[1:]) == {3} and lengths[0] < 3:
-        return True
-    if lengths in ((3, 2, 4), (5, 4), (4, 4, 4, 4), (8, 6), (8, 4), (4, 6, 5)):
-        return True
-    if between == {"."} and len(lengths) <= 4 and max(lengths) <= 3:
-        return True
+    if len(between) == 1:
+        (sign,) = between
+        if sign == "_" or (sign == "." and len(lengths) == 2):
+            return True  # a name, a decimal
+        if sign in ". " and len(sign) == 1 and lengths[0] < 3 and set(lengths[1:]) == {3}:
+            return True
+        if sign == "." and len(lengths) <= 4 and max(lengths) <= 3:
+            return True
     return _is_book(digits)
 
 

@@ -2,6 +2,7 @@
 
     word99 ─ numbered ─┐
     id-iot ─ joined ───┤
+    id=iot ─ marked ───┤
     id*ot ── masked ───┼─► one look-up by letters each, then a check that it is really that term
     i d i o t ─ spelled┘
 
@@ -11,20 +12,24 @@ look-ups: `Prescreen` with a lexicon at once, the matcher of user lists with ent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from penstock.words import views
+from penstock.words.budget import UNLIMITED, Budget
 from penstock.words.contexts import Entry, Hit, ViewName
 from penstock.words.lexicon import Term
 from penstock.words.views import Alphabet, Reading, Span
 
 Key = TypeVar("Key", contravariant=True)
+K = TypeVar("K")
 
 STRONG = 0.6  # terms below this are looked up in fewer disguises
 LONGEST_RUN = 24  # letters that are looked up as one word
 INSIDE_LENGTHS = range(5, 15)  # letters of words that are found inside a run
 _MOST_PIECES = 2000
+_FEW = 8  # entries under a key: fewer cost no more than the text itself
+_ENTRY_STEPS = 5
 EDGES = b"-._*#%^&~?"
 _NO_LETTERS = bytes(c for c in range(256) if not 97 <= c <= 122)
 _SIGNS_AS_MASK = bytes.maketrans(b"-._#%^&~?@$!|+", b"**************")
@@ -36,7 +41,7 @@ _LEAD_INS = (b"u", b"i", b"a", b"you", b"ur", b"youa", b"yourea", b"youarea", b"
 class Lookup(Protocol[Key]):
     """Spellings of terms by a key; a dictionary of lists is one."""
 
-    def get(self, key: Key, default: tuple[()], /) -> Iterable[Entry]:
+    def get(self, key: Key, default: tuple[()], /) -> Collection[Entry]:
         """Give what stands under `key`."""
 
 
@@ -47,61 +52,71 @@ class Disguises:
     _exact: Lookup[bytes]  # strong ones of 5 to 14 letters, by them
     _maskable: Lookup[tuple[int, int, int]]  # one word: by length, first and last byte
 
-    def _disguised_hits(self, reading: Reading) -> Iterator[Hit]:
+    def _disguised_hits(self, reading: Reading, budget: Budget = UNLIMITED) -> Iterator[Hit]:
+        """What hides in a text. Raises Overrun."""
         signs = reading.signs
         if "folded" in signs:
-            yield from self._numbered_hits(reading)
+            yield from self._numbered_hits(reading, budget)
         if "tokens" in signs:
-            yield from self._token_hits(reading)
+            yield from self._token_hits(reading, budget)
+        if "marked" in signs:
+            yield from self._marked_hits(reading, budget)
         if "spelled" in signs:
-            yield from self._spelled_hits(reading)
+            yield from self._spelled_hits(reading, budget)
 
-    def _numbered_hits(self, reading: Reading) -> Iterator[Hit]:
+    def _numbered_hits(self, reading: Reading, budget: Budget) -> Iterator[Hit]:
         for span in reading.numbered():
-            for entry in self._whole.get(views.fold(span.letters), ()):
+            for entry in _alike(self._whole, views.fold(span.letters), budget):
                 if len(span.letters) > 3 and entry.words == span.letters:
                     yield Hit(span.start, span.end, entry, "folded")
 
-    def _token_hits(self, reading: Reading) -> Iterator[Hit]:
+    def _token_hits(self, reading: Reading, budget: Budget) -> Iterator[Hit]:
         known: dict[bytes, list[tuple[Entry, ViewName]]] = {}
         for span in reading.tokens():
             found = known.get(span.letters)
             if found is None:
-                found = known[span.letters] = list(self._token(span.letters))
+                found = known[span.letters] = list(self._token(span.letters, budget))
             for entry, view in found:
                 yield Hit(span.start, span.end, entry, view)
 
-    def _token(self, token: bytes) -> Iterator[tuple[Entry, ViewName]]:
+    def _marked_hits(self, reading: Reading, budget: Budget) -> Iterator[Hit]:
+        for span in reading.marked():
+            if len(span.letters.translate(None, _NO_LETTERS)) > 1:
+                for entry in self._joined(span.letters, budget):
+                    yield Hit(span.start, span.end, entry, "joined")
+
+    def _joined(self, letters: bytes, budget: Budget) -> Iterator[Entry]:
+        for entry in _alike(self._whole, views.fold(letters), budget):
+            strong = entry.term.severity >= STRONG and len(entry.compact) > 3
+            if strong and _same(letters, entry):
+                yield entry
+
+    def _token(self, token: bytes, budget: Budget) -> Iterator[tuple[Entry, ViewName]]:
         token = token.strip(EDGES)
         if len(token.translate(None, _NO_LETTERS)) < 2:
             return
         joined = token.translate(None, EDGES)
         if len(joined) < len(token):
-            for entry in self._whole.get(views.fold(joined), ()):
-                if (
-                    entry.term.severity >= STRONG
-                    and len(entry.compact) > 3
-                    and _same(joined, entry)
-                ):
-                    yield entry, "joined"
+            for entry in self._joined(joined, budget):
+                yield entry, "joined"
         masked = token.translate(_SIGNS_AS_MASK)
         hidden = masked.count(b"*")
         if not 0 < hidden <= len(masked) - 2:
             return
         soft = not _SOFT_MARKS.isdisjoint(token)
-        for entry in self._maskable.get((len(masked), masked[0], masked[-1]), ()):
+        for entry in _alike(self._maskable, (len(masked), masked[0], masked[-1]), budget):
             if soft and entry.term.severity < 0.9:
                 continue
             if _fits(masked, entry.compact):
                 yield entry, "masked"
 
-    def _spelled_hits(self, reading: Reading) -> Iterator[Hit]:
+    def _spelled_hits(self, reading: Reading, budget: Budget) -> Iterator[Hit]:
         known: dict[bytes, list[Entry]] = {}
         for run in reading.spelled():
             for piece in joined_pieces(run):
                 found = known.get(piece.letters)
                 if found is None:
-                    found = known[piece.letters] = list(self._spelled(piece.letters))
+                    found = known[piece.letters] = list(self._spelled(piece.letters, budget))
                 for entry in found:
                     yield Hit(piece.start, piece.end, entry, "spelled")
             for piece in run:
@@ -118,7 +133,7 @@ class Disguises:
                     start = piece.start + first * gap
                     yield Hit(start, start + (length - 1) * gap + 1, entry, "spelled")
 
-    def _spelled(self, letters: bytes) -> Iterator[Entry]:
+    def _spelled(self, letters: bytes, budget: Budget) -> Iterator[Entry]:
         """Look up single letters that were joined, also without what may stand before a word."""
         rests = {letters: 3}
         for lead_in in _LEAD_INS if letters.startswith(_LEAD_INS) else ():
@@ -128,9 +143,17 @@ class Disguises:
             # Three single letters are initials or chords more often than a word.
             if len(rest) < shortest or _NOTES.issuperset(rest):
                 continue
-            for entry in self._whole.get(views.fold(rest), ()):
+            for entry in _alike(self._whole, views.fold(rest), budget):
                 if (len(rest) > 3 or entry.term.severity >= 0.9) and _same(rest, entry):
                     yield entry
+
+
+def _alike(table: Lookup[K], key: K, budget: Budget) -> Collection[Entry]:
+    """What stands under a key: in a list that was made for it, much."""
+    found = table.get(key, ())
+    if len(found) > _FEW:
+        budget.spend(_ENTRY_STEPS * len(found))
+    return found
 
 
 def spellings(terms: Iterable[Term], alphabet: Alphabet) -> Iterator[Entry]:

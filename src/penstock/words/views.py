@@ -8,6 +8,7 @@ a `Reading` of a text with the views that undo such changes:
     folded    also leet (`1d10t`) and repeats (`idiooot`): digits and symbols as the letters that
               they look like, l as i, runs as one; ambiguous, so a hit must pass `undisguises`
     tokens    words with marks inside (`id-iot`, `id*ot`)
+    marked    words with any other signs inside (`id=iot`, `id/iot`)
     spelled   runs of single letters (`i d i o t`, `i.d.i.o.t`)
 
 Every view leads back to code-point offsets in the original text, which is never replaced. The
@@ -25,11 +26,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penstock.words.characters import Characters
+from penstock.words.characters import MARK, Characters
 
 _T = TypeVar("_T")
 
-VERSION = "1"
+VERSION = "2"
 """Part of the cache key: counts up whenever a view reads some text differently."""
 
 
@@ -44,10 +45,14 @@ def _bytes_table(classes: Mapping[str, bytes | str], other: bytes) -> bytes:
 _UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz"
 _OTHERS = bytes(range(0x80, 0x100))  # UTF-8 beyond ASCII: the alphabet lets only letters through
 _WORD = _LOWER + b"0123456789" + _OTHERS
+_CONTROL = b"\2"  # in ASCII that is no word; only then is it read character by character
 _PLAIN = _bytes_table(
-    {chr(c): bytes([c]) for c in _WORD} | {chr(c): bytes([c - 32]) + bytes([c]) for c in _LOWER},
+    {chr(c): bytes([c]) for c in _WORD}
+    | {chr(c): bytes([c - 32]) + bytes([c]) for c in _LOWER}
+    | {"\2": bytes(c for c in range(128) if not chr(c).isprintable() and c not in b"\t\r\n")},
     b" ",
 )
+_PLAIN_READ = _PLAIN.replace(_CONTROL, b" ")
 _STANDS_FOR = {"o": "0", "i": "1!|l", "e": "3", "a": "4@", "s": "5$", "t": "7+", "b": "8", "g": "9"}
 _FOLD = _bytes_table(
     {chr(c): bytes([c]) for c in _WORD if c not in b"01345789l"}
@@ -60,6 +65,7 @@ _FOLD = _bytes_table(
 )
 _LEET_BYTES = b"01345789@$!|+"
 _LEET = frozenset(_LEET_BYTES)
+_SIGNS = f'"(),/:;<=>[\\]`{{}}{MARK}'  # marks that are read in words cut by them only
 _SHAPE = _bytes_table(
     {
         "a": _UPPER + _LOWER + _OTHERS,
@@ -68,6 +74,7 @@ _SHAPE = _bytes_table(
         "!": "!|+",
         ".": ".?",
         "-": "-_*#%^&~",
+        ",": _SIGNS,
     },
     b" ",
 )
@@ -90,7 +97,15 @@ _LEADING_SIGN = re.compile(rb"!(?=a)")
 _INNER_SIGN = re.compile(rb"!(?=[a0@])")
 _NUMBER_BEHIND = re.compile(rb"0(?<=a0)")
 _INNER_DOT = re.compile(rb"\.(?<=a\.)[a.]")
+_INNER_SIGNS = re.compile(rb",(?=[.,-]{0,3}[a0@!])(?<=[a0@!.,-],)")
+_MARKS = bytes(c for c in range(128) if not chr(c).isalnum() and c not in _LEET)
+_MARKS_AT_END = _MARKS + b"!|+"
 _INNER_MARK = re.compile(rb"-(?<=a-)[a-]")
+_SPACED = bytes(32 if chr(c).isspace() else 97 if c in _WORD + _UPPER else 45 for c in range(256))
+_LETTER = rb"[A-Za-z0-9@$\x80-\xff]"
+_INNER_APOSTROPHE = re.compile(  # not that of a contraction: "who're" is no other word
+    rb"'(?=%b)(?<=%b')(?!(?i:s|d|m|ll|re|ve|(?<=n')t)(?!%b))" % (_LETTER, _LETTER, _LETTER)
+)
 _KINDS = _bytes_table({"a": _LOWER + _OTHERS, "0": "0123456789"}, b" ")
 
 
@@ -139,15 +154,23 @@ class Reading:
     def __init__(self, text: str, alphabet: Alphabet) -> None:
         self.text = text
         self._alphabet = alphabet
-        self.raw = (text if text.isascii() else text.translate(alphabet)).encode()
-        words = self._wide = b" " + self.raw.translate(_PLAIN) + b" "
+        self._as_it_is = text.isascii()
+        words = _CONTROL
+        if self._as_it_is:
+            self.raw = text.encode()
+            words = self.raw.translate(_PLAIN)
+        if _CONTROL in words:
+            self._as_it_is = False
+            self.raw = text.translate(alphabet).encode()
+            words = self.raw.translate(_PLAIN_READ)
+        words = self._wide = b" " + words + b" "
         while b"  " in words:
             words = words.replace(b"  ", b" ")
         self.plain = words
 
     @_Once
     def signs(self) -> frozenset[str]:
-        """Which views beside the plain one are worth a look: "folded", "tokens", "spelled"."""
+        """Which views are worth a look: "folded", "tokens", "marked", "spelled"."""
         found: set[str] = set()
         shape = self._shape
         # What there is at all is known from the few characters that plain prose does not have.
@@ -162,6 +185,8 @@ class Reading:
             found |= _BOTH
         if "tokens" not in found and _INNER_DOT.search(shape):
             found.add("tokens")
+        if self._first_sign or self._first_apostrophe:
+            found.add("marked")
         if self._first_run:
             found.add("spelled")
         return frozenset(found)
@@ -194,6 +219,14 @@ class Reading:
         return _THREE_SINGLES.search(self._singles)
 
     @_Once
+    def _first_sign(self) -> re.Match[bytes] | None:
+        return _INNER_SIGNS.search(self._shape)
+
+    @_Once
+    def _first_apostrophe(self) -> re.Match[bytes] | None:
+        return _INNER_APOSTROPHE.search(self.raw) if b"'" in self.raw else None
+
+    @_Once
     def plain_origin(self) -> NDArray[np.intp]:
         """The place in `raw` of every byte of `plain`."""
         padded = np.frombuffer(b" " + self._wide, np.uint8) != 32
@@ -220,6 +253,22 @@ class Reading:
             end = parts.find(b" ", mark, mark + _TOKEN_LIMIT)
             done = end if end >= 0 else min(len(parts), mark + _TOKEN_LIMIT)
             yield Span(start, done, self.lower[start:done])
+
+    def marked(self) -> Iterator[Span]:
+        """Words that any signs stand in, put together again; what marks alone do is in `tokens`."""
+        parts = self.raw.translate(_SPACED)
+        for found in (self._first_sign, self._first_apostrophe):
+            while found:
+                sign = found.start()
+                start = parts.rfind(b" ", max(0, sign - _TOKEN_LIMIT), sign) + 1
+                start = max(start, sign - _TOKEN_LIMIT)
+                end = parts.find(b" ", sign, sign + _TOKEN_LIMIT)
+                done = end if end >= 0 else min(len(parts), sign + _TOKEN_LIMIT)
+                word = self.lower[start:done].rstrip(_MARKS_AT_END)
+                last = start + len(word)
+                word = word.lstrip(_MARKS)
+                yield Span(last - len(word), last, word.translate(None, _MARKS))
+                found = found.re.search(found.string, done)
 
     def numbered(self) -> Iterator[Span]:
         """Words of letters with digits behind them (`word99`), without the digits."""
@@ -255,7 +304,7 @@ class Reading:
 
     @_Once
     def _sources(self) -> NDArray[np.intp] | None:
-        if self.text.isascii():
+        if self._as_it_is:
             return None
         sizes = {each: len(self._alphabet[ord(each)].encode()) for each in set(self.text)}
         lengths = np.fromiter(map(sizes.__getitem__, self.text), np.intp, len(self.text))

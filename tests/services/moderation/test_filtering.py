@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import pytest
@@ -10,12 +11,13 @@ from penstock.lists.listed import ListHit
 from penstock.lists.lists import NOTHING, Listed
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation import filtering
-from penstock.services.moderation.filtering import Allowed, Sifted, blanked, sift
+from penstock.services.moderation.filtering import Allowed, Minded, Sifted, blanked, sift
+from penstock.services.moderation.policy import Policy, Threshold
 from penstock.words.lexicon import load_lexicon
 from penstock.words.prescreen import Prescreen
 
 PRESCREEN = Prescreen(load_lexicon())
-ABUSE = frozenset({"harassment", "profanity"})
+ABUSE = {"harassment": 0.5, "profanity": 0.5}
 TEXTS = {
     "abuse": ("you are a fucking idiot", "abusive_language"),
     "phone": ("ring 212-555-0134", "phone_number"),
@@ -30,15 +32,17 @@ def sifted(
     text: str,
     allowed: Allowed = Allowed(),  # noqa: B008 - a tuple
     *,
-    flagged: frozenset[str] = ABUSE,
+    floors: Mapping[str, float] = ABUSE,
+    rejected: frozenset[str] = frozenset(),
     listed: Listed = NOTHING,
     history: tuple[str, ...] = (),
 ) -> Sifted:
-    minded = flagged - allowed.spared(filtering.ABUSE_IN_TEXT)
+    spared = allowed.spared(filtering.ABUSE_IN_TEXT)
+    counting = {name: floor for name, floor in floors.items() if name not in spared}
     return sift(
         text,
         allowed=allowed,
-        flagged=minded if _is_abusive(text) else frozenset(),
+        minded=Minded(counting if _is_abusive(text) else {}, rejected),
         listed=listed,
         prescreen=PRESCREEN,
         history=history,
@@ -179,13 +183,76 @@ def test_what_was_judged_without_a_place_is_masked_everywhere() -> None:
     found = sift(
         "nobody here would miss you",
         allowed=Allowed(),
-        flagged={"harassment"},
+        minded=Minded({"harassment": 0.5}, frozenset({"harassment"})),
         listed=NOTHING,
         prescreen=PRESCREEN,
     )
 
     assert found.flags == ("abusive_language",)
     assert found.mask("nobody here would miss you") == "****** **** ***** **** ***"
+
+
+def test_what_is_rejected_is_masked_where_it_was_found() -> None:
+    text = "today you are a fucking idiot"
+
+    found = sifted(text, rejected=frozenset({"harassment"}))
+
+    assert found.mask(text) == "today you are a ******* *****"
+
+
+def test_a_place_of_one_category_is_none_of_another() -> None:
+    """A threat without a listed word must not pass because somebody swears in it."""
+    text = "I know where your children sleep, fucking coward"
+
+    found = sifted(text, rejected=frozenset({"harassment/threatening"}))
+
+    assert found.everywhere
+
+
+def test_what_is_suspected_without_a_place_is_neither_flagged_nor_masked() -> None:
+    text = "great fucking goal last night"
+
+    found = sifted(text, floors={"sexual": 0.5, "harassment": 0.5})
+
+    assert found == Sifted((), (), everywhere=False)
+
+
+def test_a_word_below_the_policys_flag_does_not_count() -> None:
+    assert sifted("you are fucking late", floors={"profanity": 0.7}).flags == ()
+    assert sifted("you are fucking late", floors={"profanity": 0.6}).flags == ("abusive_language",)
+
+
+def test_a_policy_minds_what_it_flags_from_there_and_what_it_rejects_as_a_whole() -> None:
+    policy = Policy(
+        thresholds={
+            "hate": Threshold(flag=0.9, reject=0.4),
+            "sexual": Threshold(flag=None, reject=None),
+            "violence": Threshold(flag=0.0),
+        }
+    )
+    known = {"harassment": 0.6, "hate": 0.5, "sexual": 1.0, "violence": 0.1, "illicit": 0.8}
+    scores = tuple(known.get(category) for category in CATEGORIES)
+
+    minded = filtering.mind(scores, policy)
+
+    floors = {"harassment": 0.5, "hate": 0.4, "violence": 0.0, "illicit": 0.5}
+    assert minded == Minded(floors, frozenset({"hate", "illicit"}))
+
+
+def test_what_only_rules_judge_is_flagged_where_the_policy_flags_it() -> None:
+    text = "ping 93.184.216.34 now"
+    allowed = Allowed(*[True] * 5)
+
+    found = sift(
+        text,
+        allowed=allowed,
+        minded=Minded({"pii/ip": 0.5}, frozenset()),
+        listed=NOTHING,
+        prescreen=PRESCREEN,
+    )
+
+    assert found.flags == ("ip_address",)
+    assert found.mask(text) == "ping ************* now"
 
 
 def hit(kind: str, start: int, end: int) -> ListHit:

@@ -29,8 +29,8 @@ from penstock.net.guard import Guard
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Pipeline
 from penstock.providers.factory import open_provider
-from penstock.providers.provider import CATEGORIES, seer
-from penstock.services.moderation import looking
+from penstock.providers.provider import CATEGORIES, Scores, seer
+from penstock.services.moderation import image_sources, looking
 from penstock.services.moderation.looking import Looker, LookFailed, Sight
 from penstock.services.moderation.prompts import image_prompt, moderation_prompt
 from tests.images.made import (
@@ -50,6 +50,29 @@ from tests.providers.scripted import SeeingProvider
 
 AT = "/input/1/image_url/url"
 Make = Callable[..., Looker]
+
+
+class WaitingProvider(SeeingProvider):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+        self._came = asyncio.Condition()
+
+    async def look(
+        self, picture: bytes, media_type: str, *, deadline: float | None = None
+    ) -> Scores:
+        async with self._came:
+            scores = await super().look(picture, media_type, deadline=deadline)
+            self._came.notify_all()
+        await self.go.wait()
+        return scores
+
+    async def asked(self, times: int) -> None:
+        """Wait until it was shown so many pictures."""
+        async with self._came:
+            await self._came.wait_for(lambda: len(self.shown) == times)
 
 
 @pytest.fixture
@@ -295,6 +318,88 @@ async def test_those_who_wait_for_one_damaged_image_hear_each_where_theirs_is(ma
     assert pointers == [f"/input/{at}" for at in range(5)]
 
 
+async def test_those_who_wait_for_one_failing_provider_hear_each_for_themselves(
+    make: Make, upstream: Upstream, remote: object
+) -> None:
+    looker, url = make(remote), data_url(encoded(plain(RED), "PNG"))
+    upstream.script([failing(500)] * 3)
+
+    outcomes = await asyncio.gather(
+        *(looker.look(url, pointer=f"/input/{at}") for at in range(3)), return_exceptions=True
+    )
+
+    failures = [each for each in outcomes if isinstance(each, LookFailed)]
+    assert len({id(each) for each in failures}) == 3
+    assert len({each.sight for each in failures}) == 1
+
+
+async def test_of_several_images_each_hears_of_its_own_fault(make: Make) -> None:
+    looker = make()
+    places = looker.places()
+    urls = [
+        data_url(encoded(photo(), "PNG")),
+        "data:image/png;base64,$$$$",
+        data_url(encoded(photo())[:4000], "image/jpeg"),
+        "http://127.0.0.1/a.png",
+        data_url(encoded(photo())[:4000], "image/jpeg"),
+        data_url(encoded(photo(), "PNG")),
+    ]
+
+    outcomes = await asyncio.gather(
+        *(looker.look(url, pointer=f"/{at}", places=places) for at, url in enumerate(urls)),
+        return_exceptions=True,
+    )
+
+    faults = [told(each)[0] for each in outcomes if isinstance(each, PenstockError)]
+    assert faults == ["/1", "/2", "/3", "/4"]
+
+
+async def test_a_scan_bomb_is_refused_where_it_stands(make: Make) -> None:
+    whole = encoded(plain(), "JPEG", progressive=True)
+    bomb = whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * 300 + whole[-2:]
+
+    with pytest.raises(InvalidInput) as refused:
+        await make().look(data_url(bomb, "image/jpeg"), pointer=AT)
+
+    assert told(refused.value)[0] == AT
+    assert "over 32 scans" in told(refused.value)[1]
+
+
+async def test_a_slow_provider_keeps_nobody_from_fetching(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_sources, "FETCHING", 1)
+    provider = WaitingProvider()
+    bodies = [answer(encoded(plain(each), "PNG")) for each in (RED, BLUE)]
+    async with site(*bodies) as place, asyncio.TaskGroup() as group:
+        looker = make(provider, allow=(place,))
+        looks = [group.create_task(looker.look(f"http://{place}/", pointer=AT)) for _ in range(2)]
+
+        await provider.asked(2)  # the second was fetched although the first waits for its model
+        provider.go.set()
+
+    assert all(look.result().value.available for look in looks)
+
+
+async def test_one_request_asks_for_a_few_images_at_a_time(make: Make) -> None:
+    provider = WaitingProvider()
+    looker = make(provider)
+    places = looker.places()
+    urls = [data_url(encoded(photo(seed, (40, 30)), "PNG")) for seed in range(9)]
+    async with asyncio.TaskGroup() as group:
+        for at, url in enumerate(urls):
+            group.create_task(looker.look(url, pointer=f"/{at}", places=places))
+        await provider.asked(image_sources.PLACES)
+
+        stranger = data_url(encoded(plain(BLUE), "PNG"))
+        waiting = group.create_task(looker.look(stranger, pointer=AT, places=looker.places()))
+        await provider.asked(image_sources.PLACES + 1)
+        provider.go.set()
+
+    assert len(provider.shown) == len(urls) + 1
+    assert waiting.result().value.available
+
+
 async def test_a_data_url_that_is_too_long_is_refused_before_it_is_decoded(make: Make) -> None:
     with pytest.raises(TooLarge, match="at most 1000 are read") as refused:
         await make(limits=Limits(bytes=1000)).look(
@@ -308,15 +413,15 @@ async def test_a_large_image_is_unpacked_beside_the_loop(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
-    unpacked = looking._unpacked
+    unpacked = image_sources.unpacked
 
     def noted(url: str, start: int) -> bytes:
         threads.append(threading.get_ident())
         return unpacked(url, start)
 
-    monkeypatch.setattr(looking, "_unpacked", noted)
+    monkeypatch.setattr(image_sources, "unpacked", noted)
     small, large = encoded(plain(), "PNG"), encoded(photo(), "PNG")
-    assert len(large) > looking.INLINE_BYTES > len(small)
+    assert len(large) > image_sources.INLINE_BYTES > len(small)
 
     for data in (small, large):
         await make().look(data_url(data), pointer=AT)

@@ -73,7 +73,7 @@ class Verdict(Answer):
     reason: str = at("penstock", "reason", default="")
     risk: float = at("penstock", "risk", default=0.0)  # 0..1 over all categories
     spans: tuple[Span, ...] = at("penstock", "spans", default=())
-    language: str = at("penstock", "language", default="")  # "other": not judged on the machine
+    language: str = at("penstock", "language", default="")  # a code; "other", "und": nobody knew
     policy_id: str = at("penstock", "policy", "id", default="")
     policy_version: str = at("penstock", "policy", "version", default="")
     source: str = at("penstock", "receipt", "source", default="")  # memory, disk, local, ...
@@ -81,6 +81,7 @@ class Verdict(Answer):
     recorded: bool = at("penstock", "recorded", default=False)
     degraded: str | None = at("penstock", "degraded", "detail", default=None)
     rationale: str = at("penstock", "rationale", default="")
+    listed: dict[str, Any] | None = at("penstock", "listed", default=None)  # decision, and hits
 
     @property
     def from_cache(self) -> bool:

@@ -1,7 +1,6 @@
 """Looks at images: bytes, then perceptual hashes, then a provider that sees.
 
-    data: URL ── decoded ──┐
-    http(s) URL ─ dialler ─┴► bytes ─► key = digest of them ─► cache ─► decode, hash ─► provider
+    URL ─ ImageSources ─► bytes ─► key = digest of them ─► cache ─► decode, hash ─► provider
 
 What is cached is what was found out about the bytes (a `Sight`), as a text's Judgement is. Nothing
 is decided here. Without a provider that sees, a Sight holds hashes and says `available: False`. A
@@ -11,10 +10,9 @@ remote image is fetched on every request: what an address shows today is not wha
 from __future__ import annotations
 
 import asyncio
-import binascii
 import hashlib
-import re
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -44,19 +42,10 @@ from penstock.net.dial import Dialler
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, MaxAge, Pipeline, Trace, Usage
 from penstock.providers.provider import CATEGORIES, Scores, Seer
+from penstock.services.moderation.image_sources import INLINE_BYTES, PLACES, ImageSources
 
 NAMESPACE: Final = "sight"
 DECODING: Final = 2  # images at once: each may take a core and hundreds of megabytes
-FETCHING: Final = 16  # remote images at once: their bytes are in memory until they are looked at
-FETCH_TIMEOUT: Final = 10.0  # seconds for everything about one
-REDIRECTS: Final = 3
-INLINE_BYTES: Final = 100_000  # more are decoded from base64, and digested, in a thread
-
-_DATA = re.compile(
-    r"data:(?P<type>[a-z0-9.+-]+/[a-z0-9.+*-]+)(?:;[a-z0-9-]+=[^;,]{0,80}){0,4};base64,",
-    re.IGNORECASE,
-)
-_HTTP = re.compile(r"https?://", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
@@ -69,7 +58,7 @@ class Sight(msgspec.Struct, frozen=True, array_like=True):
     source: str  # "provider", or "local" where nobody looked
     versions: tuple[tuple[str, str], ...]
     sha256: str  # of the bytes, hex
-    format: str  # jpeg, png, gif, webp or avif
+    format: str  # jpeg, png, gif or webp
     width: int  # pixels
     height: int
     frames: int
@@ -116,12 +105,11 @@ class Looker:
         limits: Limits = LIMITS,
     ) -> None:
         self._pipeline = pipeline
-        self._dialler = dialler
+        self._sources = ImageSources(dialler, limits=limits)
         self._provider = provider
         self._metrics = metrics
         self._limits = limits
         self._decoding = asyncio.Semaphore(DECODING)
-        self._fetching = asyncio.Semaphore(FETCHING)
         own = {"penstock-images": VERSION}
         self.models: dict[str, str] = {**own, **(provider.sights if provider else {})}
         self._version = fingerprint(sorted(self.models.items()), CATEGORIES)
@@ -136,30 +124,35 @@ class Looker:
         """The key of what is known about an image: all its bytes, and who looks at it."""
         return f"{NAMESPACE}:{fingerprint(self._version if ask else self._blind, sha256)}"
 
+    @staticmethod
+    def places() -> asyncio.Semaphore:
+        """The places of one request, for all of its calls of `look`."""
+        return asyncio.Semaphore(PLACES)
+
     async def look(
         self,
         url: str,
         *,
         pointer: str,
+        places: asyncio.Semaphore | None = None,
         ask: bool = True,
         max_age: MaxAge[Sight] | None = None,
         tags: tuple[str, ...] = (),
     ) -> Answer[Sight]:
         """Look at the image behind a data: or http(s) URL. `ask` False leaves the provider out.
 
-        Raises InvalidInput, TooLarge, BlockedAddress or FetchFailed with `pointer`, where the
-        caller has the image; LookFailed when the provider does not answer.
+        A request that has several images passes its `places`, lest it take everyone's. Raises
+        InvalidInput, TooLarge, BlockedAddress or FetchFailed with `pointer`, where the caller has
+        the image; LookFailed when the provider does not answer.
         """
-        if _HTTP.match(url):
-            async with self._fetching:
-                data = await _pointed(self._fetch(url), pointer)
-                return await self.look_at(
-                    data, pointer=pointer, ask=ask, max_age=max_age, tags=tags
+
+        async def opened() -> Answer[Sight]:
+            async with places or nullcontext(), self._sources.open(url) as (declared, data):
+                return await self._answer(
+                    data, declared=declared, ask=ask, max_age=max_age, tags=tags
                 )
-        declared, data = await _pointed(self._embedded(url), pointer)
-        return await self.look_at(
-            data, pointer=pointer, declared=declared, ask=ask, max_age=max_age, tags=tags
-        )
+
+        return await _pointed(opened(), pointer)
 
     async def look_at(
         self,
@@ -222,44 +215,12 @@ class Looker:
         self._metrics.count("penstock_model_calls_total", model=provider.name)
         return _judged(sight, scores)
 
-    async def _fetch(self, url: str) -> bytes:
-        fetched = await self._dialler.fetch(
-            url,
-            headers={"accept": "image/*"},
-            max_bytes=self._limits.bytes,
-            timeout=FETCH_TIMEOUT,
-            redirects=REDIRECTS,
-        )
-        if fetched.status >= 500:
-            raise FetchFailed(f"the image's address answered {fetched.status}")
-        if fetched.status != 200:
-            raise InvalidInput(f"the image's address answered {fetched.status}")
-        # Its Content-Type is not compared: what a server calls an image is not its sender's doing.
-        return fetched.body
-
-    async def _embedded(self, url: str) -> tuple[str, bytes]:
-        """The media type and the bytes of a data URL."""
-        head = _DATA.match(url)
-        if head is None:
-            raise InvalidInput(
-                "an image is an http(s) address, or its bytes as data:image/png;base64,..."
-            )
-        declared = head["type"].lower()
-        if not declared.startswith("image/"):
-            raise InvalidInput(f"declared as {declared[:60]!r}, which is no type of image")
-        size = (len(url) - head.end()) * 3 // 4
-        if size > self._limits.bytes + 2:
-            most = self._limits.bytes
-            raise TooLarge(f"the image has about {size} bytes; at most {most} are read")
-        if size <= INLINE_BYTES:
-            return declared, _unpacked(url, head.end())
-        return declared, await asyncio.to_thread(_unpacked, url, head.end())
-
 
 async def _pointed(work: Awaitable[_T], pointer: str) -> _T:
     """Do it; errors about the image say where the caller has it.
 
-    Raised afresh: callers that wait for the same image have it in different places.
+    Raised afresh: callers that wait for the same image have it in different places, and none may
+    change what another one hears.
     """
     try:
         return await work
@@ -267,6 +228,8 @@ async def _pointed(work: Awaitable[_T], pointer: str) -> _T:
         kind: type[PenstockError] = type(error)
         errors = [{"pointer": pointer, "detail": error.detail}]
         raise kind(error.detail, errors=errors) from error
+    except LookFailed as error:
+        raise LookFailed(error.sight, error.trace, error.cause) from error.cause
 
 
 def _read(data: bytes, sha256: str, *, limits: Limits, shown: bool) -> _Read:
@@ -311,11 +274,3 @@ def _judged(sight: Sight, given: Scores) -> Sight:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _unpacked(url: str, start: int) -> bytes:
-    """The bytes of a data URL's base64: its alphabet and its padding, and nothing else."""
-    try:
-        return binascii.a2b_base64(url[start:].encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise InvalidInput("the data URL is not strict base64") from error

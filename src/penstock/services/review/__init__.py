@@ -10,8 +10,8 @@ Beyond the shape that all services share: `similar` says which items are so much
 decision may stand for all; `placing` finds the case that an item belongs to; `settling` does what
 follows from a decision, `telling` says so; `refusals` say why something may not be; `workload` has
 the numbers. Beside `store` there are `finding_store` (in which case something is, or could be),
-`content_store` (what a case decides on), `queue_store` (what to work on next), `keeping_store` (what
-is kept after a decision, and for how long) and `workload_store`.
+`content_store` (what a case decides on), `queue_store` (what to work on next), `keeping_store`
+(what is kept after a decision, and for how long) and `workload_store`.
 """
 
 from penstock.services.review.service import ReviewService

@@ -7,7 +7,7 @@ it. So two processes, or two reviewers, cannot both be first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
