@@ -1,4 +1,4 @@
-"""Finds the entries of all user lists in one text or image.
+"""Finds the entries of some user lists in one text or image.
 
     text ─┬─ words, their disguises ── phrases, wildcards
           ├─ as it stands ──────────── symbols, regular expressions
@@ -6,8 +6,8 @@
     image ── SHA-256, PDQ, pHash ───── exact and near hashes
 
 An `Index` learns and forgets entries one by one while it is in use, so that a new word costs
-microseconds and nothing is ever compiled twice. It knows entries and where they are; which list
-counts for whom, and what a hit means, is `listed`'s matter.
+microseconds and nothing is ever compiled twice. It knows entries and where they are; which index is
+asked for whom is `scopes`' matter, what a hit means `listed`'s.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import numpy as np
 from penstock.lists.entries import EntryKind, is_literal
 from penstock.lists.patterns import Patterns, wildcard_words
 from penstock.lists.wildcards import Wildcards
-from penstock.lists.words import Ids, Literals, Phrases, Place
+from penstock.lists.words import Counts, Ids, Literals, Phrases, Place, chosen
 from penstock.words import views
+from penstock.words.budget import Budget
 from penstock.words.views import Alphabet, Reading
 
 PDQ_DISTANCE = 31  # of 256 bits, as its authors recommend
@@ -44,15 +45,22 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Index:
-    """All entries, ready to be found. Changes belong to one thread, searches may run in any."""
+    """Entries, ready to be found. Changes belong to one thread, searches may run in any.
 
-    def __init__(self) -> None:
-        self._alphabet = Alphabet()
+    `exempts`: of allow lists, whose entries are found at every place and never in disguise.
+    `bounded`: of one key, whose patterns may have been made to cost much.
+    """
+
+    def __init__(
+        self, alphabet: Alphabet, *, exempts: bool = False, bounded: bool = False
+    ) -> None:
+        self._alphabet = alphabet
+        self._exempts = exempts
         self._rows: dict[int, Row] = {}
         self._phrases = Phrases(self._alphabet)
         self._literals = Literals()
-        self._wildcards = Wildcards()
-        self._regexes = Patterns(latin=False)
+        self._wildcards = Wildcards(bounded=bounded)
+        self._regexes = Patterns(latin=False, weighed=bounded)
         self._digests: Ids[bytes] = Ids()
         self._near: dict[str, Any] = {}  # HashIndex by kind, once there is one
         self._counts: Counter[str] = Counter()
@@ -70,6 +78,11 @@ class Index:
     def searched(self) -> int:
         """Patterns that every text is searched for; the others are looked up."""
         return len(self._regexes) + self._wildcards.searched
+
+    @property
+    def size(self) -> int:
+        """Instructions of those patterns. Compiles what is new: not for the loop."""
+        return self._regexes.size + self._wildcards.size
 
     def count(self, list_id: str) -> int:
         """How many entries of one list are known."""
@@ -89,7 +102,8 @@ class Index:
             case "phrase" if is_literal(row.value, self._alphabet):
                 self._literals.add(id, row.value)
             case "phrase":
-                self._phrases.add(id, row.value, disguises=row.disguises)
+                disguises = row.disguises and not self._exempts
+                self._phrases.add(id, row.value, disguises=disguises)
             case "wildcard":
                 self._wildcards.add(id, wildcard_words(row.value, self._alphabet))
             case "regex":
@@ -120,18 +134,27 @@ class Index:
             case _:
                 pass  # a hash without an entry leads nowhere; removing it would copy all others
 
-    def find(self, text: str) -> list[Place]:
-        """Every place of every entry, in the text's own offsets; an exact one holds all of it."""
-        reading = self._alphabet.read(text)
-        places = [_originally(place, reading) for place in self._in_words(reading)]
-        if places and views.foreign_share(text) > _FOREIGN:
-            places = [place for place in places if not self._is_foreign(place, text)]
-        places += self._literals.find(text)
-        places += self._in_text(text, reading)
-        if len(self._digests):
+    def find(
+        self, text: str, reading: Reading, budget: Budget, counts: Counts | None = None
+    ) -> Iterator[Place]:
+        """Places in the text's own offsets; an exact one holds all of it, and comes first.
+
+        Of a pattern only the first place that `counts` is given, where the index is one of allow
+        lists every place. Raises Overrun.
+        """
+        if len(self._digests) and not text.startswith("\0"):  # which stands for other content
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-            places += [Place(id, 0, len(text)) for id in self._digests.of(digest)]
-        return places
+            yield from (Place(id, 0, len(text)) for id in self._digests.of(digest))
+        yield from self._literals.find(text, budget)
+        counts = counts or _always
+        foreign = None
+        for place in self._in_words(reading, budget, counts):
+            found = _originally(place, reading)
+            if foreign is None:
+                foreign = views.foreign_share(text) > _FOREIGN
+            if not foreign or not self._is_foreign(found, text):
+                yield found
+        yield from self._in_text(text, reading, budget, counts)
 
     def find_digest(self, digest: bytes) -> tuple[int, ...]:
         """Entries of exactly this content."""
@@ -145,28 +168,30 @@ class Index:
         distance = PDQ_DISTANCE if kind == "pdq" else PHASH_DISTANCE
         return [int(near.id) for near in index.nearest(hashes, distance=distance, most=MOST_NEAR)]
 
-    def _in_words(self, reading: Reading) -> Iterator[Place]:
-        yield from self._phrases.find(reading)
-        yield from self._wildcards.find(reading)
+    def _in_words(self, reading: Reading, budget: Budget, counts: Counts) -> Iterator[Place]:
+        def counts_there(start: int, end: int) -> bool:
+            return counts(*reading.original(start, end))
 
-    def _in_text(self, text: str, reading: Reading) -> Iterator[Place]:
+        yield from self._phrases.find(reading, budget)
+        yield from self._wildcards.find(
+            reading, budget, counts_there, every=self._exempts, disguises=not self._exempts
+        )
+
+    def _in_text(
+        self, text: str, reading: Reading, budget: Budget, counts: Counts
+    ) -> Iterator[Place]:
         """Places of regular expressions: in the text as it stands, and with look-alikes undone."""
         if not len(self._regexes):
             return
         data = text.encode("utf-8", "replace")
-        found = list(self._regexes.find(data))
-        if found and len(data) == len(text):
-            yield from (Place(*each) for each in found)
-        elif found:
-            begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80
-            at = np.concatenate(([0], np.cumsum(begins)))
-            for id, start, end in found:
-                # Where RE2 cut a character in two (\C), the whole of it was found.
-                first = int(at[start]) - (0 if start == len(data) or begins[start] else 1)
-                yield Place(id, first, int(at[end]))
-        if reading.raw != data:
-            for id, start, end in self._regexes.find(reading.raw):
-                yield _originally(Place(id, start, end, disguised=True), reading)
+        for id, found in self._regexes.find(data, budget):
+            places = (Place(id, *_characters(data, text, span)) for span in found)
+            yield from chosen(places, counts, every=self._exempts)
+        if reading.raw != data and not self._exempts:
+            for id, found in self._regexes.find(reading.raw, budget):
+                raw = (Place(id, start, end, disguised=True) for start, end in found)
+                places = (_originally(place, reading) for place in raw)
+                yield from chosen(places, counts, every=False)
 
     def _is_foreign(self, place: Place, text: str) -> bool:
         """Whether a word of another script only looks like the entry."""
@@ -183,6 +208,10 @@ class Index:
 
             index = self._near[kind] = HashIndex(256 if kind == "pdq" else 64)
         return index
+
+
+def _always(start: int, end: int) -> bool:
+    return True
 
 
 def _originally(place: Place, reading: Reading) -> Place:

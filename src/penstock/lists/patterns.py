@@ -4,6 +4,10 @@ Hundreds of patterns are one automaton (`re2.Set`), which says which of them mat
 run again for their places. An automaton that gets too large for its memory says nothing, which
 looks like "no match": every set therefore holds a pattern that always matches, and where that one
 is missing the patterns are run one by one.
+
+Linear is in the length of the text times the instructions of the patterns. Patterns that were made
+for it need 25 ns for each such pair, where ordinary ones need a thousandth of it: what one call may
+cost is bounded beforehand (`MOST_WORK`), and what all cost is charged to the budget of the text.
 """
 
 from __future__ import annotations
@@ -11,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from penstock.words.budget import Budget, Overrun
 
 if TYPE_CHECKING:
     from penstock.words.views import Alphabet
@@ -22,6 +28,7 @@ _SET_BYTES = 8 << 20
 _SET_SIZE = 250  # patterns: compiled in 2 ms, and again when one of them goes
 _FRESH = 32  # patterns that wait in the newest set
 _MOST_PLACES = 1000  # of one pattern in one text
+MOST_WORK = 100_000_000  # bytes of a text times instructions: 2.5 s at the very worst
 _ALWAYS = "(?s:.)"
 _STAR, _ONE = "\U00010600", "\U00010601"  # letters that nobody uses stand in for `*` and `?`
 _ANY = rb"[^ \n]*"
@@ -109,14 +116,22 @@ def _told(error: Exception, pattern: str | bytes) -> str:
     return f"cannot be used: {what} at character {at + 1}: {piece}"
 
 
+def instructions(pattern: str | bytes) -> int:
+    """How large a pattern is when it is compiled: what a byte of text costs at the worst."""
+    return int(compile_pattern(pattern).programsize)
+
+
 class Patterns:
     """Many patterns under ids; changes are quick, a search runs over all at once.
 
     `latin` patterns are bytes and run over bytes as they are; others are text, run over UTF-8.
+    `weighed` ones are looked at before they are run: what would be too much is refused.
     """
 
-    def __init__(self, *, latin: bool) -> None:
+    def __init__(self, *, latin: bool, weighed: bool = False) -> None:
         self._latin = latin
+        self._weighed = weighed
+        self._sizes: dict[int, int] = {}
         self._patterns: dict[int, str | bytes] = {}
         self._sets: list[_Set] = []  # the last is the newest and smallest
 
@@ -137,22 +152,34 @@ class Patterns:
         """Forget a pattern; unknown ids are passed over."""
         if self._patterns.pop(id, None) is None:
             return
+        self._sizes.pop(id, None)
         for at, each in enumerate(self._sets):
             if id in each.patterns:
                 left = {key: p for key, p in each.patterns.items() if key != id}
                 self._sets[at : at + 1] = [_Set(left, latin=self._latin)] if left else []
                 return
 
-    def find(self, data: bytes) -> Iterator[tuple[int, int, int]]:
-        """Id, start and end in `data` of every match, at most 1,000 places of each pattern.
+    @property
+    def size(self) -> int:
+        """Instructions of all patterns. Compiles what is new: not for the loop."""
+        for id, pattern in list(self._patterns.items()):
+            if id not in self._sizes:
+                self._sizes[id] = instructions(pattern)
+        return sum(list(self._sizes.values()))
+
+    def find(
+        self, data: bytes, budget: Budget
+    ) -> Iterator[tuple[int, Iterator[tuple[int, int]]]]:
+        """Ids of the patterns that match, and start and end in `data` of up to 1,000 matches.
 
         Matches of one pattern may share their last byte with the next one's first where patterns
-        are bytes: there it is the space between two words.
+        are bytes: there it is the space between two words. Raises Overrun.
         """
+        if self._weighed and len(data) * self.size > MOST_WORK:
+            raise Overrun
         for each in list(self._sets):
-            for id in each.matching(data):
-                for start, end in each.places(id, data, share=self._latin):
-                    yield id, start, end
+            for id in each.matching(data, budget):
+                yield id, each.places(id, data, budget, share=self._latin)
 
     def _pack(self) -> None:
         """Join small sets, so that there are few of them."""
@@ -177,7 +204,7 @@ class _Set:
         self._alone: dict[int, Any] = {}  # compiled for their places
         self._built = False
 
-    def matching(self, data: bytes) -> list[int]:
+    def matching(self, data: bytes, budget: Budget) -> list[int]:
         """Ids of the patterns that match somewhere."""
         if not data:
             return []
@@ -185,16 +212,20 @@ class _Set:
             self._automaton = self._build()
             self._built = True
         if self._automaton is not None:
-            found = self._automaton.Match(data) or ()
+            found = budget.charge(self._automaton.Match, data) or ()
             if len(self._ids) in found:
                 return [self._ids[index] for index in found if index < len(self._ids)]
-        return [id for id in self._ids if self._one(id).search(data) is not None]
+        return [
+            id for id in self._ids if budget.charge(self._one(id).search, data) is not None
+        ]
 
-    def places(self, id: int, data: bytes, *, share: bool) -> Iterator[tuple[int, int]]:
+    def places(
+        self, id: int, data: bytes, budget: Budget, *, share: bool
+    ) -> Iterator[tuple[int, int]]:
         """Where a pattern matches; what is empty is no place."""
         compiled, at = self._one(id), 0
         for _ in range(_MOST_PLACES):
-            found = compiled.search(data, at)
+            found = budget.charge(compiled.search, data, at)
             if found is None:
                 return
             start, end = found.span()

@@ -1,8 +1,9 @@
 """Listed wildcards: `bad*`, `*ware`, `f?ul`, `kill * now`, over the words of a text.
 
 A wildcard that is one word with two known letters at its beginning or end is looked up by them,
-and only then tried; all others share one automaton. In lists with disguises single words are also
-tried with their disguise undone: leet, repeats, marks and spaces between letters.
+and only then tried; all others share one automaton, and so do all of a key's own, which are few.
+In lists with disguises single words are also tried with their disguise undone: leet, repeats, marks
+and spaces between letters.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from penstock.lists.patterns import Patterns, compile_pattern, wildcard_regex
-from penstock.lists.words import Place
+from penstock.lists.words import PLACE_STEPS, Counts, Place, chosen
+from penstock.words.budget import Budget
 from penstock.words.disguises import EDGES, LONGEST_RUN, joined_pieces
 from penstock.words.views import Reading
 
 _KNOWN_LETTERS = 2  # bytes at an end by which a wildcard is looked up
 _MOST_UNDER_ONE = 64  # wildcards under the same letters; more go to the automaton
 _MOST_COMPILED = 4096
+_TRIAL_STEPS = 10  # of one wildcard on one word
 _MOST_CANDIDATES = 2000  # words with a disguise that are looked at in one text
 _DISGUISED = re.compile(rb"[a-z0-9\x80-\xff@$!|+]{3,48}")
 _LETTERS = re.compile(rb"[^0-9@$!|+]")
@@ -40,20 +43,29 @@ class _Word(NamedTuple):
 
 
 class Wildcards:
-    """Wildcards under ids, in the form that `wildcard_words` gives."""
+    """Wildcards under ids, in the form that `wildcard_words` gives.
 
-    def __init__(self) -> None:
+    Those of strangers are `bounded`: one automaton whose work is weighed before it runs.
+    """
+
+    def __init__(self, *, bounded: bool = False) -> None:
+        self._bounded = bounded
         self._words: dict[int, bytes] = {}
         self._beginnings: dict[bytes, list[int]] = {}
         self._endings: dict[bytes, list[int]] = {}
         self._lengths: tuple[int, ...] = ()  # of beginnings and endings
-        self._others = Patterns(latin=True)
+        self._others = Patterns(latin=True, weighed=bounded)
         self._compiled: dict[int, Any] = {}
 
     @property
     def searched(self) -> int:
         """How many cannot be looked up."""
         return len(self._others)
+
+    @property
+    def size(self) -> int:
+        """Instructions of those. Compiles what is new: not for the loop."""
+        return self._others.size
 
     def add(self, id: int, words: bytes) -> None:
         """Look for a wildcard from now on."""
@@ -75,37 +87,51 @@ class Wildcards:
             if id in (bucket := table.get(key, [])):
                 bucket.remove(id)
 
-    def find(self, reading: Reading) -> Iterator[Place]:
-        """Every place of every wildcard, in places of `Reading.raw`."""
+    def find(
+        self, reading: Reading, budget: Budget, counts: Counts, *, every: bool, disguises: bool
+    ) -> Iterator[Place]:
+        """The places of every wildcard, in places of `Reading.raw`; `counts` as for `chosen`.
+
+        Raises Overrun.
+        """
         if not self._words:
             return
         plain = reading.plain
-        if known := self._lookup(plain.split()):
+        if known := self._lookup(plain.split(), budget):
             for word in _words(reading):
                 for id in known.get(word.letters, ()):
+                    budget.spend(PLACE_STEPS)
                     yield Place(id, word.start, word.end)
-        for id, start, end in self._others.find(plain):
+        for id, found in self._others.find(plain, budget):
             origin = reading.plain_origin
-            yield Place(id, int(origin[start + 1]), int(origin[end - 2]) + 1)
-        yield from self._disguised(reading)
+            places = (
+                Place(id, int(origin[start + 1]), int(origin[end - 2]) + 1) for start, end in found
+            )
+            yield from chosen(places, counts, every=every)
+        if disguises:
+            yield from self._disguised(reading, budget, counts, every=every)
 
-    def _disguised(self, reading: Reading) -> Iterator[Place]:
+    def _disguised(
+        self, reading: Reading, budget: Budget, counts: Counts, *, every: bool
+    ) -> Iterator[Place]:
         words = list(_undisguised(reading))
         if not words:
             return
-        known = self._lookup(word.letters for word in words)
+        known = self._lookup((word.letters for word in words), budget)
         for word in words:
             for id in known.get(word.letters, ()):
+                budget.spend(PLACE_STEPS)
                 yield Place(id, word.start, word.end, disguised=True)
         # One line each, which no wildcard goes across.
         data = b"".join(b" %b \n" % word.letters for word in words)
         starts = list(accumulate((len(word.letters) + 3 for word in words), initial=0))
-        for id, start, _ in self._others.find(data):
-            word = words[bisect_right(starts, start) - 1]
-            yield Place(id, word.start, word.end, disguised=True)
+        for id, found in self._others.find(data, budget):
+            hits = (words[bisect_right(starts, start) - 1] for start, _ in found)
+            places = (Place(id, word.start, word.end, disguised=True) for word in hits)
+            yield from chosen(places, counts, every=every)
 
     def _bucket(self, words: bytes) -> list[int] | None:
-        if b" " in words:
+        if b" " in words or self._bounded:
             return None
         for table, key in ((self._beginnings, _head(words)), (self._endings, _tail(words))):
             if len(key) >= _KNOWN_LETTERS and len(table.get(key, ())) < _MOST_UNDER_ONE:
@@ -114,11 +140,12 @@ class Wildcards:
                 return table.setdefault(key, [])
         return None
 
-    def _lookup(self, words: Iterable[bytes]) -> dict[bytes, list[int]]:
+    def _lookup(self, words: Iterable[bytes], budget: Budget) -> dict[bytes, list[int]]:
         """Ids of the wildcards that each of these words is one of; words without any are absent."""
         if not self._lengths:
             return {}
         distinct, likely = set(words), defaultdict[bytes, set[int]](set)
+        budget.spend(len(distinct) * len(self._lengths))
         for length in self._lengths:
             # Looked up as sets first: hardly any word begins or ends like a wildcard.
             if not self._beginnings.keys().isdisjoint({word[:length] for word in distinct}):
@@ -127,6 +154,7 @@ class Wildcards:
             if not self._endings.keys().isdisjoint({word[-length:] for word in distinct}):
                 for word in distinct:
                     likely[word].update(self._endings.get(word[-length:], ()))
+        budget.spend(_TRIAL_STEPS * sum(map(len, likely.values())))
         found = {
             word: [id for id in sorted(ids) if self._is_one(id, word)]
             for word, ids in likely.items()
@@ -187,6 +215,10 @@ def _candidates(reading: Reading) -> Iterator[_Word]:
             joined = span.letters.translate(None, EDGES)
             if 2 < len(joined) < len(span.letters) and joined.isalnum():
                 yield _Word(joined, span.start, span.end)
+    if "marked" in signs:
+        for span in reading.marked():
+            if len(span.letters) > 2:
+                yield _Word(span.letters, span.start, span.end)
     if "spelled" in signs:
         for run in reading.spelled():
             for piece in joined_pieces(run):

@@ -10,18 +10,20 @@ else runs in the process, and it would have to be made again for every change. A
 an entry in 6 us and costs a text 20 us per kB. It holds bytes and numbers only, so that the garbage
 collector has nothing to walk through.
 
-A phrase that was removed stays in the look-ups of its disguises, which then lead to no entry.
+A phrase that was removed stays in the look-ups of its disguises, which then lead to no entry. Of
+phrases that look alike when their disguise is undone, a thousand are looked for in disguise.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Generic, NamedTuple, TypeVar
 
 from penstock.lists.entries import literal, lowered
 from penstock.words import views
+from penstock.words.budget import Budget
 from penstock.words.contexts import Entry, automaton
 from penstock.words.disguises import (
     INSIDE_LENGTHS,
@@ -34,6 +36,10 @@ from penstock.words.views import Alphabet, Reading
 
 K = TypeVar("K", bound=Hashable)
 
+PLACE_STEPS = 10  # what a place costs until it is a hit
+_PROBE_STEPS = 2  # of one length at one place
+_ALIKE_STEPS = 15  # of telling whether a phrase is what a disguise hides
+_MOST_ALIKE = 1000  # phrases under one key
 _FEW = 8  # spellings under one key that are a tuple, which the garbage collector passes by
 _DISGUISED = Term("", "", 0.95, "")  # strong: looked for in every disguise
 _STRICT = Term("", "", 0.5, "")
@@ -48,6 +54,20 @@ class Place(NamedTuple):
     start: int
     end: int
     disguised: bool = False
+
+
+Counts = Callable[[int, int], bool]
+"""Whether a piece of `Reading.raw`, or of the text, is not exempt."""
+
+
+def chosen(places: Iterable[Place], counts: Counts, *, every: bool) -> Iterator[Place]:
+    """All places of one pattern, or the first that counts: more of it decide nothing."""
+    for place in places:
+        if every:
+            yield place
+        elif counts(place.start, place.end):
+            yield place
+            return
 
 
 class Ids(Generic[K]):
@@ -91,15 +111,22 @@ class Rows:
             # The same few tuples for everyone: nearly all phrases are one word.
             self._lengths[first] = _ONE if count == 1 and not known else (*known, count)
 
-    def find(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
-        """Rows of words in `data`, which has one space around each, that may be listed."""
+    def find(self, data: bytes, budget: Budget) -> Iterator[tuple[bytes, int, int]]:
+        """Rows of words in `data`, which has one space around each, that may be listed.
+
+        Raises Overrun.
+        """
         words = data.split()
         lengths = self._lengths
         if lengths.keys().isdisjoint(words):
             return
         starts = list(accumulate((len(word) + 1 for word in words), initial=1))
         for at, word in enumerate(words):
-            for count in lengths.get(word, ()):
+            counts = lengths.get(word)
+            if counts is None:
+                continue
+            budget.spend(_PROBE_STEPS * len(counts))
+            for count in counts:
                 if at + count <= len(words):
                     start, end = starts[at], starts[at + count] - 1
                     yield (word if count == 1 else data[start:end]), start, end
@@ -122,17 +149,17 @@ class Spellings(Generic[K]):
         if known is None:
             self._known[key] = words
         elif isinstance(known, list):
-            if words not in known:
+            if len(known) < _MOST_ALIKE and words not in known:
                 known.append(words)
         elif words not in (known := (known,) if isinstance(known, bytes) else known):
             longer = (*known, words)
             self._known[key] = longer if len(longer) < _FEW else list(longer)
 
-    def words(self, key: K) -> Iterable[bytes]:
+    def words(self, key: K) -> Sequence[bytes]:
         known = self._known.get(key)
         return () if known is None else (known,) if isinstance(known, bytes) else known
 
-    def get(self, key: K, default: tuple[()], /) -> Iterable[Entry]:
+    def get(self, key: K, default: tuple[()], /) -> list[Entry]:
         return [Entry(_DISGUISED, words, words.replace(b" ", b"")) for words in self.words(key)]
 
 
@@ -164,33 +191,37 @@ class Phrases(Disguises):
         for words in self._forms(phrase, disguises=True):
             self._ids.remove(words, id)
 
-    def find(self, reading: Reading) -> Iterator[Place]:
-        """Every place of every entry, in places of `Reading.raw`."""
+    def find(self, reading: Reading, budget: Budget) -> Iterator[Place]:
+        """Every place of every entry, in places of `Reading.raw`. Raises Overrun."""
         ids = self._ids
         origin = None
-        for words, start, end in self._rows.find(reading.plain):
+        for words, start, end in self._rows.find(reading.plain, budget):
             for id in ids.of(words):
+                budget.spend(PLACE_STEPS)
                 if origin is None:
                     origin = reading.plain_origin
                 yield Place(id, int(origin[start]), int(origin[end - 1]) + 1)
         if not len(self._folded):
             return
-        for words, start, end in self._disguised(reading):
+        for words, start, end in self._disguised(reading, budget):
             if words[-1:].isdigit() and not _ends_alike(words, reading.lower[start:end]):
                 continue
             for id in ids.of(words):
+                budget.spend(PLACE_STEPS)
                 yield Place(id, start, end, disguised=True)
 
-    def _disguised(self, reading: Reading) -> Iterator[tuple[bytes, int, int]]:
+    def _disguised(self, reading: Reading, budget: Budget) -> Iterator[tuple[bytes, int, int]]:
         repeated = self._repeats.find_matches_as_indexes(reading.plain)
         if repeated or "folded" in reading.signs:
             view = reading.folded()
-            for folded, start, end in self._folded_rows.find(view.data):
+            for folded, start, end in self._folded_rows.find(view.data, budget):
                 first, last = int(view.origin[start]), int(view.origin[end])
-                for words in self._folded.words(folded):
+                alike = self._folded.words(folded)
+                budget.spend(_ALIKE_STEPS * len(alike))
+                for words in alike:
                     if views.undisguises(reading.signed[first:last], words.replace(b" ", b"")):
                         yield words, first, last
-        for hit in self._disguised_hits(reading):
+        for hit in self._disguised_hits(reading, budget):
             yield hit.entry.words, hit.start, hit.end
 
     def _forms(self, phrase: str, *, disguises: bool) -> Iterator[bytes]:
@@ -232,8 +263,11 @@ class Literals:
         """Forget an entry."""
         self._ids.remove(literal(phrase), id)
 
-    def find(self, text: str) -> Iterator[Place]:
-        """Every place of every entry, in the text; a letter at an edge ends a word there."""
+    def find(self, text: str, budget: Budget) -> Iterator[Place]:
+        """Every place of every entry, in the text; a letter at an edge ends a word there.
+
+        Raises Overrun.
+        """
         if not self._lengths or self._lengths.keys().isdisjoint(low := lowered(text)):
             return
         places: list[int] | range = range(len(low))
@@ -241,11 +275,15 @@ class Literals:
             places = [at for at, each in enumerate(low) if each not in _VARIATIONS]
             low = "".join(low[at] for at in places)
         for at, first in enumerate(low):
-            for length in self._lengths.get(first, ()):
+            lengths = self._lengths.get(first, ())
+            if lengths:
+                budget.spend(_PROBE_STEPS * len(lengths))
+            for length in lengths:
                 end = at + length
                 ids = self._ids.of(low[at:end])
                 if ids and end <= len(low) and _stands_alone(low, at, end):
                     for id in ids:
+                        budget.spend(PLACE_STEPS)
                         yield Place(id, places[at], places[end - 1] + 1)
 
 

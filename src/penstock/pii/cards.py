@@ -121,18 +121,19 @@ class _Check:
     """The check digit (Luhn) of any part of many digits, which are added up once."""
 
     def __init__(self, digits: str) -> None:
-        added = []
-        for first_doubled in (1, 0):
-            numbers = list(map(int, digits))
-            doubled = numbers[first_doubled::2]
-            numbers[first_doubled::2] = map(_DOUBLED.__getitem__, doubled)
-            added.append(list(accumulate(numbers, initial=0)))
-        self._added = added
+        self._digits = digits
+        self._added: dict[int, list[int]] = {}
 
     def agrees(self, start: int, end: int) -> bool:
         """Whether the part checks: its last digit counts once, the one before twice."""
-        added = self._added[(end - 1) % 2]
+        added = self._added.get(end % 2) or self._add(end % 2)
         return (added[end] - added[start]) % 10 == 0
+
+    def _add(self, doubled: int) -> list[int]:
+        numbers = list(map(int, self._digits))
+        numbers[doubled::2] = map(_DOUBLED.__getitem__, numbers[doubled::2])
+        self._added[doubled] = added = list(accumulate(numbers, initial=0))
+        return added
 
 
 def _judged(lower: str, groups: list[tuple[int, int]]) -> Iterator[Match]:

@@ -123,6 +123,8 @@ def lettered(lower: str, data: bytes) -> Iterator[Run]:
     for found in _LEET.finditer(lower):
         before, *pieces, after = _LETTERED.split(found[0])
         written = "".join(pieces[::2])
+        if written.isdigit():
+            continue
         letters = len(written) - sum(map(str.isdigit, written))
         if not letters or len(written) < FEWEST or letters * 2 > len(written):
             continue

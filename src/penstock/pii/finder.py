@@ -44,30 +44,53 @@ class Finder:
     def find(self, text: str, *, history: Sequence[str], kinds: Collection[Kind]) -> list[Match]:
         """See `penstock.pii.find`."""
         found = self._look(text, kinds)
-        if not history:
-            return found
-        return _settled(found + _split(text, history, lambda joined: self._look(joined, kinds)))
+        split = history and [*self._split(text, history, kinds)]
+        return settled([*found, *chain(*split)]) if split else found
+
+    def steps(
+        self, text: str, *, history: Sequence[str], kinds: Collection[Kind]
+    ) -> Iterator[list[Match]]:
+        """See `penstock.pii.steps`."""
+        split: list[Match] = []
+        for found in self._split(text, history, kinds):
+            split += found
+            yield []
+        for found in steps.in_steps(text, self._looks, lambda cased: self._read(cased, kinds)):
+            if split and found:
+                # All of it stands at the beginning, in the first step with any.
+                pass
+            yield found
+
+    def _split(
+        self, text: str, earlier: Sequence[str], kinds: Collection[Kind]
+    ) -> Iterator[list[Match]]:
+        return history.find_split(text, earlier, lambda joined: self._look(joined, kinds))
 
     def _look(self, text: str, kinds: Collection[Kind]) -> list[Match]:
         reading = Reading(text, self._looks)
-        lower = reading.lower
+        found = self._read(reading.cased, kinds)
+        if len(reading.cased) == len(text):
+            return found
+        return [
+            match._replace(start=start, end=end)
+            for match in found
+            for start, end in (reading.original(match.start, match.end),)
+        ]
+
+    def _read(self, cased: str, kinds: Collection[Kind]) -> list[Match]:
+        """What stands in a reading, by its own places."""
+        lower = cased.lower()
         # In plain prose nothing is left: one translation tells, at memory speed.
         data = lower.encode("utf-8", "replace")
         kept = data.translate(None, _PLAIN)
         signals = self._triggers.look(lower) or _NONE
         if not kept and signals is _NONE:
             return []
-        matches = list(self._matches(reading, signals, data, kept, frozenset(kinds)))
+        reading = _Read(cased, lower, data, kept)
+        matches = list(self._matches(reading, signals, frozenset(kinds)))
         if signals.phrases:
             matches += _intents(signals, matches, kinds)
-        settled = _settled(matches)
-        if len(lower) == len(text):
-            return settled
-        return [
-            match._replace(start=start, end=end)
-            for match in settled
-            for start, end in (reading.original(match.start, match.end),)
-        ]
+        return settled(matches)
 
     def _matches(
         self, reading: Reading, signals: Signals, data: bytes, kept: bytes, kinds: frozenset[Kind]

@@ -51,13 +51,24 @@ _PASSES_FOR = {
     "@": "ⓐ",
     "'": "’‘",
 }
-_BLANKS = ("Zs", "Zl", "Zp", "Cs", "Co", "Cn")
+_BLANKS = ("Zs", "Zl", "Zp")
+_UNUSED = ("Cs", "Co", "Cn")
 _MARKS = ("Mn", "Me", "Cf")
-_TABLE_LIMIT = 20_000  # characters remembered
+_THEMSELVES = (  # blocks of thousands, of which none passes for anything else
+    range(0x3400, 0x4DC0),
+    range(0x4E00, 0xA000),
+    range(0xAC00, 0xD7A4),
+    range(0x20000, 0x2F800),
+    range(0x30000, 0x33480),
+)
 
 
 class Looks(dict[int, str]):
-    """What each character passes for: one character, or none; fills itself as they turn up."""
+    """What each character passes for: one character, or none; fills itself as they turn up.
+
+    What would fill it is left out: ideographs, and what is no character at all. The rest of Unicode
+    is some 45,000 characters.
+    """
 
     def __init__(self) -> None:
         super().__init__((code, chr(code)) for code in range(0x80))
@@ -65,9 +76,12 @@ class Looks(dict[int, str]):
             self.update((ord(other), plain) for other in others)
 
     def __missing__(self, code: int) -> str:
-        plain = _plain(chr(code))
-        if len(self) < _TABLE_LIMIT:
-            self[code] = plain
+        character = chr(code)
+        if any(code in block for block in _THEMSELVES):
+            return character
+        if unicodedata.category(character) in _UNUSED:
+            return " "
+        self[code] = plain = _plain(character)
         return plain
 
 

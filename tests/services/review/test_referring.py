@@ -235,6 +235,15 @@ async def test_a_claimed_case_takes_only_more_of_what_it_holds(desk: Desk) -> No
     assert (other != case_id, same == case_id) == (True, True)
 
 
+async def test_a_claim_made_while_something_is_placed_keeps_it_out(desk: Desk) -> None:
+    case_id = await desk.refer(ADVERT)
+
+    await asyncio.gather(desk.service.claim(case_id, who=ANNA), desk.refer(OTHER))
+
+    case = (await desk.service.open_file(case_id, who=ANNA)).case
+    assert (case.assignee, case.contents) == ("key_anna", 1)
+
+
 async def test_a_full_case_leaves_what_comes_to_another(desk: Desk, database: Database) -> None:
     case_id = await desk.refer(ADVERT)
     await database.write(("UPDATE review_cases SET items = ?", (MOST_ITEMS,)))

@@ -58,12 +58,23 @@ def referral(stored: StoredVerdict, item: Item, ruling: Ruling, review: Review) 
         images=tuple(part.look for part in item.parts if part.kind == "image"),
         decision=ruling.decision,
         risk=ruling.risk,
-        category=ruling.category if ruling.risk >= REVIEW_RISK else None,
+        category=_cause(stored, item, ruling),
         reason=ruling.reason,
         retention_seconds=review.retention_seconds,
         sla_seconds=review.sla_seconds,
         created_at=stored.created_at,
     )
+
+
+def _cause(stored: StoredVerdict, item: Item, ruling: Ruling) -> str | None:
+    """What a human is asked for: a category's score, or what stood in the way of judging."""
+    if item.whole.listed.decision == "review":
+        return "list"
+    if ruling.risk >= REVIEW_RISK:
+        return ruling.category
+    if stored.degraded:
+        return "image" if stored.degraded.startswith("image") else "provider"
+    return "language" if stored.is_foreign else None
 
 
 def packed(scores: Sequence[float | None]) -> bytes:
