@@ -15,7 +15,7 @@ from penstock.clock import ManualClock
 from penstock.db import Database, open_database
 from penstock.errors import Conflict, InvalidInput, NotFound, TooLarge
 from penstock.hub import LocalHub
-from penstock.lists import files, index, lists
+from penstock.lists import files, lists, memory, quotas
 from penstock.lists.index import LOOK_SECONDS, SMALL
 from penstock.lists.lists import NOTHING, ListChange, Lists
 from penstock.lists.store import changing_list
@@ -68,7 +68,8 @@ async def there(installation: Installation) -> Lists:
 
 
 async def blocking(here: Lists, *phrases: str, key_id: str | None = None) -> str:
-    made = await here.create("words", kind="block", actor="cli", key_id=key_id)
+    name = f"words {len(here.page(after=None, limit=1000, seen_by=None))}"
+    made = await here.create(name, kind="block", actor="cli", key_id=key_id)
     await here.add(made.id, [("phrase", phrase, "") for phrase in phrases], actor="cli")
     return made.id
 
@@ -521,7 +522,7 @@ async def test_a_long_text_is_matched_beside_the_loop_and_remembered(here: Lists
 
 async def test_what_is_remembered_is_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
     await blocking(here, "badword")
-    monkeypatch.setattr(index, "REMEMBERED", 10)
+    monkeypatch.setattr(memory, "REMEMBERED", 10)
 
     hot = here.match("badword", key=None, remember="hot")
     for number in range(100):

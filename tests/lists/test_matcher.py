@@ -19,34 +19,42 @@ from penstock.lists.entries import (
 )
 from penstock.lists.listed import (
     NOTHING,
-    Evidence,
     ListHit,
     ListKind,
+    Match,
     weigh_image,
     weigh_text,
 )
 from penstock.lists.matcher import Index, Row
 from penstock.lists.patterns import Patterns
+from penstock.lists.words import Place
+from penstock.words.budget import UNLIMITED, Budget
 from penstock.words.lexicon import Lexicon, Term
 from penstock.words.prescreen import Prescreen
+from penstock.words.views import Alphabet
 
 RULES = EntryRules()
+ALPHABET = Alphabet()
 DISGUISED = ("b4dw0rd", "b a d w o r d", "b.a.d.w.o.r.d", "baaaadword", "bad-word", "badword99")
 
 
 def index(*values: str, kind: EntryKind = "phrase", disguises: bool = True) -> Index:
-    found = Index()
+    found = Index(ALPHABET)
     for id, value in enumerate(values):
         entry = RULES.check(kind, value)
         found.add(id, Row("list_1", entry.kind, entry.value, disguises))
     return found
 
 
+def look(found: Index, text: str, budget: Budget = UNLIMITED) -> list[Place]:
+    return list(found.find(text, ALPHABET.read(text), budget))
+
+
 def places(
     entry: str, text: str, kind: EntryKind = "phrase", *, disguises: bool = True
 ) -> list[str]:
     """The pieces of `text` where an entry is found, as a list with these settings counts them."""
-    found = index(entry, kind=kind, disguises=disguises).find(text)
+    found = look(index(entry, kind=kind, disguises=disguises), text)
     return sorted(
         {text[place.start : place.end] for place in found if disguises or not place.disguised}
     )
@@ -54,8 +62,8 @@ def places(
 
 def hit(
     kind: ListKind, start: int = 0, end: int = 0, *, exact: bool = False, decided: int = 0
-) -> Evidence:
-    return Evidence(ListHit(f"list_{kind}", kind, kind, 1, start, end), exact, decided)
+) -> Match:
+    return Match(ListHit(f"list_{kind}", kind, kind, 1, start, end), exact, decided)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,7 @@ def test_phrases_are_found_where_the_prescreen_finds_them(text: str) -> None:
     )
 
     expected = {(int(f.rule), f.start, f.end) for f in prescreen.screen(text).findings}
-    found = {(place.id, place.start, place.end) for place in index(*terms).find(text)}
+    found = {(place.id, place.start, place.end) for place in look(index(*terms), text)}
 
     assert expected <= found  # the prescreen leaves out what is inside of another
     outer = {
@@ -167,7 +175,7 @@ def test_a_wildcard_does_not_go_beyond_its_words(wildcard: str, text: str) -> No
 
 
 def test_neighbours_that_share_a_space_are_both_found() -> None:
-    found = index("b?d", kind="wildcard").find("bad bed bid")
+    found = look(index("b?d", kind="wildcard"), "bad bed bid")
 
     assert [(place.start, place.end) for place in found] == [(0, 3), (4, 7), (8, 11)]
 
@@ -175,7 +183,7 @@ def test_neighbours_that_share_a_space_are_both_found() -> None:
 def test_many_wildcards_with_one_beginning_are_all_found() -> None:
     found = index(*(f"in*{n:03}x" for n in range(300)), kind="wildcard")
 
-    assert {place.id for place in found.find("inner299x in000x")} == {0, 299}
+    assert {place.id for place in look(found, "inner299x in000x")} == {0, 299}
 
 
 @pytest.mark.parametrize(
@@ -196,7 +204,7 @@ def test_a_catastrophic_regex_is_harmless() -> None:
     found = index("(a+)+$", "(a|a)*b", "(x+x+)+y", kind="regex")
     began = time.process_time()
 
-    assert found.find("a" * 50_000 + "x" * 50_000) == []
+    assert look(found, "a" * 50_000 + "x" * 50_000) == []
 
     assert time.process_time() - began < 5
 
@@ -206,9 +214,9 @@ def test_patterns_that_fill_the_memory_of_their_automaton_are_found_all_the_same
     for id in range(300):
         many.add(id, f"(?i)[a-z]{{1,40}}{id}[0-9a-f]{{30,60}}z")
 
-    found = list(many.find(b"word299" + b"0" * 40 + b"z"))
+    found = list(many.find(b"word299" + b"0" * 40 + b"z", UNLIMITED))
 
-    assert {id for id, _, _ in found} >= {299}
+    assert {id for id, _ in found} >= {299}
 
 
 def test_what_was_removed_is_not_found() -> None:
@@ -220,33 +228,33 @@ def test_what_was_removed_is_not_found() -> None:
         ("regex", "w.rd"),
         ("sha256", hashlib.sha256("word 🖕 wod".encode()).hexdigest()),
     ]
-    found = Index()
+    found = Index(ALPHABET)
     for id, (kind, value) in enumerate(values):
         found.add(id, Row("list_1", kind, value, True))
     text = "word 🖕 wod"
-    before = {place.id for place in found.find(text)}
+    before = {place.id for place in look(found, text)}
 
     for id in range(len(values)):
         found.remove(id)
 
     assert before == set(range(len(values)))
-    assert found.find(text) == []
+    assert look(found, text) == []
     assert len(found) == found.count("list_1") == 0
 
 
 def test_one_phrase_of_two_lists_is_two_hits() -> None:
-    found = Index()
+    found = Index(ALPHABET)
     for id in (1, 2, 3):
         found.add(id, Row(f"list_{id}", "phrase", "word", True))
     found.remove(2)
 
-    assert {place.id for place in found.find("word")} == {1, 3}
+    assert {place.id for place in look(found, "word")} == {1, 3}
 
 
 def test_near_images_are_found_by_either_hash() -> None:
     rng = random.Random(1)
     pdq, phash = rng.randbytes(32), rng.randbytes(8)
-    found = Index()
+    found = Index(ALPHABET)
     found.add(1, Row("list_1", "pdq", pdq.hex(), True))
     found.add(2, Row("list_1", "phash", phash.hex(), True))
     near = bytes([pdq[0] ^ 0xFF, pdq[1] ^ 0xFF, pdq[2] ^ 0xFF]) + pdq[3:]
@@ -303,10 +311,10 @@ def test_whatever_is_taken_can_be_matched(value: str, kind: EntryKind, text: str
         entry = RULES.check(kind, value)
     except EntryRefused:
         return
-    found = Index()
+    found = Index(ALPHABET)
     found.add(1, Row("list_1", entry.kind, entry.value, True))
 
-    for place in found.find(text + value):
+    for place in look(found, text + value):
         assert 0 <= place.start < place.end <= len(text + value)
 
 

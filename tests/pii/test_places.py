@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from penstock.errors import InvalidInput
 from penstock.pii import KINDS, Match, find, mask
-from penstock.pii.finder import MOST_MATCHES
+from penstock.pii.settle import MOST_MATCHES
 
 MIXED = (
     "Hi! Mail john.doe@gmail.com or jane at hotmail dot com, call 212-555-0134 or "

@@ -323,6 +323,20 @@ async def test_a_word_of_a_block_list_is_a_critical_term_at_once(shared: App):
     assert answer["filteredMessage"] == "have you tried the new ************"
 
 
+@pytest.mark.parametrize("normalise", [False, True])
+async def test_a_listed_word_is_masked_in_the_text_as_it_was_sent(start: Start, normalise: bool):
+    text = "  \n cafe\u0301 sparkleberry  "
+
+    async with start(normalise_texts=normalise) as app:
+        made = await app.client.post("/v1/lists", json={"name": "words", "kind": "block"})
+        entry = {"kind": "phrase", "value": "sparkleberry"}
+        entries = f"/v1/lists/{made.json()['id']}/entries"
+        await app.client.post(entries, json={"entries": [entry]})
+        answer = await filtered(app.client, text=text, config={"returnFilteredMessage": True})
+
+    assert answer["filteredMessage"] == text.replace("sparkleberry", "*" * 12)
+
+
 @SHARED
 async def test_what_an_allow_list_holds_is_not_masked(shared: App):
     made = await shared.client.post("/v1/lists", json={"name": "ours", "kind": "allow"})

@@ -5,7 +5,8 @@ r"""User lists as files: text with one entry a line, and CSV with kind, value an
     \#hashtag                        regex,(?i)buy\s+now,
 
 Text holds entries of one kind. Reading says of every line what is wrong with it; writing gives what
-reading takes.
+reading takes. A cell that a spreadsheet would run as a formula (`=`, `+`, `-`, `@`) is written with
+a `'` before it, which reading takes away.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -34,6 +36,7 @@ MOST_ENTRIES = 100_000  # of one import
 MOST_REFUSALS = 100  # told of one import
 COLUMNS = ("kind", "value", "note")
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _SLICE = 100  # entries between two looks of the loop at others, about a millisecond
 
 
@@ -136,7 +139,7 @@ def write_rows(entries: Iterable[NewEntry], *, header: bool = False) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     if header:
         writer.writerow(COLUMNS)
-    writer.writerows((each.kind, each.value, each.note) for each in entries)
+    writer.writerows((each.kind, _harmless(each.value), _harmless(each.note)) for each in entries)
     return sink.getvalue()
 
 
@@ -178,7 +181,22 @@ def _rows(text: str) -> Iterator[Line]:
         if not 2 <= len(row) <= len(COLUMNS):
             yield Line(number, "", "", "", f"of {len(row)} columns; kind,value,note are expected")
         else:
-            yield Line(number, cells[0], row[1], cells[2] if len(row) > 2 else "")
+            note = cells[2] if len(row) > 2 else ""
+            yield Line(number, cells[0], _meant(row[1]), _meant(note))
+
+
+def is_csv(beginning: bytes) -> bool:
+    """Whether a file says in its first line that it is CSV."""
+    line = beginning.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0]
+    return [cell.strip(b' "\r') for cell in line.split(b",")][:2] == [b"kind", b"value"]
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _meant(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _escaped(value: str) -> str:

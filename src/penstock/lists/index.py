@@ -6,7 +6,8 @@
         one, which goes on answering and learning small changes, and takes its place when complete
 
 What lists say about a content key is remembered until anything changes, so a hot text costs one
-look-up.
+look-up. Searching a text has a budget of steps: a small one on the loop, then a larger one in a
+thread, of which each key has one at a time. Where that is spent, too, people decide.
 """
 
 from __future__ import annotations
@@ -19,25 +20,35 @@ from penstock.clock import Clock
 from penstock.db import Database
 from penstock.errors import StorageError
 from penstock.hub.hub import Hub
+from penstock.lists.allowed import is_as_listed
 from penstock.lists.listed import (
     NOTHING,
-    Evidence,
     Listed,
     ListHit,
+    Match,
+    inside,
+    outermost,
     weigh_image,
     weigh_text,
 )
 from penstock.lists.matcher import Index, Row
+from penstock.lists.memory import Memory
+from penstock.lists.scopes import Scope, Scopes
 from penstock.lists.store import ChangeRecord, ListRecord, ListStore
+from penstock.lists.turns import Turns
 from penstock.lists.words import Place
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
+from penstock.words.budget import Budget, Overrun
+from penstock.words.views import Reading
 
 NAME: Final = "lists"  # of the generation on the hub
 MANAGED: Final = "decisions-"  # how ids of lists begin that human decisions make
-INLINE_CHARACTERS: Final = 8_000  # longer texts are for a thread
+INLINE_CHARACTERS: Final = 2_000  # longer texts are for a thread
+INLINE_STEPS: Final = 5_000  # about a millisecond, for each index; then a thread goes on
+STEPS: Final = 1_000_000  # a fifth of a second, and
+STEPS_EACH: Final = 5  # more for each character
 SMALL: Final = 1_000  # changed entries that requests wait for
-REMEMBERED: Final = 16_384  # results of each of two generations
 LOOK_SECONDS: Final = 1.0  # how long a change may stay unseen when the hub tells nothing
 AWAY_SECONDS: Final = 86_400.0  # without a look for so long, removals may have been purged
 
@@ -54,10 +65,10 @@ class CurrentLists:
         self._hub = hub
         self._clock = clock
         self._metrics = metrics
-        self._index = Index()
+        self._scopes = Scopes()
         self._lists: dict[str, ListRecord] = {}
         self._own: frozenset[str] = frozenset()  # keys that have lists of their own
-        self._memory = _Memory()
+        self._memory = Memory()
         self._generation: int | None = None  # None: nothing was read yet
         self._state: object = None
         self._change = 0  # number of the last change that the index knows or will be told
@@ -66,6 +77,7 @@ class CurrentLists:
         self._filling = asyncio.Lock()
         self._wanted = asyncio.Event()  # a new index
         self._kept = False  # whether `keep` runs
+        self._turns = Turns()
 
     @property
     def stale(self) -> bool:
@@ -128,29 +140,30 @@ class CurrentLists:
     def match(self, text: str, *, key: str | None, remember: str = "") -> Listed:
         """What the lists of `key` say about a text; remembered under `remember` until a change.
 
-        Safe in any thread: texts over `INLINE_CHARACTERS` belong in one, see `match_long`.
+        Safe in any thread, and for a thread: it may take a second. Requests use `match_long`.
         """
-        if not len(self._index):
-            return NOTHING
-        memory = self._memory  # held: what is found now must not land in a later one
-        scope = key if key in self._own else None
-        if remember:
-            known = memory.get((remember, scope))
-            if known is not None:
-                return known
-        listed = weigh_text(self._evidence(self._index.find(text), key), text) if text else NOTHING
-        if remember:
-            memory.put((remember, scope), listed)
-        return self._counted(listed)
+        known, memory = self._recalled(text, key, remember)
+        if known is not None:
+            return known
+        found, complete = self._weighed(text, key, STEPS + STEPS_EACH * len(text))
+        if not complete:
+            self._metrics.count("penstock_list_overruns_total")
+        return self._kept_in(memory, (remember, self._slot(key)), found)
 
     async def match_long(self, text: str, *, key: str | None, remember: str = "") -> Listed:
-        """The same, in a thread for a long text that is not remembered."""
-        known = self._memory.get((remember, key if key in self._own else None))
-        if known is not None and remember:
+        """The same, where it takes least of the loop: at once when known or short, or in a thread.
+
+        The threads of one key follow each other, so that others find some free.
+        """
+        known, memory = self._recalled(text, key, remember)
+        if known is not None:
             return known
-        if len(text) <= INLINE_CHARACTERS or not len(self._index):
-            return self.match(text, key=key, remember=remember)
-        return await asyncio.to_thread(self.match, text, key=key, remember=remember)
+        if len(text) <= INLINE_CHARACTERS and not self._scopes.has_patterns(self._slot(key)):
+            found, complete = self._weighed(text, key, INLINE_STEPS)
+            if complete:
+                return self._kept_in(memory, (remember, self._slot(key)), found)
+        async with self._turns.of(key):
+            return await asyncio.to_thread(self.match, text, key=key, remember=remember)
 
     def match_image(
         self, sha256: str, pdq: Sequence[bytes], phash: Sequence[bytes], *, key: str | None
@@ -158,36 +171,101 @@ class CurrentLists:
         """What the lists of `key` say about an image, by its digest and its perceptual hashes.
 
         `pdq` and `phash` are those of its flips and turns too. With 100,000 hashes listed this
-        takes milliseconds.
+        takes milliseconds. A digest may be that of other content: it is only looked up.
         """
-        index = self._index
-        if not len(index):
-            return NOTHING
-        ids = dict.fromkeys(index.find_digest(bytes.fromhex(sha256)) if sha256 else ())
-        ids |= dict.fromkeys(index.find_near("pdq", pdq))
-        ids |= dict.fromkeys(index.find_near("phash", phash))
-        return self._counted(weigh_image(self._evidence((Place(id, 0, 0) for id in ids), key)))
+        found: list[Match] = []
+        for _, index in self._scopes.of(key):
+            ids = dict.fromkeys(index.find_digest(bytes.fromhex(sha256)) if sha256 else ())
+            ids |= dict.fromkeys(index.find_near("pdq", pdq))
+            ids |= dict.fromkeys(index.find_near("phash", phash))
+            found += [hit for id in ids if (hit := self._match(index, Place(id, 0, 0)))]
+        return self._counted(weigh_image(found)) if found else NOTHING
 
     def count(self, list_id: str) -> int:
         """How many entries of a list this process knows."""
-        return self._index.count(list_id)
+        record = self._lists.get(list_id)
+        return 0 if record is None else self._scopes.count(list_id, record.key_id)
 
-    def _evidence(self, places: Iterable[Place], key: str | None) -> list[Evidence]:
-        """The places that count for `key`, each once, in order."""
-        found: dict[tuple[int, int, int], Evidence] = {}
-        for id, start, end, disguised in places:
-            row = self._index.row(id)
-            record = None if row is None else self._lists.get(row.list_id)
-            if row is None or record is None or not record.enabled:
-                continue
-            if record.key_id not in (None, key) or (disguised and not record.disguises):
-                continue
-            exact = row.kind == "sha256"
-            decided = exact and record.id.startswith(MANAGED)
-            hit = ListHit(record.id, record.name, record.kind, id, start, end)
-            rank = 0 if not decided else 1 if record.key_id is None else 2
-            found[id, start, end] = Evidence(hit, exact, rank)
-        return sorted(found.values(), key=lambda each: (each.hit.start, each.hit.end))
+    def _slot(self, key: str | None) -> str | None:
+        """What tells answers apart by who asks."""
+        return key if key in self._own else None
+
+    def _recalled(self, text: str, key: str | None, remember: str) -> tuple[Listed | None, Memory]:
+        """What is known without a search, and where to put what is found: not in a later memory."""
+        memory, slot = self._memory, self._slot(key)
+        if remember and (known := memory.get((remember, slot))) is not None:
+            return known, memory
+        if not text or next(self._scopes.of(slot), None) is None:
+            return NOTHING, memory
+        return None, memory
+
+    def _weighed(self, text: str, key: str | None, steps: float) -> tuple[Listed, bool]:
+        """What lists say of a text after so many steps in each index, and whether it is all."""
+        reading = self._scopes.read(text)
+        found: dict[tuple[int, int, int], Match] = {}
+        spans: list[tuple[int, int]] = []
+        cut: ListHit | None = None
+        complete = True
+        for scope, index in self._scopes.of(self._slot(key)):
+            if not (spans or scope.exempts):
+                spans = outermost(m.hit for m in found.values() if m.hit.list_kind == "allow")
+            try:
+                self._gather(index, reading, Budget(steps), spans, found)
+            except Overrun:
+                complete = False
+                cut = cut or self._cut(scope, text)
+        matches = sorted(found.values(), key=lambda each: (each.hit.start, each.hit.end))
+        return weigh_text(matches, text, cut), complete
+
+    def _gather(
+        self,
+        index: Index,
+        reading: Reading,
+        budget: Budget,
+        spans: Sequence[tuple[int, int]],
+        found: dict[tuple[int, int, int], Match],
+    ) -> None:
+        """Add the matches of one index, each once. Raises Overrun."""
+
+        def counts(start: int, end: int) -> bool:
+            return not spans or not inside(start, end, spans)
+
+        for place in index.find(reading.text, reading, budget, counts):
+            match = self._match(index, place, reading.text)
+            if match is not None:
+                found[place.id, place.start, place.end] = match
+
+    def _match(self, index: Index, place: Place, text: str = "") -> Match | None:
+        """A place as a hit of its list; None where it does not count."""
+        row = index.row(place.id)
+        record = None if row is None else self._lists.get(row.list_id)
+        if row is None or record is None or not record.enabled:
+            return None
+        exempts = record.kind == "allow"
+        if place.disguised and (exempts or not record.disguises):
+            return None
+        if exempts and row.kind in ("phrase", "wildcard"):
+            piece = text[place.start : place.end]
+            if not is_as_listed(piece, row.value):
+                return None
+        exact = row.kind == "sha256"
+        decided = exact and record.id.startswith(MANAGED)
+        hit = ListHit(record.id, record.name, record.kind, place.id, place.start, place.end)
+        return Match(hit, exact, 0 if not decided else 1 if record.key_id is None else 2)
+
+    def _cut(self, scope: Scope, text: str) -> ListHit | None:
+        """What says that lists were not searched to their end; exemptions may be missing."""
+        if scope.exempts:
+            return None
+        for record in self._lists.values():
+            if record.enabled and record.key_id == scope.key_id and record.kind != "allow":
+                return ListHit(record.id, record.name, "review", 0, 0, len(text))
+        return None
+
+    def _kept_in(self, memory: Memory, slot: tuple[str, str | None], listed: Listed) -> Listed:
+        if slot[0]:
+            memory.put(slot, listed)
+        return self._counted(listed)
 
     def _counted(self, listed: Listed) -> Listed:
         for hit in listed.hits:
@@ -198,7 +276,9 @@ class CurrentLists:
         before = self._lists
         state, lists = self._store.state(), self._store.lists()
         self._use(lists)
-        reread = away >= AWAY_SECONDS or self._index.worn or _reads_differently(before, self._lists)
+        reread = (
+            away >= AWAY_SECONDS or self._scopes.worn or _reads_differently(before, self._lists)
+        )
         if reread or state[0] - self._change > SMALL:
             # Taken as known: small changes behind it go on being learnt while the index is filled.
             self._change = state[0]
@@ -206,42 +286,42 @@ class CurrentLists:
             if not self._kept:
                 await self.settle()
         else:
-            await self._learn(self._index)
+            await self._learn(self._scopes)
         self._state = state
 
-    async def _learn(self, index: Index) -> None:
-        """Tell an index what changed behind the last known number."""
+    async def _learn(self, scopes: Scopes) -> None:
+        """Tell the indexes what changed behind the last known number."""
         while True:
             changes = self._store.changed(after=self._change, limit=_PAGE)
-            self._apply(index, changes)
+            self._apply(scopes, changes)
             if changes:
                 self._change = changes[-1].change
-                self._memory = _Memory()
+                self._memory = Memory()
             if len(changes) < _PAGE:
                 return
             await asyncio.sleep(0)
 
     async def _fill(self) -> None:
-        """Make a new index of all that there is and use it."""
+        """Make new indexes of all that there is and use them."""
         state = self._store.state()
         self._use(self._store.lists())
-        index, after = Index(), 0
+        scopes, after = Scopes(), 0
         while live := self._store.live(after=after, limit=_PAGE):
-            self._apply(index, live)
+            self._apply(scopes, live)
             after = live[-1].id
             await asyncio.sleep(0)
         change = state[0]
         while changes := self._store.changed(after=change, limit=_PAGE):
-            self._apply(index, changes)
+            self._apply(scopes, changes)
             change = changes[-1].change
             if len(changes) == _PAGE:
                 await asyncio.sleep(0)
         # Nothing was awaited since the last look, so nothing can lie between it and this.
-        self._index, self._change, self._state = index, max(change, self._change), state
-        self._memory = _Memory()
-        self._metrics.gauge("penstock_list_entries", len(index))
+        self._scopes, self._change, self._state = scopes, max(change, self._change), state
+        self._memory = Memory()
+        self._metrics.gauge("penstock_list_entries", len(scopes))
 
-    def _apply(self, index: Index, changes: Sequence[ChangeRecord]) -> None:
+    def _apply(self, scopes: Scopes, changes: Sequence[ChangeRecord]) -> None:
         if any(change.list_id not in self._lists for change in changes):
             # Made since the lists were read, or gone. Others stay as they are known: how their
             # entries are looked for is compared with that.
@@ -250,37 +330,24 @@ class CurrentLists:
         for change in changes:
             record = self._lists.get(change.list_id)
             if change.deleted or record is None:
-                index.remove(change.id)
+                scopes.remove(change.id)
             else:
-                index.add(change.id, Row(record.id, change.kind, change.value, record.disguises))
+                row = Row(record.id, change.kind, change.value, record.disguises)
+                scopes.add(change.id, _scope(record), row)
 
     def _use(self, lists: Iterable[ListRecord]) -> None:
         self._lists = {record.id: record for record in lists}
         self._own = frozenset(r.key_id for r in self._lists.values() if r.key_id is not None)
-        self._memory = _Memory()
+        self._memory = Memory()
+
+
+def _scope(record: ListRecord) -> Scope:
+    return Scope(record.key_id, record.kind == "allow")
 
 
 def _reads_differently(before: dict[str, ListRecord], now: dict[str, ListRecord]) -> bool:
     """Whether lists are gone, or their entries are to be looked for in other ways."""
     return any(
-        id not in now or now[id].disguises != record.disguises for id, record in before.items()
+        id not in now or now[id].disguises != record.disguises or _scope(now[id]) != _scope(record)
+        for id, record in before.items()
     )
-
-
-class _Memory:
-    """Results by content key and by the key that asks; the older half goes when it is full."""
-
-    def __init__(self) -> None:
-        self._young: dict[tuple[str, str | None], Listed] = {}
-        self._old: dict[tuple[str, str | None], Listed] = {}
-
-    def get(self, slot: tuple[str, str | None]) -> Listed | None:
-        found = self._young.get(slot)
-        if found is None and (found := self._old.get(slot)) is not None:
-            self.put(slot, found)
-        return found
-
-    def put(self, slot: tuple[str, str | None], listed: Listed) -> None:
-        if len(self._young) >= REMEMBERED:
-            self._old, self._young = self._young, {}
-        self._young[slot] = listed

@@ -6,11 +6,13 @@ A block or review hit that lies wholly inside an allow hit does not count: `scun
 allowed where a part of it is blocked. What people decided about exactly this content stands above
 everything else. Of an image, an exact hash says more than a near one; where only near ones speak,
 block wins over review over allow, because near is not the same.
+
+A text that lists could not be searched to their end is at least left to a human: the `cut` is told
+as a hit of entry 0.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -18,6 +20,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from penstock.cache.keys import fingerprint
+from penstock.lists.allowed import is_whole
 
 ListKind = Literal["block", "allow", "review"]
 Outcome = Literal["rejected", "review", "approved"]
@@ -38,7 +41,7 @@ class ListHit(msgspec.Struct, frozen=True):
     list_id: str
     list_name: str
     list_kind: ListKind
-    entry_id: int
+    entry_id: int  # 0: the text was too much to be searched for all of them
     start: int
     end: int
 
@@ -57,7 +60,7 @@ NOTHING = Listed()
 """No list knows it."""
 
 
-class Evidence(NamedTuple):
+class Match(NamedTuple):
     """A hit, and how much it says."""
 
     hit: ListHit
@@ -65,27 +68,29 @@ class Evidence(NamedTuple):
     decided: int = 0  # by people, about exactly this: 1 for everyone, 2 for the key that asks
 
 
-def weigh_text(found: Sequence[Evidence], text: str) -> Listed:
-    """What hits in a text come to."""
-    if not found:
+def weigh_text(found: Sequence[Match], text: str, cut: ListHit | None = None) -> Listed:
+    """What hits in a text come to; `cut` is a review hit for what was not searched to its end."""
+    if not found and cut is None:
         return NOTHING
-    if decided := _decided(found):
+    if found and (decided := _decided(found)):
         return decided
     hits = [each.hit for each in found]
     allowed = [hit for hit in hits if hit.list_kind == "allow"]
     counting = [hit for hit in hits if hit.list_kind != "allow"]
-    spans = _outermost((hit.start, hit.end) for hit in allowed)
+    spans = outermost(allowed)
     if spans:
-        counting = [hit for hit in counting if not _inside(hit, spans)]
+        counting = [hit for hit in counting if not inside(hit.start, hit.end, spans)]
+    if cut is not None:
+        counting.append(cut)
     for kind in ("block", "review"):
         if deciding := [hit for hit in counting if hit.list_kind == kind]:
             rest = [hit for hit in (*counting, *allowed) if hit.list_kind != kind]
             return _listed(_OUTCOMES[kind], [*deciding, *rest], spans)
-    whole = any(_is_whole(start, end, text) for start, end in spans)
+    whole = any(is_whole(start, end, text) for start, end in spans)
     return _listed("approved" if whole else None, allowed, spans, whole=whole)
 
 
-def weigh_image(found: Sequence[Evidence]) -> Listed:
+def weigh_image(found: Sequence[Match]) -> Listed:
     """What hits of an image's hashes come to."""
     if not found:
         return NOTHING
@@ -104,7 +109,7 @@ def weigh_image(found: Sequence[Evidence]) -> Listed:
 _STERNEST_FIRST: tuple[ListKind, ...] = ("block", "review", "allow")
 
 
-def _decided(found: Iterable[Evidence]) -> Listed | None:
+def _decided(found: Iterable[Match]) -> Listed | None:
     """What people decided about exactly this content; the key's own decision first."""
     best = max(found, key=lambda each: each.decided)
     if not best.decided:
@@ -128,22 +133,16 @@ def _listed(
     return Listed(decision, kept, exempt, whole, digest)
 
 
-def _outermost(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order, without those inside another."""
+def outermost(allowed: Iterable[ListHit]) -> list[tuple[int, int]]:
+    """Where allow hits are, in order, without those inside another."""
     kept: list[tuple[int, int]] = []
-    for start, end in sorted(set(spans), key=lambda span: (span[0], -span[1])):
+    for start, end in sorted({(h.start, h.end) for h in allowed}, key=lambda s: (s[0], -s[1])):
         if not kept or end > kept[-1][1]:
             kept.append((start, end))
     return kept
 
 
-def _inside(hit: ListHit, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether a hit lies in one of the outermost spans: begins and ends of these both ascend."""
-    at = bisect_right(spans, hit.start, key=lambda span: span[0]) - 1
-    return at >= 0 and hit.end <= spans[at][1]
-
-
-def _is_whole(start: int, end: int, text: str) -> bool:
-    """Whether nothing but spaces and punctuation stands around a piece."""
-    around = (*text[:start], *text[end:]) if len(text) - (end - start) <= 1000 else "x"
-    return all(unicodedata.category(each)[0] in "PZC" for each in around)
+def inside(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether a piece lies in one of the outermost spans: begins and ends of these both ascend."""
+    at = bisect_right(spans, start, key=lambda span: span[0]) - 1
+    return at >= 0 and end <= spans[at][1]

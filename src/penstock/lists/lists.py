@@ -44,16 +44,15 @@ from penstock.lists.files import (
     write_lines,
     write_rows,
 )
-from penstock.lists.index import MANAGED, NAME, CurrentLists
+from penstock.lists.index import MANAGED, NAME, SMALL, CurrentLists
 from penstock.lists.listed import NOTHING, Listed, ListHit, ListKind
+from penstock.lists.quotas import Room, quota_of, whose
 from penstock.lists.store import EntryRecord, ListRecord, ListStore
+from penstock.lists.turns import Turns
 from penstock.observe.metrics import Metrics
 
 __all__ = ["NOTHING", "ListHit", "Listed", "Lists"]
 
-MOST_LISTS: Final = 1_000  # beside managed ones
-MOST_ENTRIES: Final = 1_000_000  # of all lists
-MOST_SEARCHED: Final = 5_000  # patterns of all lists that every text is searched for
 LONGEST_NAME: Final = 100
 KEEP_REMOVED: Final = 7 * 86_400.0  # seconds for which removed entries are remembered
 
@@ -82,6 +81,7 @@ class Lists(CurrentLists):
         self._changes = ListStore(database)
         self._audit = audit
         self._rules = EntryRules()
+        self._adding = Turns()  # for each key: room that was found is taken before others look
 
     async def create(
         self,
@@ -93,16 +93,22 @@ class Lists(CurrentLists):
         disguises: bool = True,
         enabled: bool = True,
     ) -> ListRecord:
-        """Make an empty list; for everyone without a `key_id`."""
+        """Make an empty list; for everyone without a `key_id`.
+
+        Raises Conflict where there is one of this name, or too many.
+        """
         _check_name(name)
-        if sum(not is_managed(each.id) for each in self._changes.lists()) >= MOST_LISTS:
-            raise Conflict(f"there are {MOST_LISTS} lists; delete some")
+        most = quota_of(key_id).lists
+        own = self._named(name, key_id)
+        if sum(not is_managed(each.id) for each in own) >= most:
+            raise Conflict(f"{whose(key_id)} are {most}, which is the quota; delete some")
         at = self._now()
         id = f"list_{secrets.token_hex(8)}"
         record = ListRecord(id, name, kind, key_id, disguises, enabled, actor, at, at)
         told = {"name": name, "kind": kind, "key_id": key_id, "disguises": disguises}
         await self._write_and_learn(
-            store.adding_list(record), self._audit.entry(actor, "list.created", id, told)
+            store.adding_list(record, most=most, managed=MANAGED),
+            self._audit.entry(actor, "list.created", id, told),
         )
         return record
 
@@ -137,8 +143,9 @@ class Lists(CurrentLists):
         if expected is not None and record.updated_at != expected:
             raise Conflict(f"{id} was changed meanwhile; read it again and repeat the change")
         told = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
-        if "name" in told:
+        if "name" in told and told["name"] != record.name:
             _check_name(told["name"])
+            self._named(told["name"], record.key_id)
         changed = msgspec.structs.replace(record, **told)
         before = {key: getattr(record, key) for key in told}
         await self._write(
@@ -231,9 +238,7 @@ class Lists(CurrentLists):
                     for each in parsed.refusals
                 ],
             )
-        report = await self._add(list_id, parsed, actor=actor, action="list.imported")
-        await self.settle()
-        return report
+        return await self._add(list_id, parsed, actor=actor, action="list.imported")
 
     async def export(
         self, list_id: str, *, format: FileFormat, kind: EntryKind = "phrase"
@@ -293,29 +298,36 @@ class Lists(CurrentLists):
         return await self._changes.purge(before=before or self._now() - int(KEEP_REMOVED * 1000))
 
     async def _add(self, list_id: str, parsed: Parsed, *, actor: str, action: str) -> Report:
-        self._check_room(parsed)
-        taken = 0
-        if parsed.entries:
-            at = self._now()
-            told = {"given": len(parsed.entries), "entries": _shown(parsed.entries)}
-            adding = bound(store.adding_entries, list_id, parsed.entries, actor=actor, at=at)
-            count = await self._write(
-                adding() if len(parsed.entries) <= _MANY else await asyncio.to_thread(adding),
-                self._audit.entry(actor, action, list_id, told),
-            )
-            taken = count - 1
-            await self._learnt()
+        key_id = self.get(list_id).key_id
+        async with self._adding.of(key_id):
+            await asyncio.to_thread(Room(self._scopes, MANAGED).check, key_id, parsed.entries)
+            taken = await self._add_all(list_id, parsed, actor=actor, action=action)
         skipped = parsed.skipped + len(parsed.entries) - taken
         return Report(taken, skipped, parsed.refused, tuple(parsed.refusals))
 
-    def _check_room(self, parsed: Parsed) -> None:
-        if len(self._index) + len(parsed.entries) > MOST_ENTRIES:
-            raise Conflict(f"the lists would hold more than {MOST_ENTRIES} entries")
-        if parsed.searched and self._index.searched + parsed.searched > MOST_SEARCHED:
-            raise Conflict(
-                f"there would be more than {MOST_SEARCHED} patterns that every text is searched "
-                "for; use phrases, or wildcards that begin or end with two letters"
-            )
+    async def _add_all(self, list_id: str, parsed: Parsed, *, actor: str, action: str) -> int:
+        """Add what there is room for; how many were new. Then this process matches them."""
+        entries = parsed.entries
+        if not entries:
+            return 0
+        told = {"given": len(entries), "entries": _shown(entries)}
+        adding = bound(store.adding_entries, list_id, entries, actor=actor, at=self._now())
+        count = await self._write(
+            adding() if len(entries) <= _MANY else await asyncio.to_thread(adding),
+            self._audit.entry(actor, action, list_id, told),
+        )
+        await self._learnt()
+        if len(entries) > SMALL:
+            await self.settle()
+        return count - 1
+
+    def _named(self, name: str, key_id: str | None) -> list[ListRecord]:
+        """The lists of this key, of which none has this name. Raises Conflict."""
+        own = [each for each in self._changes.lists() if each.key_id == key_id]
+        for each in own:
+            if each.name == name:
+                raise Conflict(f"{whose(key_id)} have one called {name!r} already: {each.id}")
+        return own
 
     def _editable(self, id: str) -> ListRecord:
         record = self.get(id)

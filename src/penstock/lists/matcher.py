@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ import numpy as np
 from penstock.lists.entries import EntryKind, is_literal
 from penstock.lists.patterns import Patterns, wildcard_words
 from penstock.lists.wildcards import Wildcards
-from penstock.lists.words import Counts, Ids, Literals, Phrases, Place, chosen
+from penstock.lists.words import Ids, Literals, Phrases, Place, Sought
 from penstock.words import views
 from penstock.words.budget import Budget
 from penstock.words.views import Alphabet, Reading
@@ -51,9 +51,7 @@ class Index:
     `bounded`: of one key, whose patterns may have been made to cost much.
     """
 
-    def __init__(
-        self, alphabet: Alphabet, *, exempts: bool = False, bounded: bool = False
-    ) -> None:
+    def __init__(self, alphabet: Alphabet, *, exempts: bool = False, bounded: bool = False) -> None:
         self._alphabet = alphabet
         self._exempts = exempts
         self._rows: dict[int, Row] = {}
@@ -64,15 +62,9 @@ class Index:
         self._digests: Ids[bytes] = Ids()
         self._near: dict[str, Any] = {}  # HashIndex by kind, once there is one
         self._counts: Counter[str] = Counter()
-        self._removed = 0
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    @property
-    def worn(self) -> bool:
-        """Whether so much was removed that a new index would be smaller."""
-        return self._removed > max(10_000, len(self._rows))
 
     @property
     def searched(self) -> int:
@@ -87,6 +79,10 @@ class Index:
     def count(self, list_id: str) -> int:
         """How many entries of one list are known."""
         return self._counts[list_id]
+
+    def held(self, counts: Callable[[str], bool]) -> int:
+        """Entries of the lists that count."""
+        return sum(count for list_id, count in self._counts.items() if counts(list_id))
 
     def row(self, id: int) -> Row | None:
         """An entry, unless it is gone."""
@@ -118,7 +114,6 @@ class Index:
         row = self._rows.pop(id, None)
         if row is None:
             return
-        self._removed += 1
         self._counts[row.list_id] -= 1
         match row.kind:
             case "phrase" if is_literal(row.value, self._alphabet):
@@ -135,26 +130,33 @@ class Index:
                 pass  # a hash without an entry leads nowhere; removing it would copy all others
 
     def find(
-        self, text: str, reading: Reading, budget: Budget, counts: Counts | None = None
+        self,
+        text: str,
+        reading: Reading,
+        budget: Budget,
+        counts: Callable[[int, int], bool] | None = None,
     ) -> Iterator[Place]:
         """Places in the text's own offsets; an exact one holds all of it, and comes first.
 
-        Of a pattern only the first place that `counts` is given, where the index is one of allow
-        lists every place. Raises Overrun.
+        Of patterns those that `counts` says yes to, at least one of each that has any. Raises
+        Overrun.
         """
         if len(self._digests) and not text.startswith("\0"):  # which stands for other content
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
             yield from (Place(id, 0, len(text)) for id in self._digests.of(digest))
         yield from self._literals.find(text, budget)
         counts = counts or _always
-        foreign = None
-        for place in self._in_words(reading, budget, counts):
+        foreign = views.foreign_share(text) > _FOREIGN
+        # Where words are passed over that only look like the entry, the first place may be none.
+        sought = Sought(
+            lambda start, end: counts(*reading.original(start, end)),
+            every=self._exempts or foreign,
+        )
+        for place in self._in_words(reading, budget, sought):
             found = _originally(place, reading)
-            if foreign is None:
-                foreign = views.foreign_share(text) > _FOREIGN
             if not foreign or not self._is_foreign(found, text):
                 yield found
-        yield from self._in_text(text, reading, budget, counts)
+        yield from self._in_text(text, reading, budget, Sought(counts, every=self._exempts))
 
     def find_digest(self, digest: bytes) -> tuple[int, ...]:
         """Entries of exactly this content."""
@@ -168,30 +170,25 @@ class Index:
         distance = PDQ_DISTANCE if kind == "pdq" else PHASH_DISTANCE
         return [int(near.id) for near in index.nearest(hashes, distance=distance, most=MOST_NEAR)]
 
-    def _in_words(self, reading: Reading, budget: Budget, counts: Counts) -> Iterator[Place]:
-        def counts_there(start: int, end: int) -> bool:
-            return counts(*reading.original(start, end))
-
+    def _in_words(self, reading: Reading, budget: Budget, sought: Sought) -> Iterator[Place]:
         yield from self._phrases.find(reading, budget)
-        yield from self._wildcards.find(
-            reading, budget, counts_there, every=self._exempts, disguises=not self._exempts
-        )
+        yield from self._wildcards.find(reading, budget, sought, disguises=not self._exempts)
 
     def _in_text(
-        self, text: str, reading: Reading, budget: Budget, counts: Counts
+        self, text: str, reading: Reading, budget: Budget, sought: Sought
     ) -> Iterator[Place]:
         """Places of regular expressions: in the text as it stands, and with look-alikes undone."""
         if not len(self._regexes):
             return
         data = text.encode("utf-8", "replace")
+        offsets = _Offsets(text, data)
         for id, found in self._regexes.find(data, budget):
-            places = (Place(id, *_characters(data, text, span)) for span in found)
-            yield from chosen(places, counts, every=self._exempts)
-        if reading.raw != data and not self._exempts:
-            for id, found in self._regexes.find(reading.raw, budget):
-                raw = (Place(id, start, end, disguised=True) for start, end in found)
-                places = (_originally(place, reading) for place in raw)
-                yield from chosen(places, counts, every=False)
+            yield from sought.of(Place(id, *offsets.of(start, end)) for start, end in found)
+        if reading.raw == data or self._exempts:
+            return
+        for id, found in self._regexes.find(reading.raw, budget):
+            places = (Place(id, start, end, disguised=True) for start, end in found)
+            yield from sought.of(_originally(place, reading) for place in places)
 
     def _is_foreign(self, place: Place, text: str) -> bool:
         """Whether a word of another script only looks like the entry."""
@@ -208,6 +205,24 @@ class Index:
 
             index = self._near[kind] = HashIndex(256 if kind == "pdq" else 64)
         return index
+
+
+class _Offsets:
+    """Leads from UTF-8 back to characters; counts them when there is something to lead back."""
+
+    def __init__(self, text: str, data: bytes) -> None:
+        self._data = data
+        self._equal = len(text) == len(data)
+        self._at: Any = None
+
+    def of(self, start: int, end: int) -> tuple[int, int]:
+        """The characters of a piece; those that it cuts, as `any byte` of RE2 can, are in it."""
+        if self._equal:
+            return start, end
+        if self._at is None:
+            begins = (np.frombuffer(self._data, np.uint8) & 0xC0) != 0x80
+            self._at = np.concatenate(([0], np.cumsum(begins)))
+        return max(0, int(self._at[start + 1]) - 1), int(self._at[end])
 
 
 def _always(start: int, end: int) -> bool:

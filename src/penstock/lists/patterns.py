@@ -27,7 +27,6 @@ _PATTERN_BYTES = 1 << 20  # memory of one compiled pattern
 _SET_BYTES = 8 << 20
 _SET_SIZE = 250  # patterns: compiled in 2 ms, and again when one of them goes
 _FRESH = 32  # patterns that wait in the newest set
-_MOST_PLACES = 1000  # of one pattern in one text
 MOST_WORK = 100_000_000  # bytes of a text times instructions: 2.5 s at the very worst
 _ALWAYS = "(?s:.)"
 _STAR, _ONE = "\U00010600", "\U00010601"  # letters that nobody uses stand in for `*` and `?`
@@ -167,10 +166,8 @@ class Patterns:
                 self._sizes[id] = instructions(pattern)
         return sum(list(self._sizes.values()))
 
-    def find(
-        self, data: bytes, budget: Budget
-    ) -> Iterator[tuple[int, Iterator[tuple[int, int]]]]:
-        """Ids of the patterns that match, and start and end in `data` of up to 1,000 matches.
+    def find(self, data: bytes, budget: Budget) -> Iterator[tuple[int, Iterator[tuple[int, int]]]]:
+        """Ids of the patterns that match, and start and end in `data` of their matches.
 
         Matches of one pattern may share their last byte with the next one's first where patterns
         are bytes: there it is the space between two words. Raises Overrun.
@@ -215,19 +212,14 @@ class _Set:
             found = budget.charge(self._automaton.Match, data) or ()
             if len(self._ids) in found:
                 return [self._ids[index] for index in found if index < len(self._ids)]
-        return [
-            id for id in self._ids if budget.charge(self._one(id).search, data) is not None
-        ]
+        return [id for id in self._ids if budget.charge(self._one(id).search, data) is not None]
 
     def places(
         self, id: int, data: bytes, budget: Budget, *, share: bool
     ) -> Iterator[tuple[int, int]]:
         """Where a pattern matches; what is empty is no place."""
         compiled, at = self._one(id), 0
-        for _ in range(_MOST_PLACES):
-            found = budget.charge(compiled.search, data, at)
-            if found is None:
-                return
+        while (found := budget.charge(compiled.search, data, at)) is not None:
             start, end = found.span()
             if start < end:
                 yield start, end

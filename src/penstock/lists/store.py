@@ -87,13 +87,22 @@ _FIND_VALUE: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries
 WHERE list_id = ? AND kind = ? AND value = ? AND deleted_at IS NULL
 """
+_TAKEN: Final = """
+EXISTS (
+    SELECT 1 FROM moderation_lists AS other
+    WHERE other.key_id IS :key_id AND other.name = :name AND other.id <> :id
+)
+"""
 _ADD_LIST: Final = f"""
 INSERT INTO moderation_lists ({_LIST})
-VALUES ({", ".join(f":{name}" for name in ListRecord.__struct_fields__)})
+SELECT :id, iif({_TAKEN} OR :most <= (
+    SELECT count(*) FROM moderation_lists AS other
+    WHERE other.key_id IS :key_id AND substr(other.id, 1, length(:managed)) <> :managed
+), NULL, :name), :kind, :key_id, :disguises, :enabled, :created_by, :created_at, :updated_at
 """
-_CHANGE_LIST: Final = """
+_CHANGE_LIST: Final = f"""
 UPDATE moderation_lists
-SET name = iif(updated_at = :expected, :name, NULL),
+SET name = iif(updated_at = :expected AND NOT {_TAKEN}, :name, NULL),
     kind = :kind, disguises = :disguises, enabled = :enabled,
     updated_at = max(:at, updated_at + 1)
 WHERE id = :id
@@ -195,9 +204,12 @@ class ListStore:
         return await self._database.write((_PURGE, (before,)))
 
 
-def adding_list(record: ListRecord) -> Call:
-    """Store a new list."""
-    return _ADD_LIST, msgspec.structs.asdict(record)
+def adding_list(record: ListRecord, *, most: int, managed: str) -> Call:
+    """Store a new list. Raises Conflict where its key has one of its name, or `most` already.
+
+    Lists whose ids begin with `managed` are not counted.
+    """
+    return _ADD_LIST, {**msgspec.structs.asdict(record), "most": most, "managed": managed}
 
 
 def changing_list(record: ListRecord, *, at: int, expected: int) -> Call:

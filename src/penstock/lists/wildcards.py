@@ -16,9 +16,9 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from penstock.lists.patterns import Patterns, compile_pattern, wildcard_regex
-from penstock.lists.words import PLACE_STEPS, Counts, Place, chosen
+from penstock.lists.words import PLACE_STEPS, Place, Sought
 from penstock.words.budget import Budget
-from penstock.words.disguises import EDGES, LONGEST_RUN, joined_pieces
+from penstock.words.disguises import LONGEST_RUN, MARKS, joined_pieces
 from penstock.words.views import Reading
 
 _KNOWN_LETTERS = 2  # bytes at an end by which a wildcard is looked up
@@ -88,12 +88,9 @@ class Wildcards:
                 bucket.remove(id)
 
     def find(
-        self, reading: Reading, budget: Budget, counts: Counts, *, every: bool, disguises: bool
+        self, reading: Reading, budget: Budget, sought: Sought, *, disguises: bool
     ) -> Iterator[Place]:
-        """The places of every wildcard, in places of `Reading.raw`; `counts` as for `chosen`.
-
-        Raises Overrun.
-        """
+        """The places of every wildcard, in places of `Reading.raw`. Raises Overrun."""
         if not self._words:
             return
         plain = reading.plain
@@ -104,16 +101,13 @@ class Wildcards:
                     yield Place(id, word.start, word.end)
         for id, found in self._others.find(plain, budget):
             origin = reading.plain_origin
-            places = (
+            yield from sought.of(
                 Place(id, int(origin[start + 1]), int(origin[end - 2]) + 1) for start, end in found
             )
-            yield from chosen(places, counts, every=every)
         if disguises:
-            yield from self._disguised(reading, budget, counts, every=every)
+            yield from self._disguised(reading, budget, sought)
 
-    def _disguised(
-        self, reading: Reading, budget: Budget, counts: Counts, *, every: bool
-    ) -> Iterator[Place]:
+    def _disguised(self, reading: Reading, budget: Budget, sought: Sought) -> Iterator[Place]:
         words = list(_undisguised(reading))
         if not words:
             return
@@ -127,8 +121,7 @@ class Wildcards:
         starts = list(accumulate((len(word.letters) + 3 for word in words), initial=0))
         for id, found in self._others.find(data, budget):
             hits = (words[bisect_right(starts, start) - 1] for start, _ in found)
-            places = (Place(id, word.start, word.end, disguised=True) for word in hits)
-            yield from chosen(places, counts, every=every)
+            yield from sought.of(Place(id, word.start, word.end, disguised=True) for word in hits)
 
     def _bucket(self, words: bytes) -> list[int] | None:
         if b" " in words or self._bounded:
@@ -212,7 +205,7 @@ def _candidates(reading: Reading) -> Iterator[_Word]:
             yield _Word(span.letters, span.start, span.end)
     if "tokens" in signs:
         for span in reading.tokens():
-            joined = span.letters.translate(None, EDGES)
+            joined = span.letters.translate(None, MARKS)
             if 2 < len(joined) < len(span.letters) and joined.isalnum():
                 yield _Word(joined, span.start, span.end)
     if "marked" in signs:

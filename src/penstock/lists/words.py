@@ -36,6 +36,7 @@ from penstock.words.views import Alphabet, Reading
 
 K = TypeVar("K", bound=Hashable)
 
+MOST_SHOWN = 64  # places of patterns beside the first of each
 PLACE_STEPS = 10  # what a place costs until it is a hit
 _PROBE_STEPS = 2  # of one length at one place
 _ALIKE_STEPS = 15  # of telling whether a phrase is what a disguise hides
@@ -56,18 +57,28 @@ class Place(NamedTuple):
     disguised: bool = False
 
 
-Counts = Callable[[int, int], bool]
-"""Whether a piece of `Reading.raw`, or of the text, is not exempt."""
+class Sought:
+    """Which places of patterns are wanted: of each the first that counts, and a few more in all.
 
+    One decides; more are shown. Where entries exempt, `every` place is.
+    """
 
-def chosen(places: Iterable[Place], counts: Counts, *, every: bool) -> Iterator[Place]:
-    """All places of one pattern, or the first that counts: more of it decide nothing."""
-    for place in places:
-        if every:
+    def __init__(self, counts: Callable[[int, int], bool], *, every: bool = False) -> None:
+        self._counts = counts
+        self._every = every
+        self._more = MOST_SHOWN
+
+    def of(self, places: Iterable[Place]) -> Iterator[Place]:
+        """Those of one pattern."""
+        found = False
+        for place in places:
+            if not self._every and not self._counts(place.start, place.end):
+                continue
+            self._more -= found
+            found = True
             yield place
-        elif counts(place.start, place.end):
-            yield place
-            return
+            if not self._every and self._more <= 0:
+                return
 
 
 class Ids(Generic[K]):

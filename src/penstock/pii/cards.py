@@ -172,9 +172,7 @@ def find_accounts(lower: str) -> Iterator[Match]:
 def _account(length: int) -> re.Pattern[str]:
     """So many letters and digits with single signs between them, the third and fourth digits."""
     sign = r"[ \-.\n]?"
-    return re.compile(
-        rf"[a-z]{{2}}{sign}\d{sign}\d(?:{sign}[a-z0-9]){{{length - 4}}}(?![a-z0-9])"
-    )
+    return re.compile(rf"[a-z]{{2}}{sign}\d{sign}\d(?:{sign}[a-z0-9]){{{length - 4}}}(?![a-z0-9])")
 
 
 def _checks(account: str) -> bool:

@@ -131,9 +131,7 @@ def lettered(lower: str, data: bytes) -> Iterator[Run]:
         if not any(group.isalpha() and group.strip("o") for group in pieces[::2]):
             lengths = tuple(map(len, pieces[::2]))
             start, end = found.start() + len(before), found.end() - len(after)
-            yield Run(
-                start, end, written.translate(words.LEET), lengths, frozenset(pieces[1::2])
-            )
+            yield Run(start, end, written.translate(words.LEET), lengths, frozenset(pieces[1::2]))
 
 
 def is_counting(digits: str) -> bool:

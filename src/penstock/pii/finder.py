@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
-from heapq import nlargest
+from itertools import chain
+from typing import NamedTuple
 
-from penstock.pii import cards, digits, emails, history, intents, machines, places, social
+from penstock.pii import cards, digits, emails, intents, machines, places, social
+from penstock.pii.history import find_split
 from penstock.pii.match import Kind, Match
 from penstock.pii.phones import Phones
 from penstock.pii.reading import Looks, Reading
+from penstock.pii.settle import settled
+from penstock.pii.stepwise import in_steps
 from penstock.pii.triggers import Signals, Triggers
 
-MOST_MATCHES = 256
-
 _PLAIN = bytes(set(range(256)) - set(b"0123456789@"))
-_INNER = "pii.phone.link"
 _NONE = Signals([], [], [], [], [], [], [])
-_RANK: dict[Kind, int] = {  # which kind wins where two are as sure and as long
-    "phone": 0,
-    "address": 1,
-    "social": 2,
-    "ip": 3,
-    "card": 4,
-    "iban": 5,
-    "email": 6,
-}
+
+
+class _Read(NamedTuple):
+    """One reading in the forms that detectors want it in."""
+
+    cased: str
+    lower: str
+    data: bytes  # `lower` in UTF-8
+    kept: bytes  # digits and at-signs of it
 
 
 class Finder:
@@ -44,8 +45,9 @@ class Finder:
     def find(self, text: str, *, history: Sequence[str], kinds: Collection[Kind]) -> list[Match]:
         """See `penstock.pii.find`."""
         found = self._look(text, kinds)
-        split = history and [*self._split(text, history, kinds)]
-        return settled([*found, *chain(*split)]) if split else found
+        if not history:
+            return found
+        return settled([*found, *chain.from_iterable(self._split(text, history, kinds))])
 
     def steps(
         self, text: str, *, history: Sequence[str], kinds: Collection[Kind]
@@ -55,26 +57,22 @@ class Finder:
         for found in self._split(text, history, kinds):
             split += found
             yield []
-        for found in steps.in_steps(text, self._looks, lambda cased: self._read(cased, kinds)):
-            if split and found:
-                # All of it stands at the beginning, in the first step with any.
-                pass
-            yield found
+        yield from in_steps(text, self._looks, lambda each: self._read(each, kinds), before=split)
 
     def _split(
         self, text: str, earlier: Sequence[str], kinds: Collection[Kind]
     ) -> Iterator[list[Match]]:
-        return history.find_split(text, earlier, lambda joined: self._look(joined, kinds))
+        return find_split(text, earlier, lambda joined: self._look(joined, kinds))
 
     def _look(self, text: str, kinds: Collection[Kind]) -> list[Match]:
         reading = Reading(text, self._looks)
         found = self._read(reading.cased, kinds)
         if len(reading.cased) == len(text):
             return found
+        places = reading.origins() if found else ()
         return [
-            match._replace(start=start, end=end)
+            match._replace(start=places[match.start], end=places[match.end - 1] + 1)
             for match in found
-            for start, end in (reading.original(match.start, match.end),)
         ]
 
     def _read(self, cased: str, kinds: Collection[Kind]) -> list[Match]:
@@ -86,17 +84,15 @@ class Finder:
         signals = self._triggers.look(lower) or _NONE
         if not kept and signals is _NONE:
             return []
-        reading = _Read(cased, lower, data, kept)
-        matches = list(self._matches(reading, signals, frozenset(kinds)))
+        read = _Read(cased, lower, data, kept)
+        matches = list(self._matches(read, signals, frozenset(kinds)))
         if signals.phrases:
             matches += _intents(signals, matches, kinds)
         return settled(matches)
 
-    def _matches(
-        self, reading: Reading, signals: Signals, data: bytes, kept: bytes, kinds: frozenset[Kind]
-    ) -> Iterator[Match]:
-        lower = reading.lower
-        at = b"@" in kept
+    def _matches(self, read: _Read, signals: Signals, kinds: frozenset[Kind]) -> Iterator[Match]:
+        lower = read.lower
+        at = b"@" in read.kept
         if "email" in kinds:
             if at:
                 yield from emails.find(lower)
@@ -112,13 +108,13 @@ class Finder:
             yield from self._social(lower, signals, at=at)
         if signals.spoken:
             yield from self._spoken(lower, signals, kinds)
-        if len(kept) == kept.count(b"@"):
+        if len(read.kept) == read.kept.count(b"@"):
             return
-        yield from self._numbers(lower, data, kinds)
+        yield from self._numbers(lower, read.data, kinds)
         if "address" in kinds:
-            yield from places.find(lower, reading.cased)
+            yield from places.find(lower, read.cased)
             if signals.street:
-                yield from places.find_named(lower, reading.cased, signals.street)
+                yield from places.find_named(lower, read.cased, signals.street)
 
     def _social(self, lower: str, signals: Signals, *, at: bool) -> Iterator[Match]:
         if signals.net:
@@ -149,10 +145,6 @@ class Finder:
             yield from self._phones.find(lower, runs)
 
 
-def _split(text: str, earlier: Sequence[str], look: history.Look) -> list[Match]:
-    return list(history.find_split(text, earlier, look))
-
-
 def _intents(signals: Signals, matches: list[Match], kinds: Collection[Kind]) -> Iterator[Match]:
     starts = sorted(match.start for match in matches)
     ends = sorted(match.end for match in matches)
@@ -162,36 +154,6 @@ def _intents(signals: Signals, matches: list[Match], kinds: Collection[Kind]) ->
         near = bisect_left(starts, end + intents.NEAR) > before
         if kind in kinds and not near:
             yield Match(kind, start, end, intents.SCORE, f"pii.{kind}.intent")
-
-
-def _settled(matches: Iterable[Match]) -> list[Match]:
-    """One match where several overlap, the strongest of too many, by place.
-
-    The number in a link to a chat is a telephone number too: what allows the one may not the other.
-    """
-    ordered = sorted(matches, key=lambda match: (match.start, -match.end, -match.score))
-    kept: list[Match] = []
-    inner = [match for match in ordered if match.rule == _INNER]
-    for match in ordered:
-        if match.rule == _INNER:
-            continue
-        while kept and match.start < kept[-1].end and _weighs(match) > _weighs(kept[-1]):
-            kept.pop()
-        if not kept or match.start >= kept[-1].end:
-            kept.append(match)
-    kept = sorted(kept + inner, key=_place) if inner else kept
-    if len(kept) > MOST_MATCHES:
-        kept = nlargest(MOST_MATCHES, kept, key=lambda match: (match.score, -match.start))
-        kept.sort(key=_place)
-    return kept
-
-
-def _place(match: Match) -> tuple[int, int]:
-    return match.start, match.end
-
-
-def _weighs(match: Match) -> tuple[float, int, int]:
-    return match.score, match.end - match.start, _RANK[match.kind]
 
 
 @cache

@@ -7,27 +7,34 @@ from collections.abc import Callable, Iterator, Sequence
 from penstock.pii.match import Match
 
 _MOST_MESSAGES, _MOST_CHARACTERS = 15, 160
+_MOST_BEFORE = 500  # characters of them together, with which something in the text may belong
 _SHORT = 48  # characters of a message that may be a piece of an address
 _MOST_HEAD = 400  # characters of the text itself that may continue what began before
 
 Look = Callable[[str], list[Match]]
 
 
-def find_split(text: str, history: Sequence[str], look: Look) -> Iterator[Match]:
-    """What `look` finds across the seams, as its part in `text`."""
+def find_split(text: str, history: Sequence[str], look: Look) -> Iterator[list[Match]]:
+    """What `look` finds across the seams, as its part in `text`; one list per way to join them."""
     earlier = [message[-_MOST_CHARACTERS:] for message in history[-_MOST_MESSAGES:] if message]
     if not earlier or not text:
         return
     head = text[:_MOST_HEAD]
     spaced, *others = _joined(earlier, head)
-    for match in look(spaced + head):
-        # What stands in the text alone counts as well: `my insta is` came before.
-        if match.end > len(spaced) and not match.is_intent:
-            yield from _part(match, spaced, look)
+    # What stands in the text alone counts as well: `my insta is` came before.
+    yield [
+        part
+        for match in look(spaced + head)
+        if match.end > len(spaced) and not match.is_intent
+        for part in _part(match, spaced, look)
+    ]
     for before in others:
-        for match in look(before + head):
-            if match.start < len(before) < match.end and not match.is_intent:
-                yield from _part(match, before, look)
+        yield [
+            part
+            for match in look(before + head)
+            if match.start < len(before) < match.end and not match.is_intent
+            for part in _part(match, before, look)
+        ]
 
 
 def _part(match: Match, before: str, look: Look) -> Iterator[Match]:
@@ -43,7 +50,7 @@ def _part(match: Match, before: str, look: Look) -> Iterator[Match]:
 
 def _joined(earlier: list[str], head: str) -> Iterator[str]:
     """The messages before as one text: with spaces, glued, and their digits alone."""
-    yield " ".join(message.strip() for message in earlier) + " "
+    yield " ".join(message.strip() for message in earlier)[-_MOST_BEFORE:] + " "
     short: list[str] = []
     for message in reversed(earlier):
         if len(message) > _SHORT:

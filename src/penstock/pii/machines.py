@@ -54,7 +54,10 @@ def _version_four(lower: str, found: re.Match[str]) -> float:
     words = _WORDS.findall(lower, max(0, start - 24), start)
     if (words and words[-1] in _VERSIONED) or (words[-1:] == ["to"] and "upgraded" in words):
         return 0.0
-    if lower[found.end() : found.end() + 1] == "/" and lower[found.end() + 1 : found.end() + 2].isdigit():
+    if (
+        lower[found.end() : found.end() + 1] == "/"
+        and lower[found.end() + 1 : found.end() + 2].isdigit()
+    ):
         return 0.5  # a network, not a machine
     said = not _SAID.isdisjoint(words)
     if max(numbers) < _SMALL and not said and len(set(numbers)) > 1:

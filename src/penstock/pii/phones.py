@@ -137,9 +137,7 @@ class _Search:
 
     def _international(self, shown: str, start: int, end: int) -> float:
         digits = "".join(_GROUP.findall(shown.replace("(0)", "")))
-        if _DECIMAL.fullmatch(shown) or (
-            shown[1] == " " and self._sense(start, end) != "phone"
-        ):
+        if _DECIMAL.fullmatch(shown) or (shown[1] == " " and self._sense(start, end) != "phone"):
             return 0.0
         plus = shown[0] == "+"
         if not plus:

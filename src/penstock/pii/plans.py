@@ -7,7 +7,7 @@ patterns anew. Here the patterns of a country code are compiled once and the ans
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 _KINDS = (  # of numbers, the commonest first
@@ -82,12 +82,11 @@ class Plans:
             known = self._library.PhoneMetadata.metadata_for_region_or_calling_code(code, name)
             if known is not None:
                 leading = known.leading_digits
-                forms = (_form(getattr(known, kind)) for kind in _KINDS)
                 yield _Region(
                     leading,
                     re.compile(leading or ""),
-                    _form(known.general_desc) or _NOTHING,
-                    tuple(form for form in forms if form),
+                    next(_joined((known.general_desc,)), _NOTHING),
+                    tuple(_joined(getattr(known, kind) for kind in _KINDS)),
                 )
 
 
@@ -101,7 +100,11 @@ _NEVER = r"(?!)"
 _NOTHING: _Form = (frozenset(), re.compile(_NEVER))
 
 
-def _form(described: Any) -> _Form | None:
-    if described is None or not described.national_number_pattern:
-        return None
-    return frozenset(described.possible_length), re.compile(described.national_number_pattern)
+def _joined(kinds: Iterable[Any]) -> Iterator[_Form]:
+    """One form for all kinds of numbers of the same lengths."""
+    patterns: dict[frozenset[int], list[str]] = {}
+    for kind in kinds:
+        if kind is not None and kind.national_number_pattern:
+            lengths = frozenset[int](kind.possible_length)
+            patterns.setdefault(lengths, []).append(f"(?:{kind.national_number_pattern})")
+    return ((lengths, re.compile("|".join(each))) for lengths, each in patterns.items())

@@ -8,6 +8,7 @@ Invisible characters are left out; only then places have to be led back.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _PASSES_FOR = {
     "a": "аɑα",
@@ -54,12 +55,8 @@ _PASSES_FOR = {
 _BLANKS = ("Zs", "Zl", "Zp")
 _UNUSED = ("Cs", "Co", "Cn")
 _MARKS = ("Mn", "Me", "Cf")
-_THEMSELVES = (  # blocks of thousands, of which none passes for anything else
-    range(0x3400, 0x4DC0),
-    range(0x4E00, 0xA000),
-    range(0xAC00, 0xD7A4),
-    range(0x20000, 0x2F800),
-    range(0x30000, 0x33480),
+_UNCHANGED = frozenset(  # blocks of 256 in which nothing passes for anything else
+    (*range(0x34, 0xA0), *range(0xAC, 0xD8), *range(0x200, 0x2F8), *range(0x300, 0x334))
 )
 
 
@@ -77,7 +74,7 @@ class Looks(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
-        if any(code in block for block in _THEMSELVES):
+        if code >> 8 in _UNCHANGED:
             return character
         if unicodedata.category(character) in _UNUSED:
             return " "
@@ -86,23 +83,19 @@ class Looks(dict[int, str]):
 
 
 class Reading:
-    """A text to look through: `cased` and `lower` are as long as one another."""
+    """A text to look through, in capitals and small letters as they are."""
 
     def __init__(self, text: str, looks: Looks) -> None:
         self.text = text
         self.cased = text if text.isascii() else text.translate(looks)
-        self.lower = self.cased.lower()
         self._looks = looks
-        self._origin: list[int] | None = None
 
-    def original(self, start: int, end: int) -> tuple[int, int]:
-        """Lead a piece of the reading back to the text."""
+    def origins(self) -> Sequence[int]:
+        """Where every character of the reading stands in the text."""
         if len(self.cased) == len(self.text):
-            return start, end
-        if self._origin is None:
-            seen = self._looks
-            self._origin = [at for at, each in enumerate(self.text) if seen[ord(each)]]
-        return self._origin[start], self._origin[end - 1] + 1
+            return range(len(self.text))
+        seen = self._looks
+        return [at for at, each in enumerate(self.text) if seen[ord(each)]]
 
 
 def _plain(character: str) -> str:

@@ -50,12 +50,11 @@ _LOOKALIKES = {
     "*": "•·●∙⋅★☆✱✲⁎∗‧",
     "|": "ǀ",
     "'": "’‘‛′´ʹʻʼʽʾʿˈˊˋʹ",
-    " ": "™℠",
 }
 _STRETCHES = "\u0640\u07fa"  # kashida: letters that make a word longer and nothing else
-# Blanks that count as letters or symbols, and signs that count as letters.
+# Blanks that count as letters or symbols, and signs that count as letters or are made of some.
 _BLANKS = "\u115f\u1160\u3164\uffa0\u2800"
-_SIGNS = "\u02ba\u02c0\u02c1\u02c6\u02c7\u02c9\u02cc\u02cd\u02ce\u02cf\u02d0\u02d1\u02ec\u02ee"
+_SIGNS = "™℠\u02ba\u02c0\u02c1\u02c6\u02c7\u02c9\u02cc\u02cd\u02ce\u02cf\u02d0\u02d1\u02ec\u02ee"
 _LETTER_BLOCKS = (0x1F130, 0x1F150, 0x1F170)  # squared, negative circled, negative squared: A-Z
 _PARENTHESISED = 0x249C
 _REGIONAL = 0x1F1E6
@@ -72,7 +71,7 @@ _UNSPACED = re.compile(
 _DECORATION = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed"
     "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef"
-    "\u180b-\u180d\u180f\u17b4\u17b5]"
+    "\u180b-\u180d\u180f\u17b4\u17b5\U0001d165-\U0001d1ad]"
 )
 _TABLE_LIMIT = 20_000  # characters remembered; a text of every code point there is stays small
 _KNOWN = {each: reading for reading, members in _LOOKALIKES.items() for each in members}
@@ -119,7 +118,8 @@ def _read_character(character: str) -> str:
     if simple == character:
         simple = character.casefold()
     if simple != character:
-        return "".join(_KNOWN.get(each) or _read_character(each) for each in simple)
+        read = "".join(_KNOWN.get(each) or _read_character(each) for each in simple)
+        return read if read.strip() else MARK
     return character if category[0] in "LM" else MARK
 
 

@@ -31,6 +31,8 @@ _MOST_PIECES = 2000
 _FEW = 8  # entries under a key: fewer cost no more than the text itself
 _ENTRY_STEPS = 5
 EDGES = b"-._*#%^&~?"
+_LEET_SIGNS = b"@$!|+"  # letters, or marks like others
+MARKS = EDGES + _LEET_SIGNS
 _NO_LETTERS = bytes(c for c in range(256) if not 97 <= c <= 122)
 _SIGNS_AS_MASK = bytes.maketrans(b"-._#%^&~?@$!|+", b"**************")
 _SOFT_MARKS = frozenset(b"-._~")  # everyday punctuation: a mask only in front of strong words
@@ -98,6 +100,9 @@ class Disguises:
         joined = token.translate(None, EDGES)
         if len(joined) < len(token):
             for entry in self._joined(joined, budget):
+                yield entry, "joined"
+        if len(letters := joined.translate(None, _LEET_SIGNS)) < len(joined):
+            for entry in self._joined(letters, budget):
                 yield entry, "joined"
         masked = token.translate(_SIGNS_AS_MASK)
         hidden = masked.count(b"*")

@@ -96,7 +96,7 @@ _BESIDE_MARK = re.compile(rb"-(?:(?<=a-)|(?=a))")
 _LEADING_SIGN = re.compile(rb"!(?=a)")
 _INNER_SIGN = re.compile(rb"!(?=[a0@])")
 _NUMBER_BEHIND = re.compile(rb"0(?<=a0)")
-_INNER_DOT = re.compile(rb"\.(?<=a\.)[a.]")
+_INNER_DOT = re.compile(rb"\.(?<=[a!]\.)[a.]")
 _INNER_SIGNS = re.compile(rb",(?=[.,-]{0,3}[a0@!])(?<=[a0@!.,-],)")
 _MARKS = bytes(c for c in range(128) if not chr(c).isalnum() and c not in _LEET)
 _MARKS_AT_END = _MARKS + b"!|+"
@@ -104,7 +104,7 @@ _INNER_MARK = re.compile(rb"-(?<=a-)[a-]")
 _SPACED = bytes(32 if chr(c).isspace() else 97 if c in _WORD + _UPPER else 45 for c in range(256))
 _LETTER = rb"[A-Za-z0-9@$\x80-\xff]"
 _INNER_APOSTROPHE = re.compile(  # not that of a contraction: "who're" is no other word
-    rb"'(?=%b)(?<=%b')(?!(?i:s|d|m|ll|re|ve|(?<=n')t)(?!%b))" % (_LETTER, _LETTER, _LETTER)
+    rb"'(?=%b)(?<=(?:'|%b)')(?!(?i:s|d|m|ll|re|ve|(?<=n')t)(?!%b))" % (_LETTER, _LETTER, _LETTER)
 )
 _KINDS = _bytes_table({"a": _LOWER + _OTHERS, "0": "0123456789"}, b" ")
 

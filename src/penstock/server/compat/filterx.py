@@ -21,7 +21,9 @@ import msgspec
 
 from penstock.errors import InvalidInput
 from penstock.http.asgi import Message, Receive, Scope, Send
+from penstock.lists import Listed
 from penstock.observe.metrics import Metrics
+from penstock.pii import INLINE
 from penstock.providers.provider import CATEGORIES
 from penstock.runtime import Runtime
 from penstock.server.compat.filterx_messages import (
@@ -41,7 +43,6 @@ from penstock.services.moderation.service import LOCAL_TEXTS, PROVIDER_TEXTS
 from penstock.web.hot import Call, HotRoute
 
 PATH: Final = "/v1/filter"
-INLINE: Final = 1_000  # characters, with earlier messages; more are sifted in a thread
 VERDICT: Final = b"x-penstock-verdict"
 
 _T = TypeVar("_T")
@@ -102,6 +103,7 @@ class FilterX:
         self._looker = runtime.looker
         self._prescreen = runtime.rules.prescreen
         self._metrics = runtime.metrics
+        self._normalises = runtime.settings.normalise_texts
         self._turns = asyncio.Semaphore(1)  # of short texts: others are served between two
         self._long_texts = asyncio.Semaphore(1)  # one made to be slow takes seconds
 
@@ -149,8 +151,11 @@ class FilterX:
         _note_time(verdict, call)
         spared = config.allowed.spared(filtering.ABUSE_IN_TEXT)
         ruling, minded = self._rule(verdict, spared, key=who.key_id)
-        sift = partial(self._sift, text, request, minded, key=who.key_id)
-        if len(text) + sum(map(len, request.history)) <= INLINE:
+        listed = verdict.listed
+        if self._normalises:  # what was judged is another text, with other places
+            listed = await self._lists.match_long(text, key=who.key_id)
+        sift = partial(self._sift, text, request, minded, listed)
+        if len(text) + sum(map(len, request.history)) <= INLINE:  # both are read
             async with self._turns:
                 flags, masked = sift()
         else:
@@ -212,7 +217,7 @@ class FilterX:
         return ruling, filtering.mind(scores, judge.policy)
 
     def _sift(
-        self, text: str, request: FilterRequest, minded: filtering.Minded, *, key: str
+        self, text: str, request: FilterRequest, minded: filtering.Minded, listed: Listed
     ) -> tuple[tuple[str, ...], str | None]:
         """The flags of a text, and the text masked if that was asked for."""
         config = request.config or FilterConfig()
@@ -220,7 +225,7 @@ class FilterX:
             text,
             allowed=config.allowed,
             minded=minded,
-            listed=self._lists.match(text, key=key),
+            listed=listed,
             prescreen=self._prescreen,
             history=request.history,
         )

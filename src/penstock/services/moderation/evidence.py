@@ -66,7 +66,11 @@ class Evidence:
         """Everything about one item. Raises what an image is refused for, with its pointer."""
         if not images:
             return item_of(text, [await self._text(text, asking)])
-        work = [self._image(url, asking, at) for url, at in zip(images, pointers, strict=True)]
+        places = self._looker.places()  # so that one request does not take everyone's
+        work = [
+            self._image(url, asking, pointer, places)
+            for url, pointer in zip(images, pointers, strict=True)
+        ]
         if text:
             work.insert(0, self._text(text, asking))
         item = item_of(text, await _all(work))
@@ -129,7 +133,9 @@ class Evidence:
             fault = self._fault(*NOT_JUDGED)
         return Part(key, answer, listed, fault, "text")
 
-    async def _image(self, url: str, asking: Asking, pointer: str) -> Part:
+    async def _image(
+        self, url: str, asking: Asking, pointer: str, places: asyncio.Semaphore
+    ) -> Part:
         ask = "provider" in asking.question.stages
 
         def max_age(sight: Sight) -> float:
@@ -138,7 +144,12 @@ class Evidence:
         fault = None
         try:
             answer = await self._looker.look(
-                url, pointer=pointer, ask=ask, max_age=max_age, tags=_tags(asking)
+                url,
+                pointer=pointer,
+                ask=ask,
+                max_age=max_age,
+                tags=_tags(asking),
+                places=places,
             )
         except FetchFailed as failure:
             return _unreached(url, self._fault("image-unreachable", failure.detail))

@@ -288,12 +288,15 @@ def _shouted(text: str) -> Iterator[Sign]:
 
 def _flooded(text: str) -> Iterator[Sign]:
     for at in range(0, len(text) - _STEP, _STEP):
-        if text[at] == text[at + 1] == text[at + _STEP - 1]:
-            flood = _SAME.search(text, max(0, at - 2 * _STEP), at + 500)
-            if flood:
-                length = flood.end() - flood.start()
-                yield Sign("spam.flood", 0.5 if length >= 60 else 0.25, *flood.span())
-                return
+        same = text[at]
+        if same != text[at + _STEP - 1] or text[at : at + _STEP] != same * _STEP:
+            continue
+        before = text[max(0, at - _STEP) : at]  # a flood that began further left was met there
+        flood = _SAME.match(text, at - len(before) + len(before.rstrip(same)), at + 500)
+        if flood:
+            length = flood.end() - flood.start()
+            yield Sign("spam.flood", 0.5 if length >= 60 else 0.25, *flood.span())
+            return
 
 
 def _said(lower: str) -> list[tuple[float, int, int]]:
