@@ -4,6 +4,7 @@ Presidio is driven by the Python that PENSTOCK_BENCH_PRESIDIO names, else by thi
 not installed the rows say so and only our own figures are held to their bounds. It looks for mail
 addresses, telephone numbers, cards, IBANs, IPs and URLs as they are; we also for what is spelled,
 for handles, postal addresses and phrases. Sides take turns; CPU time, best batch of a round.
+Texts made to be slow are those of tests/pii/hostile.py, the slowest of them all counts.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Report, ratio, row
-from penstock.pii import find, mask
+from penstock.pii import INLINE, find, mask, warm
 from penstock.services.moderation.spam import judge
+from tests.pii import hostile
 
 CLAIM = "personal data in 1 kB is found and masked in half a millisecond"
 LENGTH = 1000
 CALLS, BATCHES = 20, 10
+LONG = 1_000_000
+SLOWEST = 5  # hostile texts that are tried at that length too
 PEER = Path(__file__).parent / "peers" / "presidio.py"
 
 
@@ -32,6 +36,7 @@ def run(rounds: int = 7) -> Report:
     ours: dict[str, list[float]] = {name: [] for name in texts}
     theirs: dict[str, list[float]] = {name: [] for name in texts}
     spam: list[float] = []
+    warm()
     for text in texts.values():
         _masked(text)
     for _ in range(rounds):
@@ -42,20 +47,46 @@ def run(rounds: int = 7) -> Report:
             theirs[name].append(value)
     if peer:
         peer.communicate(timeout=10)
-    return _report(ours, theirs, spam)
+    return _report(ours, theirs, spam, _hostile(rounds))
+
+
+def _hostile(rounds: int) -> tuple[list[float], list[float]]:
+    """The slowest of all hostile texts of `INLINE` characters, and of a million, by round."""
+    costs: dict[str, list[float]] = {
+        name: [min(_once(text) for _ in range(5)) for _ in range(rounds)]
+        for name, text in hostile.texts(INLINE)
+    }
+    slowest = sorted(costs, key=lambda name: min(costs[name]))[-SLOWEST:]
+    short = [max(costs[name][at] for name in slowest) for at in range(rounds)]
+    long = [_once(hostile.text(name, LONG)) for name in slowest]
+    return short, [max(long)]
+
+
+def _once(text: str) -> float:
+    started = time.thread_time_ns()
+    find(text)
+    return (time.thread_time_ns() - started) / 1000
 
 
 def _report(
-    ours: dict[str, list[float]], theirs: dict[str, list[float]], spam: list[float]
+    ours: dict[str, list[float]],
+    theirs: dict[str, list[float]],
+    spam: list[float],
+    slow: tuple[list[float], list[float]],
 ) -> Report:
+    short, long = slow
     rows = [row(f"find and mask, {name}", values, "us") for name, values in ours.items()]
     rows.append(row("judge spam, some", spam, "us"))
+    rows.append(row(f"find, slowest of {len(hostile.NAMES)} hostile texts", short, "us"))
+    rows.append(row("find, slowest hostile text of a million characters", long, "us"))
     ratios = {
         "us_clean": ratio(ours["clean"], most=100),
         "us_some": ratio(ours["some"], most=400),
         "us_many": ratio(ours["many"], most=500),
         "us_mixed_unicode": ratio(ours["mixed Unicode"], most=150),
         "us_spam": ratio(spam, most=100),
+        "us_hostile": ratio(short, most=1500),
+        "us_hostile_million": ratio(long, most=1_500_000),
     }
     if not any(theirs.values()):
         rows.append(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.audit import AuditLog
@@ -18,7 +21,7 @@ from penstock.hub import LocalHub
 from penstock.lists import files, lists, memory, quotas
 from penstock.lists.index import LOOK_SECONDS, SMALL
 from penstock.lists.lists import NOTHING, ListChange, Lists
-from penstock.lists.store import changing_list
+from penstock.lists.store import adding_list, changing_list
 from penstock.observe.metrics import Metrics
 
 
@@ -493,19 +496,255 @@ async def test_a_name_that_cannot_be_shown_is_refused(here: Lists, name: str) ->
     assert refused.value.fields["errors"][0]["pointer"] == "/name"  # type: ignore[index]
 
 
-async def test_lists_and_patterns_are_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
-    list_id = await blocking(here, "one")
-    monkeypatch.setattr(lists, "MOST_LISTS", 1)
-    monkeypatch.setattr(lists, "MOST_ENTRIES", 2)
-    monkeypatch.setattr(lists, "MOST_SEARCHED", 0)
+SMALL_QUOTA = quotas.Quota(lists=2, entries=4, patterns=1, size=100)
 
-    with pytest.raises(Conflict, match="1 lists"):
-        await here.create("more", kind="block", actor="cli")
-    with pytest.raises(Conflict, match="more than 2 entries"):
-        await here.add(list_id, [("phrase", "a1", ""), ("phrase", "a2", "")], actor="cli")
+
+@pytest.mark.parametrize("key_id", [None, "key_1"])
+async def test_a_quota_says_which_it_is_and_bounds_nobody_else(
+    here: Lists, monkeypatch: pytest.MonkeyPatch, key_id: str | None
+) -> None:
+    monkeypatch.setattr(quotas, "EVERYONES" if key_id is None else "KEYS", SMALL_QUOTA)
+    whose = "for everyone" if key_id is None else "for the key key_1"
+    list_id = await blocking(here, "one", key_id=key_id)
+    await blocking(here, "two", key_id=key_id)
+
+    async def refused(*entries: tuple[str, str, str]) -> str:
+        with pytest.raises(Conflict) as error:
+            await here.add(list_id, entries, actor="a")
+        return error.value.detail
+
+    with pytest.raises(Conflict, match=f"the lists {whose} are 2, which is the quota"):
+        await here.create("third", kind="block", actor="a", key_id=key_id)
+    entries = await refused(*(("phrase", f"a{number}", "") for number in range(3)))
+    patterns = await refused(("regex", "a+", ""), ("regex", "b+", ""))
+    size = await refused(("regex", "a{200}", ""))
+    await here.add(list_id, [("wildcard", "bad?", "")], actor="a")
+    others = await blocking(here, "x1", "x2", "x3", "x4", key_id="key_1" if not key_id else None)
+
+    assert f"the lists {whose} hold 2 entries; 3 more would be over the quota of 4" in entries
+    assert f"the lists {whose} hold 0 patterns" in patterns
+    assert "the quota of 1:" in patterns
+    assert "instructions" in size
+    assert here.count(others) == 4
+
+
+async def test_all_wildcards_of_a_key_count_as_patterns(
+    here: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "KEYS", SMALL_QUOTA)
+    list_id = await blocking(here, key_id="key_1")
+
+    await here.add(list_id, [("wildcard", "bad*", "")], actor="a")
+
+    assert here.match("badness", key="key_1").decision == "rejected"
     with pytest.raises(Conflict, match="patterns"):
-        await here.add(list_id, [("regex", "a+", "")], actor="cli")
-    await here.add(list_id, [("wildcard", "bad*", "")], actor="cli")
+        await here.add(list_id, [("wildcard", "worse*", "")], actor="a")
+
+
+async def test_keys_together_are_bounded_apart_from_everyones_lists(
+    here: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "ALL_KEYS", 3)
+    await blocking(here, "one", "two", key_id="key_1")
+
+    with pytest.raises(Conflict, match="all keys together"):
+        await blocking(here, "one", "two", key_id="key_2")
+    everyones = await blocking(here, "one", "two", "three", "four")
+
+    assert here.count(everyones) == 4
+
+
+async def test_entries_added_at_once_share_a_quota(
+    here: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "KEYS", SMALL_QUOTA)
+    list_id = await blocking(here, key_id="key_1")
+    adding = (here.add(list_id, [("phrase", f"w{n}", "")], actor="a") for n in range(6))
+
+    results = await asyncio.gather(*adding, return_exceptions=True)
+
+    assert sum(isinstance(each, Conflict) for each in results) == 2
+    assert here.count(list_id) == 4
+
+
+async def test_decisions_of_people_take_no_room(
+    here: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "KEYS", SMALL_QUOTA)
+    for number in range(5):
+        digest = hashlib.sha256(bytes(number)).hexdigest()
+        await here.decide(digest, decision="rejected", key_ids=["key_1"], actor="a")
+
+    list_id = await blocking(here, "one", "two", "three", "four", key_id="key_1")
+
+    assert here.count(list_id) == 4
+
+
+async def test_a_name_is_given_once_for_each_key(
+    installation: Installation, here: Lists, there: Lists
+) -> None:
+    first = await here.create("words", kind="block", actor="a")
+    other = await here.create("others", kind="block", actor="a")
+    await here.create("words", kind="block", actor="a", key_id="key_1")
+
+    with pytest.raises(Conflict, match=first.id):
+        await there.create("words", kind="allow", actor="a")
+    with pytest.raises(Conflict, match=first.id):
+        await here.change(other.id, ListChange(name="words"), actor="a")
+    with pytest.raises(Conflict):  # between the look and the writing another process was there
+        await installation.database.write(
+            adding_list(msgspec.structs.replace(first, id="list_late"), most=9, managed="decisions")
+        )
+    same = await here.change(first.id, ListChange(name="words", enabled=False), actor="a")
+
+    assert not same.enabled
+
+
+async def test_what_one_key_lists_costs_and_hides_nothing_from_others(here: Lists) -> None:
+    """An index of its own: neither its patterns nor its hashes are asked about other texts."""
+    own = await here.create("own", kind="block", actor="a", key_id="key_1")
+    near = [f"{number:064x}" for number in range(300)]
+    await here.add(
+        own.id,
+        [("regex", f"[a-z]|q{number}z", "") for number in range(200)]
+        + [("pdq", value, "") for value in near],
+        actor="a",
+    )
+    everyones = await here.create("pictures", kind="block", actor="a")
+    await here.add(everyones.id, [("pdq", "f" * 7 + "0" * 57, "")], actor="a")
+
+    found = list(here._scopes.of("key_2"))
+
+    assert [(scope.key_id, len(index)) for scope, index in found] == [(None, 1)]
+    assert not here._scopes.has_patterns("key_2")
+    assert here.match_image("", [bytes(32)], (), key="key_2").hits[0].list_id == everyones.id
+    assert here.match("some text", key="key_2") is NOTHING
+
+
+async def test_a_text_that_is_too_much_for_lists_is_left_to_people(
+    installation: Installation, here: Lists
+) -> None:
+    """Patterns that were made for it cost 25 ns for each byte and instruction."""
+    own = await here.create("own", kind="block", actor="a", key_id="key_1")
+    values = [f"(?s)x.*[ab]*a[ab]{{20}}c{number}" for number in range(200)]
+    await here.add(own.id, [("regex", value, "") for value in values], actor="a")
+    await blocking(here, "badword")
+    text = "x" + "ab" * 500_000
+
+    began = time.process_time()
+    own_text = await here.match_long(text, key="key_1", remember="a")
+    again = await here.match_long(text, key="key_1", remember="a")
+    blocked = await here.match_long(f"{text} badword", key="key_1")
+    others = await here.match_long(text, key="key_2")
+    spent = time.process_time() - began
+
+    assert (own_text.decision, own_text.hits[0].list_id) == ("review", own.id)
+    assert own_text.hits[0].entry_id == 0
+    assert again is own_text
+    assert blocked.decision == "rejected"
+    assert others is NOTHING
+    assert spent < 20
+    assert installation.metrics.total("penstock_list_overruns_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([" ".join(["a"] * count + ["b"]) for count in range(1, 99)], "a " * 400_000),
+        (["#" * count + "$" for count in range(1, 990)], "#" * 20_000),
+        (
+            ["".join(letters) for letters in itertools.product("il", repeat=10)],
+            "1!1!1!l!1! " * 9_000,
+        ),
+        (
+            [
+                f"b{middle}d"
+                for middle in itertools.islice(
+                    map("".join, itertools.product("aeiou", repeat=4)), 600
+                )
+            ],
+            " ".join(f"b*{a}{b}*d" for a, b in itertools.product("abcdefghij" * 9, repeat=2)),
+        ),
+    ],
+    ids=["rows", "symbols", "alike", "masked"],
+)
+async def test_phrases_that_were_made_to_cost_much_end_too(
+    here: Lists, values: list[str], text: str
+) -> None:
+    own = await here.create("own", kind="block", actor="a", key_id="key_1")
+    await here.add(own.id, [("phrase", value, "") for value in values], actor="a")
+
+    began = time.process_time()
+    listed = await here.match_long(text, key="key_1")
+
+    assert listed.decision in ("review", "rejected", None)
+    assert time.process_time() - began < 10
+
+
+async def test_an_exempt_piece_before_it_hides_no_hit_of_a_pattern(here: Lists) -> None:
+    allowed = await here.create("allowed", kind="allow", actor="a")
+    await here.add(allowed.id, [("phrase", "class pass", "")], actor="a")
+    blocked = await here.create("blocked", kind="block", actor="a")
+    await here.add(
+        blocked.id, [("regex", "[cp]l?ass", ""), ("wildcard", "?lass pass", "")], actor="a"
+    )
+    exempt = "class pass. " * 1_100
+
+    spared = await here.match_long(exempt, key=None)
+    found = await here.match_long(exempt + "glass pass", key=None)
+
+    assert spared.decision is None
+    assert (found.decision, found.hits[0].start) == ("rejected", len(exempt))
+
+
+async def test_an_allow_list_becomes_a_block_list_at_once(here: Lists, there: Lists) -> None:
+    made = await here.create("words", kind="allow", actor="a")
+    await here.add(made.id, [("phrase", "badword", "")], actor="a")
+    await there.refresh()
+    before = there.match("badword", key=None)
+
+    await here.change(made.id, ListChange(kind="block"), actor="a")
+    await there.refresh()
+    after = there.match("b4dword", key=None)
+    await here.change(made.id, ListChange(kind="allow"), actor="a")
+    await there.refresh()
+
+    assert (before.decision, after.decision) == ("approved", "rejected")
+    assert there.match("b4dword", key=None) is NOTHING
+    assert there.match("badword", key=None).decision == "approved"
+
+
+async def test_a_decision_about_an_image_and_its_text_is_for_no_text(here: Lists) -> None:
+    """Its hash is of bytes that begin with NUL; it is looked up and never taken apart."""
+    content = b"\x00text and images"
+    digest = hashlib.sha256(content).hexdigest()
+
+    await here.decide(digest, decision="approved", key_ids=[None], actor="a")
+
+    assert here.match_image(digest, (), (), key=None).decision == "approved"
+    assert here.match(content.decode(), key=None) is NOTHING
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1 234", "'+1 234"),
+        ("-words-", "'-words-"),
+        ("@handle", "'@handle"),
+        ("'=quoted", "''=quoted"),
+        ("'tis", "'tis"),
+        ("a=b", "a=b"),
+    ],
+)
+async def test_no_cell_is_a_formula_and_all_come_back(here: Lists, value: str, cell: str) -> None:
+    first, second = await blocking(here, value), await blocking(here)
+
+    out = "".join([part async for part in here.export(first, format="csv")])
+    await here.import_(second, one_chunk(out), format="csv", actor="cli")
+
+    assert out == f"kind,value,note\nphrase,{cell},\n"
+    assert [entry.value for entry in await here.entries(second)] == [value]
 
 
 async def test_a_long_text_is_matched_beside_the_loop_and_remembered(here: Lists) -> None:

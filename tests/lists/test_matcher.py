@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.lists.allowed import is_as_listed
 from penstock.lists.entries import (
     LONGEST_VALUE,
     EntryKind,
@@ -28,7 +29,7 @@ from penstock.lists.listed import (
 from penstock.lists.matcher import Index, Row
 from penstock.lists.patterns import Patterns
 from penstock.lists.words import Place
-from penstock.words.budget import UNLIMITED, Budget
+from penstock.words.budget import UNLIMITED, Budget, Overrun
 from penstock.words.lexicon import Lexicon, Term
 from penstock.words.prescreen import Prescreen
 from penstock.words.views import Alphabet
@@ -200,6 +201,33 @@ def test_a_regex_is_found_in_the_text_as_it_stands(regex: str, text: str, piece:
     assert places(regex, text, "regex") == [piece]
 
 
+@pytest.mark.parametrize("disguised", DISGUISED)
+def test_entries_that_exempt_are_not_found_in_disguise(disguised: str) -> None:
+    found = Index(ALPHABET, exempts=True)
+    found.add(1, Row("list_1", "phrase", "badword", True))
+    found.add(2, Row("list_1", "wildcard", "badw?rd", True))
+    found.add(3, Row("list_1", "regex", r"\bbadword\b", True))
+
+    assert look(found, f"you {disguised} there") == []
+    assert {place.id for place in look(found, "a badword")} == {1, 2, 3}
+
+
+def test_a_search_ends_when_its_budget_is_spent() -> None:
+    found = index("a", "a a", "a a a")
+
+    with pytest.raises(Overrun):
+        look(found, "a " * 10_000, Budget(1_000))
+
+
+def test_many_places_of_one_pattern_are_told_by_the_first_of_them() -> None:
+    found = index("[a-z]", "q", kind="regex")
+
+    places = look(found, "abcd " * 1_000 + "q")
+
+    assert {place.id for place in places} == {0, 1}
+    assert len(places) < 100
+
+
 def test_a_catastrophic_regex_is_harmless() -> None:
     found = index("(a+)+$", "(a|a)*b", "(x+x+)+y", kind="regex")
     began = time.process_time()
@@ -342,6 +370,51 @@ def test_an_allowed_text_is_approved_with_marks_around_it() -> None:
     assert weigh_text([hit("allow", 1, 3)], '"ok!').whole
     assert weigh_text([hit("allow", 0, 2)], "ok?").decision == "approved"
     assert weigh_text([hit("allow", 0, 2)], "ok 🖕").decision is None
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["\u200b", "\U000e0041", "\ue000", "\x01", "\u0378", "🖕", "\u2028", "!" * 21, "x", "=", "\\"],
+)
+def test_an_allowed_text_is_not_whole_with_anything_else_beside_it(around: str) -> None:
+    text = f"ok{around}"
+
+    assert not weigh_text([hit("allow", 0, 2)], text).whole
+
+
+@pytest.mark.parametrize(
+    ("value", "piece"),
+    [
+        ("two words", "Two,\n words"),
+        ("café", "CAFE"),
+        ("cafe", "café"),
+        ("спам", "Спам"),
+        ("坏词", "坏词"),
+        ("हिन्दी", "हिन्दी"),
+        ("it's", "it’s"),
+        ("bad*", "badness"),
+    ],
+)
+def test_what_is_allowed_is_exempt_as_it_is_usually_spelled(value: str, piece: str) -> None:
+    assert is_as_listed(piece, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "piece"),
+    [
+        ("two words", "two\u200b words"),
+        ("two words", "two 🖕 words"),
+        ("two words", "two\U000e0041words"),
+        ("two words", "two\x01words"),
+        ("badword", "bаdword"),  # with a Cyrillic letter
+        ("badword", "ｂａｄｗｏｒｄ"),
+        ("badword", "b\u0336a\u0336d\u0336word"),
+        ("badword", "ʙadword"),
+        ("спам", "cпам"),
+    ],
+)
+def test_an_evasive_spelling_earns_no_exemption(value: str, piece: str) -> None:
+    assert not is_as_listed(piece, value)
 
 
 def test_what_people_decided_stands_above_all_lists() -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from penstock.words.lexicon import Lexicon, Term, load_lexicon
 from penstock.words.prescreen import Prescreen, Screening
+from penstock.words.views import Alphabet
 
+ALPHABET = Alphabet()
 INNOCENT = (Path(__file__).parent / "innocent.txt").read_text("utf-8").splitlines()
 
 CYRILLIC = str.maketrans("aceiopsxyhkmtbdnujqrw", "асеіорѕхуһкмтЬԁпцјԛгш")
@@ -102,6 +104,28 @@ def test_words_in_sixteen_disguises_are_found(prescreen, disguisable):
 
     assert len(disguisable) >= 40
     assert len(missed) <= 0.03 * tried, missed
+
+
+SEPARATORS = (
+    [chr(code) for code in (*range(1, 9), 11, 12, *range(14, 32), *range(0x7F, 0xA0))]
+    + list("\u2028\u2029\ufffc\u115f\u1160\u3164\uffa0\u2800\ue000\U000f0000\u0640\u07fa\u30fb")
+    + list("\\`=°:;,/<>[](){}\"~^%#&*_-.!?@$+|'’´·•…🔥€†™"[:-2])
+    + list("™\u02d0\u1806\ufeff\u061c")
+)
+
+
+@pytest.mark.parametrize("separator", SEPARATORS, ids=lambda each: f"{ord(each):x}")
+def test_one_separator_in_a_word_or_many_hide_nothing(prescreen, separator):
+    for text in (f"go, mor{separator}on, go", f"a {separator.join('moron')} too"):
+        assert "harassment" in prescreen.screen(text).scores, text
+
+
+def test_no_separator_hides_the_word_behind_it(prescreen):
+    visible = [each for each in SEPARATORS if ALPHABET.words(f"a{each}b") == b"a b"]
+
+    assert len(visible) > 40
+    for separator in visible:
+        assert "harassment" in prescreen.screen(f"you{separator}moron").scores, separator
 
 
 def test_disguised_words_are_shown_where_they_stand(prescreen):

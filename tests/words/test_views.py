@@ -33,6 +33,11 @@ def words(text: str) -> str:
         ("trade™mark ½ 2²", "trade mark 2"),
         ("٣ apples", "3 apples"),
         ("\ud800lone\udfff\x00nul", "lone nul"),
+        ("con\x01trol\x7fs \x9cand\ttabs", "controls and tabs"),
+        ("كتــاب ta\u0640twe\u07fael", "كتاب tatweel"),
+        ("fill\u3164er\uffa0s \u2028and \ue000more", "fill er s and more"),
+        ("ꭱꮃ ᎡᎳ ᏧᏴ ᗷᗩᗪ ⲃⲁⲇ", "rw rw db bad baⲇ"),
+        ("ｆ＊ｃｋ．", "f ck"),
         ("你好world你", "你 好 world 你"),
         ("🇫🇷 flags", "f r flags"),
         ("हिन्दी", "हिन्दी"),
@@ -85,6 +90,8 @@ def test_a_fold_counts_only_when_something_was_undone(seen, term, expected):
         ("f**k", {"tokens"}),
         ("id.iot", {"tokens"}),
         ("i d i o t", {"spelled"}),
+        ("id/iot", {"marked"}),
+        ("don't, who're, he'll say: \"why\" (so)...", set()),
     ],
 )
 def test_only_texts_that_show_a_disguise_get_more_views(text, signs):
@@ -97,6 +104,21 @@ def test_tokens_are_words_with_marks_inside():
     tokens = [span.letters for span in ALPHABET.read(text).tokens()]
 
     assert tokens == [b"f**k", b"id.iot", b"sh-it"]
+
+
+def test_words_that_signs_cut_are_put_together():
+    text = "see (id=iot)! 'sh/i:t' who're rock'n'roll id'iot \x0bbad\x0bword"
+    reading = ALPHABET.read(text)
+
+    words = [(text[span.start : span.end], span.letters) for span in reading.marked()]
+
+    assert sorted(words) == [
+        ("bad\x0bword", b"badword"),
+        ("id'iot", b"idiot"),
+        ("id=iot", b"idiot"),
+        ("rock'n'roll", b"rocknroll"),
+        ("sh/i:t", b"shit"),
+    ]
 
 
 def test_spelled_words_are_cut_at_wider_gaps():

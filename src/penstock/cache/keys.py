@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping
 from enum import Enum
@@ -48,6 +49,10 @@ def canonical(parts: tuple[object, ...]) -> bytes:
     return _encode([_canonical(part) for part in parts])
 
 
+LONGEST_WORD = 512  # characters; what is longer is left as it is
+_PIECES = re.compile(r"\s+|\S+")  # nothing composes with a blank before or behind it
+
+
 def normal_form(value: object) -> object:
     """A text as it is read: Unicode NFC, one kind of line end, no outer blanks.
 
@@ -56,7 +61,14 @@ def normal_form(value: object) -> object:
     if type(value) is not str:
         return value
     text = value.replace("\r\n", "\n").replace("\r", "\n").strip()
-    return unicodedata.normalize("NFC", text)
+    if text.isascii():
+        return text
+    return "".join(map(_composed, _PIECES.findall(text)))
+
+
+def _composed(piece: str) -> str:
+    # Composing takes time with the square of a run of accents; no word has that many letters.
+    return piece if len(piece) > LONGEST_WORD else unicodedata.normalize("NFC", piece)
 
 
 def quote(part: str) -> str:

@@ -73,6 +73,7 @@ def create(name: str, kind: Any, key_id: str | None, disguises: bool, json_: boo
     """Make an empty list."""
 
     async def work(runtime: Runtime) -> dict[str, Any]:
+        _check_key(runtime, key_id)
         record = await runtime.lists.create(
             name, kind=kind, key_id=key_id, disguises=disguises, actor=ACTOR
         )
@@ -84,15 +85,32 @@ def create(name: str, kind: Any, key_id: str | None, disguises: bool, json_: boo
 
 @lists.command()
 @which
-@click.argument("values", nargs=-1, required=True)
+@click.argument("values", nargs=-1)
 @of_kind
+@click.option(
+    "--image",
+    "images",
+    type=click.File("rb"),
+    multiple=True,
+    help="A picture: it and what looks like it (PDQ), or exactly it where it shows too little.",
+)
 @click.option("--note", default="", help="Why, for whoever looks at the list.")
 @as_json
-def add(list_: str, values: tuple[str, ...], kind: str, note: str, json_: bool) -> None:
-    """Add entries to LIST."""
+def add(
+    list_: str,
+    values: tuple[str, ...],
+    kind: str,
+    images: tuple[IO[bytes], ...],
+    note: str,
+    json_: bool,
+) -> None:
+    """Add entries to LIST: VALUES of one kind, and images."""
+    if not values and not images:
+        raise click.UsageError("give values, or an --image")
+    given = [(kind, value) for value in values] + [_looks(image) for image in images]
 
     async def work(runtime: Runtime) -> Report:
-        entries = [(kind, value, note) for value in values]
+        entries = [(kind, value, note) for kind, value in given]
         found = _find(runtime.lists, list_)
         try:
             return await runtime.lists.add(found.id, entries, actor=ACTOR)
@@ -137,7 +155,14 @@ def entries(list_: str, json_: bool) -> None:
 
     found = opening.with_runtime(work)
     if json_:
-        print_json(found)
+        fields = ("id", "list_id", "kind", "value", "note", "created_by")
+        print_json(
+            [
+                {name: getattr(each, name) for name in fields}
+                | {"created_at": instant(each.created_at)}
+                for each in found
+            ]
+        )
         return
     header = ("id", "kind", "value", "note", "by", "created")
     rows = [(e.id, e.kind, e.value, e.note, e.created_by, instant(e.created_at)) for e in found]
@@ -147,7 +172,11 @@ def entries(list_: str, json_: bool) -> None:
 @lists.command("import")
 @which
 @click.argument("file", type=click.File("rb"))
-@click.option("--format", type=click.Choice(["text", "csv"]), help="[default: by FILE's name]")
+@click.option(
+    "--format",
+    type=click.Choice(["text", "csv"]),
+    help="[default: by FILE's name, or its first line]",
+)
 @of_kind
 @click.option("--partial", is_flag=True, help="Take what can be taken; otherwise all or nothing.")
 @as_json
@@ -158,15 +187,14 @@ def import_(
 
     Text has one a line, of one kind, and # comments; CSV the columns kind,value,note.
     """
-    form: FileFormat = format or (
-        "csv" if str(getattr(file, "name", "")).endswith(".csv") else "text"
-    )
+    begin = file.read(CHUNK)
+    form: FileFormat = format or _format(file, begin)
 
     async def work(runtime: Runtime) -> Report:
         found = _find(runtime.lists, list_)
         try:
             return await runtime.lists.import_(
-                found.id, _chunks(file), format=form, kind=kind, actor=ACTOR, partial=partial
+                found.id, _chunks(begin, file), format=form, kind=kind, actor=ACTOR, partial=partial
             )
         except InvalidInput as error:
             _name_faults(error, "line")
@@ -200,6 +228,7 @@ def test(text: str, key_id: str | None, json_: bool) -> None:
     """Say what the lists would match in TEXT, and where."""
 
     async def work(runtime: Runtime) -> Any:
+        _check_key(runtime, key_id)
         return await runtime.lists.match_long(text, key=key_id)
 
     listed = opening.with_runtime(work)
@@ -245,7 +274,8 @@ def _find(lists: Lists, name: str) -> ListRecord:
     if not found:
         raise NotFound(f"there is no list {name!r}; see: penstock lists list")
     if len(found) > 1:
-        raise click.UsageError(f"{len(found)} lists are called {name!r}; give the id of one")
+        told = "".join(f"\n  {each.id}  {_owner(each)}" for each in found)
+        raise click.UsageError(f"{len(found)} lists are called {name!r}; give the id of one:{told}")
     return found[0]
 
 
@@ -258,11 +288,40 @@ def _shown(lists: Lists, record: ListRecord) -> dict[str, Any]:
         "disguises": record.disguises,
         "enabled": record.enabled,
         "entries": lists.count(record.id),
-        "created": instant(record.created_at),
+        "created_at": instant(record.created_at),
     }
 
 
-async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+def _owner(record: ListRecord) -> str:
+    return "for everyone" if record.key_id is None else f"for the key {record.key_id}"
+
+
+def _check_key(runtime: Runtime, key_id: str | None) -> None:
+    """Refuse a key that there is not: its lists would never act."""
+    from penstock.server.keys import KeyRing
+    from penstock.server.routes.lists import UNSTORED
+
+    if key_id is not None and key_id not in UNSTORED:
+        KeyRing(runtime.database, runtime.hub, runtime.clock).get(key_id)
+
+
+def _looks(image: IO[bytes]) -> tuple[str, str]:
+    """The entry for a picture."""
+    from penstock.images import LIMITS
+    from penstock.lists.pictures import looks_of
+
+    return looks_of(image.read(LIMITS.bytes + 1)).entry
+
+
+def _format(file: IO[bytes], begin: bytes) -> FileFormat:
+    from penstock.lists.files import is_csv
+
+    named = str(getattr(file, "name", "")).endswith(".csv")
+    return "csv" if named or is_csv(begin) else "text"
+
+
+async def _chunks(begin: bytes, file: IO[bytes]) -> AsyncIterator[bytes]:
+    yield begin
     while chunk := file.read(CHUNK):
         yield chunk
 

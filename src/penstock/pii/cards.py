@@ -50,7 +50,9 @@ _BY_PREFIX = {
 }
 _FIRST_DIGITS = frozenset("234568")
 _CUE = re.compile(r"\b(?:cards?|visa|master ?card|amex|credit|debit|maestro|cc|cvv|pay)\b")
-_DIGIT = re.compile(r"[0-9](?:(?<=[a-z]{2}.)|(?<=[a-z]{2}[ -].))")  # the first of an account
+_DIGIT = re.compile(
+    r"[0-9](?<=[a-z -].)(?:(?<=[a-z]{2}.)|(?<=[a-z]{2}[ -].))"
+)  # the first of an account
 _NO_SIGNS = str.maketrans("", "", " -.\n")
 _AS_DIGITS = {ord("a") + at: str(at + 10) for at in range(26)}
 _LENGTHS = {
@@ -82,19 +84,20 @@ def _candidates(run: Run) -> Iterator[tuple[int, int]]:
         return
     ends = list(accumulate(run.lengths))
     groups = {end: count for count, end in enumerate(ends, 1)}
-    check: _Check | None = None
+    sums: tuple[list[int], list[int]] | None = None
     done = 0
     for at, start in enumerate((0, *ends[:-1])):
         if at < done or digits[start] not in _FIRST_DIGITS:
             continue
         for length in _lengths(digits[start : start + 4]):
-            last = groups.get(start + length)
-            if last is None:
+            end = start + length
+            if end not in groups:
                 continue
-            check = check or _Check(digits)
-            if check.agrees(start, start + length):
-                yield at, last
-                done = last
+            sums = sums or _sums(digits)
+            added = sums[end % 2]
+            if (added[end] - added[start]) % 10 == 0:
+                done = groups[end]
+                yield at, done
                 break
 
 
@@ -107,7 +110,8 @@ def find_spelled(spoken_numbers: list[Spoken]) -> Iterator[Match]:
 
 def is_card(digits: str) -> bool:
     """Whether an issuer gives out such numbers, and the last digit checks."""
-    return len(digits) in _lengths(digits[:4]) and _Check(digits).agrees(0, len(digits))
+    length = len(digits)
+    return length in _lengths(digits[:4]) and _sums(digits)[length % 2][-1] % 10 == 0
 
 
 @cache
@@ -117,23 +121,17 @@ def _lengths(start: str) -> tuple[int, ...]:
     return tuple(sorted(frozenset[int]().union(*found)))
 
 
-class _Check:
-    """The check digit (Luhn) of any part of many digits, which are added up once."""
+def _sums(digits: str) -> tuple[list[int], list[int]]:
+    """What the digits so far come to for a check digit (Luhn), made once for all parts.
 
-    def __init__(self, digits: str) -> None:
-        self._digits = digits
-        self._added: dict[int, list[int]] = {}
-
-    def agrees(self, start: int, end: int) -> bool:
-        """Whether the part checks: its last digit counts once, the one before twice."""
-        added = self._added.get(end % 2) or self._add(end % 2)
-        return (added[end] - added[start]) % 10 == 0
-
-    def _add(self, doubled: int) -> list[int]:
-        numbers = list(map(int, self._digits))
-        numbers[doubled::2] = map(_DOUBLED.__getitem__, numbers[doubled::2])
-        self._added[doubled] = added = list(accumulate(numbers, initial=0))
-        return added
+    Every other digit counts twice: those at even places in the first list, at odd in the second.
+    A part that ends before an even place checks by the first, else by the second.
+    """
+    numbers = list(map(int, digits))
+    even, odd = numbers[:], numbers
+    even[::2] = map(_DOUBLED.__getitem__, numbers[::2])
+    odd[1::2] = map(_DOUBLED.__getitem__, numbers[1::2])
+    return list(accumulate(even, initial=0)), list(accumulate(odd, initial=0))
 
 
 def _judged(lower: str, groups: list[tuple[int, int]]) -> Iterator[Match]:

@@ -39,9 +39,10 @@ def sense(lower: str, start: int, end: int) -> Sense:
     """What the words nearest to a number say it is."""
     if _UNIT.match(lower, end, end + _AFTER):
         return "other"
-    if start and lower[start - 1 if lower[start - 1] != " " else max(0, start - 2)] in _SIGN:
-        return "other"
-    if start > 1 and lower[start - 1] == " " and lower[start - 2] in _OPERATORS:
+    near = lower[max(0, start - 2) : start]
+    spaced = near[-1:] == " "
+    sign = near[0] if spaced else near[-1:]
+    if sign in _SIGN or (spaced and len(near) > 1 and sign in _OPERATORS):
         return "other"
     words = _WORDS.findall(lower, max(0, start - _BEFORE), start)
     for at in range(len(words) - 1, -1, -1):
@@ -53,4 +54,4 @@ def sense(lower: str, start: int, end: int) -> Sense:
         if word in ("number", "cell") and at and words[at - 1] in _OWNED:
             return "phone"
     # `phone = 2125550134` was told by its word; any other value is a value.
-    return "other" if lower[max(0, start - 2) : start].strip().endswith("=") else ""
+    return "other" if near.strip()[-1:] == "=" else ""

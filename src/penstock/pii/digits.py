@@ -28,6 +28,8 @@ _LEET_SHAPE = bytes(
     48 if 48 <= code <= 57 else 111 if code in b"oilsbz" else 32 for code in range(256)
 )
 _LETTERED = re.compile(r"([oilsbz\d]+)")
+_NOTHING = frozenset[str]()
+_DATED = re.compile(r"[-/._](?<=\d.)\d")  # a date has one, and most runs have none
 _DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/._](?:0?[1-9]|1[0-2])[-/._](?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])([-/._])(?:0?[1-9]|1[0-2])\1(?:(?:19|20)\d\d|\d\d)"
@@ -80,17 +82,22 @@ def runs(lower: str) -> Iterator[Run]:
         start, end = found.span()
         if end - start < FEWEST:
             continue
-        for date in _DATE.finditer(lower, start, end):
-            yield from _run(lower, start, date.start())
-            start = date.end()
+        if _DATED.search(lower, start, end):
+            for date in _DATE.finditer(lower, start, end):
+                yield from _run(lower, start, date.start())
+                start = date.end()
         yield from _run(lower, start, end)
 
 
 def _run(lower: str, start: int, end: int) -> Iterator[Run]:
     if end - start < FEWEST:
         return
+    shown = lower[start:end]
+    if shown.isdigit():
+        yield Run(start, end, shown, (end - start,), _NOTHING)
+        return
     # Signs and groups take turns, and what stands outside the first and the last is neither.
-    before, *pieces, after = _GROUP.split(lower[start:end])
+    before, *pieces, after = _GROUP.split(shown)
     digits = "".join(pieces[::2])
     if len(digits) >= FEWEST:
         lengths = tuple(map(len, pieces[::2]))

@@ -12,7 +12,7 @@ from penstock.pii.match import Match
 _DOT = r"(?:\s?[\[({]\s?(?:\.|dot)\s?[\])}]\s?|\s+dot\s+|\.)"
 _PART = r"(0|[1-9][0-9]{0,2})"
 _FOUR = re.compile(rf"{_PART}{_DOT}{_PART}{_DOT}{_PART}{_DOT}{_PART}(?![\w])(?!\.\w)")
-_FIRST = re.compile(rf"[0-9](?<![0-9].)[0-9]{{0,2}}(?={_DOT}[0-9])")
+_FIRST = re.compile(rf"[0-9](?<![0-9].)[0-9]{{0,2}}+(?={_DOT}[0-9])")
 _SIX = re.compile(r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])")
 _VERSIONED = listed(
     """v ver version release build firmware driver sdk update upgrade upgraded section chapter

@@ -289,7 +289,7 @@ def _is_something_else(run: Run) -> bool:
         return len(lengths) > 1 or _is_book(digits)
     if lengths == (3, 4) and _is_year(digits[3:]):
         return True
-    if set(lengths) == {4} and all(_is_year(digits[at:]) for at in range(0, len(digits), 4)):
+    if _is_year(digits) and set(lengths) == {4} and all(_is_year(year) for year in _fours(digits)):
         return True
     if len(between) == 1:
         (sign,) = between
@@ -300,6 +300,10 @@ def _is_something_else(run: Run) -> bool:
         if sign == "." and len(lengths) <= 4 and max(lengths) <= 3:
             return True
     return _is_book(digits)
+
+
+def _fours(digits: str) -> list[str]:
+    return [digits[at : at + 4] for at in range(0, len(digits), 4)]
 
 
 def _is_year(digits: str) -> bool:

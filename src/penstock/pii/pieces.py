@@ -14,11 +14,10 @@ def around(
     pieces: list[tuple[int, int]] = []
     for start, end in places:
         first, last = max(0, start - before), min(length, end + after)
-        if pieces and first <= pieces[-1][1]:
-            earlier = pieces[-1]
-            pieces[-1] = (min(earlier[0], first), max(earlier[1], last))
-        else:
-            pieces.append((first, last))
+        while pieces and first <= pieces[-1][1]:
+            earlier = pieces.pop()
+            first, last = min(earlier[0], first), max(earlier[1], last)
+        pieces.append((first, last))
     return pieces
 
 

@@ -53,7 +53,7 @@ _BOX = re.compile(
 )
 _POSTCODE = re.compile(r"[A-Z](?<![\w-].)[A-Z]?\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}(?![\w-])")
 _HOUSE = re.compile(
-    r"[0-9](?<![\w.,$€£#:/-].)[0-9]{0,4}"
+    r"[0-9](?<![\w.,$€£#:/-].)[0-9]{0,4}+"
     r"(?=[a-d]?,?\s(?:[a-z]|\d{1,4}(?:st|nd|rd|th))|\s?(?:bis|ter|quater)\b)"
 )
 _FRENCH_WAYS = "rue|allee|chemin|impasse|quai|bd|avenue|boulevard|place|route|cours"

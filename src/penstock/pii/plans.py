@@ -63,8 +63,8 @@ class Plans:
         plan = self._plans.get(code)
         if plan is None:
             plan = self._plans[code] = _plan(tuple(self._read(code)))
-        # The library keeps one zero of several: those of a country that keeps any has one.
-        national = ("0" if national[0] == "0" else "") + str(int(national))
+        if national[0] == "0":  # the library keeps one of several
+            national = f"0{int(national)}"
         if len(plan.regions) == 1:
             return plan.regions[0].has(national)
         for region in plan.regions if plan.led.match(national) else plan.others:

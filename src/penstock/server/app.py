@@ -75,6 +75,10 @@ _CORS_HEADERS = [
     *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-API-Key"),
     *("X-Goog-Api-Key", "X-Request-ID"),
 ]
+_CORS_EXPOSED = [
+    *("ETag", "Location", "RateLimit", "Retry-After", "Server-Timing", "X-Penstock-Verdict"),
+    *("X-Processing-Time", "X-Request-ID"),
+]
 
 
 class Server:
@@ -163,7 +167,7 @@ def build_app(runtime: Runtime) -> ASGIApp:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=_CORS_HEADERS,
-            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After", "RateLimit"],
+            expose_headers=_CORS_EXPOSED,
         )
     if settings.enable_metrics:
         app = Timing(app, metrics=runtime.metrics, clock=runtime.clock)

@@ -7,7 +7,7 @@ Administrators see all, also those of the installation itself, which have no own
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from pydantic import BaseModel, Field
@@ -15,10 +15,8 @@ from pydantic import BaseModel, Field
 from penstock.errors import Forbidden, NotFound
 from penstock.tasks.engine import JobStore
 from penstock.tasks.job import JobError, JobRecord, Progress, State
+from penstock.web.instants import instant, maybe
 from penstock.web.principal import Principal
-
-_FIRST: Final = -62_135_596_800_000  # milliseconds of the year 1
-_LAST: Final = 253_402_300_799_000  # of the end of 9999
 
 
 class ProgressView(BaseModel):
@@ -100,16 +98,6 @@ def scope(who: Principal, asked: str | None = None) -> str | None:
     if asked is not None and asked != who.owner:
         raise Forbidden(f"only administrators list jobs of other owners; yours is {who.owner}")
     return who.owner
-
-
-def instant(milliseconds: int) -> datetime:
-    """An aware time of what is stored; what no calendar has is the first or last it has."""
-    return datetime.fromtimestamp(min(max(milliseconds, _FIRST), _LAST) / 1000, UTC)
-
-
-def maybe(milliseconds: int | None) -> datetime | None:
-    """The same; None stays None."""
-    return None if milliseconds is None else instant(milliseconds)
 
 
 def milliseconds(at: datetime | None) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,7 +11,9 @@ from penstock.lists.entries import LONGEST_NOTE, LONGEST_VALUE, EntryKind
 from penstock.lists.files import Report
 from penstock.lists.listed import Listed, ListKind, Outcome
 from penstock.lists.lists import LONGEST_NAME, Lists, is_managed
+from penstock.lists.pictures import Looks
 from penstock.lists.store import EntryRecord, ListRecord
+from penstock.web.instants import instant
 
 MOST_ADDED: Final = 1_000  # entries of one request; more come as a file
 
@@ -27,7 +29,7 @@ class ListRequest(BaseModel, extra="forbid"):
     name: Name
     kind: ListKind = Field(
         description="block: rejected; review: left to a human; allow: what lies inside does not "
-        "count, and a text that is wholly inside is approved."
+        "count, and a text that is wholly inside is approved. Allow lists are for admins."
     )
     key_id: str | None = Field(
         None, max_length=64, description="The API key whose requests it is for; null: everyone's."
@@ -61,7 +63,7 @@ class ListView(BaseModel):
     updated_at: datetime
 
 
-class EntryRequest(BaseModel, extra="forbid"):
+class ListEntryRequest(BaseModel, extra="forbid"):
     """What to find."""
 
     kind: EntryKind = "phrase"
@@ -72,11 +74,11 @@ class EntryRequest(BaseModel, extra="forbid"):
 class EntriesRequest(BaseModel, extra="forbid"):
     """Entries to add; all of them, unless `partial`."""
 
-    entries: list[EntryRequest] = Field(min_length=1, max_length=MOST_ADDED)
+    entries: list[ListEntryRequest] = Field(min_length=1, max_length=MOST_ADDED)
     partial: bool = False
 
 
-class EntryView(BaseModel):
+class ListEntryView(BaseModel):
     """An entry of a list."""
 
     id: int
@@ -87,10 +89,10 @@ class EntryView(BaseModel):
     created_at: datetime
 
 
-class RefusalView(BaseModel):
+class ListRefusalView(BaseModel):
     """An entry that was not taken."""
 
-    line: int = Field(description="Of the file, from 1; of a request, its index from 0.")
+    pointer: str = Field(description="/lines/5 of a file, from 1; /entries/4 of a request, from 0.")
     detail: str
 
 
@@ -100,40 +102,55 @@ class ReportView(BaseModel):
     taken: int
     skipped: int = Field(description="In the list already, or given twice.")
     refused: int
-    refusals: list[RefusalView] = Field(description="The first 100.")
+    refusals: list[ListRefusalView] = Field(description="The first 100.")
 
 
-class TestRequest(BaseModel, extra="forbid"):
-    """A text to look for entries in. Nothing of it is kept."""
+class ListTestRequest(BaseModel, extra="forbid"):
+    """A text or an image to look for entries in. Nothing of it is kept."""
 
     __test__ = False
 
-    text: str = Field(min_length=1)
+    text: str | None = Field(None, min_length=1)
+    image: str | None = Field(
+        None, min_length=1, description="The bytes of an image: data:image/png;base64,..."
+    )
     key_id: str | None = Field(
         None, max_length=64, description="As which key; others than one's own for admins only."
     )
 
 
-class HitView(BaseModel):
+class ListHitView(BaseModel):
     """An entry that was found, with offsets in code points."""
 
     list_id: str
     list_name: str
     list_kind: ListKind
-    entry_id: int
+    entry_id: int = Field(
+        description="0: the lists are too much for this text, so it is left to people."
+    )
     start: int
     end: int
 
 
-class TestView(BaseModel):
+class ImageLooksView(BaseModel):
+    """What an image hashes to; any of them may be listed."""
+
+    sha256: str
+    pdq: str | None = Field(description="null: too little to see to be told from others.")
+    phash: str | None
+    quality: int = Field(description="0..100: how much there is to see.")
+
+
+class ListTestView(BaseModel):
     """What the lists would say."""
 
     __test__ = False
 
     decision: Outcome | None = Field(description="null: no list has the last word.")
-    hits: list[HitView] = Field(description="At most 64; the first is one that decided.")
+    hits: list[ListHitView] = Field(description="At most 64; the first is one that decided.")
     exempt: list[tuple[int, int]] = Field(description="What lies wholly inside does not count.")
     whole: bool = Field(description="The decision is about all of the text.")
+    image: ImageLooksView | None = Field(None, description="Of an image, what it hashes to.")
 
 
 def view_of(lists: Lists, record: ListRecord) -> ListView:
@@ -148,45 +165,54 @@ def view_of(lists: Lists, record: ListRecord) -> ListView:
         managed=is_managed(record.id),
         entries=lists.count(record.id),
         created_by=record.created_by,
-        created_at=_instant(record.created_at),
-        updated_at=_instant(record.updated_at),
+        created_at=instant(record.created_at),
+        updated_at=instant(record.updated_at),
     )
 
 
-def entry_of(record: EntryRecord) -> EntryView:
+def entry_of(record: EntryRecord) -> ListEntryView:
     """An entry as it is shown."""
-    return EntryView(
+    return ListEntryView(
         id=record.id,
         kind=record.kind,
         value=record.value,
         note=record.note,
         created_by=record.created_by,
-        created_at=_instant(record.created_at),
+        created_at=instant(record.created_at),
     )
 
 
-def report_of(report: Report) -> ReportView:
+def report_of(report: Report, given: Literal["lines", "entries"]) -> ReportView:
     """What became of entries, as it is shown."""
     return ReportView(
         taken=report.taken,
         skipped=report.skipped,
         refused=report.refused,
-        refusals=[RefusalView(line=each.line, detail=each.detail) for each in report.refusals],
+        refusals=[
+            ListRefusalView(pointer=f"/{given}/{each.line}", detail=each.detail)
+            for each in report.refusals
+        ],
     )
 
 
-def _instant(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def tested(listed: Listed) -> TestView:
-    """What lists say of a text, as it is shown."""
-    return TestView(
+def found_of(listed: Listed, looks: Looks | None = None) -> ListTestView:
+    """What lists say of a text or an image, as it is shown."""
+    return ListTestView(
         decision=listed.decision,
         hits=[
-            HitView(**{name: getattr(hit, name) for name in HitView.model_fields})
+            ListHitView(**{name: getattr(hit, name) for name in ListHitView.model_fields})
             for hit in listed.hits
         ],
         exempt=list(listed.exempt),
         whole=listed.whole,
+        image=None if looks is None else _looks(looks),
+    )
+
+
+def _looks(looks: Looks) -> ImageLooksView:
+    return ImageLooksView(
+        sha256=looks.sha256,
+        pdq=looks.pdq[0].hex() if looks.pdq else None,
+        phash=looks.phash[0].hex() if looks.phash else None,
+        quality=looks.quality,
     )

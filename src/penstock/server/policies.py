@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +20,7 @@ from penstock.services.moderation.policy import (
 )
 from penstock.services.moderation.policy_store import Revision
 from penstock.services.moderation.rehearsal import Change, Outcome, Plan
+from penstock.web.instants import instant
 from penstock.web.pages import encode_cursor
 
 REVISIONS = 50  # shown with a policy
@@ -300,11 +301,6 @@ def document_of(judge: Judge) -> dict[str, Any]:
     """A policy as it can be posted again."""
     document: dict[str, Any] = msgspec.to_builtins(complete(judge.policy))
     return document
-
-
-def instant(milliseconds: int) -> datetime:
-    """Milliseconds since 1970 as UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _revision(revision: Revision) -> dict[str, Any]:

@@ -106,6 +106,7 @@ _LETTER = rb"[A-Za-z0-9@$\x80-\xff]"
 _INNER_APOSTROPHE = re.compile(  # not that of a contraction: "who're" is no other word
     rb"'(?=%b)(?<=(?:'|%b)')(?!(?i:s|d|m|ll|re|ve|(?<=n')t)(?!%b))" % (_LETTER, _LETTER, _LETTER)
 )
+_EVERYDAY = re.compile(rb"he[^a-z0-9]+she")  # which together are another word
 _KINDS = _bytes_table({"a": _LOWER + _OTHERS, "0": "0123456789"}, b" ")
 
 
@@ -267,7 +268,8 @@ class Reading:
                 word = self.lower[start:done].rstrip(_MARKS_AT_END)
                 last = start + len(word)
                 word = word.lstrip(_MARKS)
-                yield Span(last - len(word), last, word.translate(None, _MARKS))
+                if not _EVERYDAY.fullmatch(word):
+                    yield Span(last - len(word), last, word.translate(None, _MARKS))
                 found = found.re.search(found.string, done)
 
     def numbered(self) -> Iterator[Span]:

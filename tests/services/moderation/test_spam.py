@@ -107,3 +107,31 @@ def test_places_stay_right_behind_capitals_that_grow_in_lower_case() -> None:
 )
 def test_hostile_texts_are_judged_too(piece: str) -> None:
     assert 0 <= score(piece * (60_000 // len(piece))) <= 1
+
+
+def test_half_a_surrogate_pair_is_judged_like_any_character() -> None:
+    text = "\ud800 claim your prize"
+
+    (finding,) = judge(text, [])
+
+    assert text[finding.start : finding.end] == "claim your prize"
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("a" * 25, 0, 25),
+        ("b" * 11 + "a" * 25, 11, 36),
+        ("b" * 24 + "a" * 30 + "b", 24, 54),
+        (("b" * 24 + " ") * 50 + "a" * 26, 1_250, 1_276),
+    ],
+)
+def test_a_flood_is_told_from_its_first_character(text: str, start: int, end: int) -> None:
+    floods = [found for found in judge(text, []) if found.rule == "spam.flood"]
+
+    assert [(found.start, found.end) for found in floods] == [(start, end)]
+
+
+@pytest.mark.parametrize("text", ["a" * 24, ("a" * 24 + " ") * 50, "-" * 80, " " * 80])
+def test_shorter_rows_and_lines_are_no_flood(text: str) -> None:
+    assert "spam.flood" not in rules(text)

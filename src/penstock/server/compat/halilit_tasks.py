@@ -12,10 +12,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from penstock.errors import NotFound, StorageUnavailable
-from penstock.server.jobs import find, instant, maybe
+from penstock.server.jobs import find
 from penstock.tasks.job import JobFilter, JobRecord, State
 from penstock.tasks.queue import TaskQueue
 from penstock.web.errors import responses
+from penstock.web.instants import instant, maybe
 from penstock.web.roles import Viewer
 
 Word = Literal["queued", "processing", "completed", "failed", "not_found"]

@@ -9,10 +9,11 @@ from fastapi import APIRouter
 from penstock.clock import Clock
 from penstock.errors import Conflict, NotFound, StorageFull, StorageUnavailable
 from penstock.server.compat.pixel import envelope
-from penstock.server.jobs import find, maybe, scope
+from penstock.server.jobs import find, scope
 from penstock.tasks.job import JobFilter, JobRecord, State
 from penstock.tasks.queue import TaskQueue
 from penstock.web.errors import responses
+from penstock.web.instants import maybe
 from penstock.web.roles import Operator, Viewer
 
 LISTED = 200  # tasks of each state

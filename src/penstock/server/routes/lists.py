@@ -1,11 +1,13 @@
 """/v1/lists: user lists and their entries, as a whole from files, and what they would match.
 
 Everyone's lists are changed by admins. The lists of one API key are seen by that key and admins
-only, and changed by that key, if it is an operator's, and admins.
+only, and changed by that key, if it is an operator's, and admins; but what allows is for admins
+alone, or an application could exempt itself from everyone's block lists.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -26,21 +28,24 @@ from penstock.errors import (
 )
 from penstock.lists.entries import EntryKind
 from penstock.lists.files import FileFormat
-from penstock.lists.lists import ListChange, Lists
+from penstock.lists.listed import ListKind
+from penstock.lists.lists import ListChange, Lists, is_managed
+from penstock.lists.pictures import looks_of_url
 from penstock.lists.store import ListRecord
+from penstock.lists.turns import Turns
 from penstock.server.keys import KeyRing
 from penstock.server.lists import (
     EntriesRequest,
-    EntryView,
+    ListEntryView,
     ListPatch,
     ListRequest,
+    ListTestRequest,
+    ListTestView,
     ListView,
     ReportView,
-    TestRequest,
-    TestView,
     entry_of,
+    found_of,
     report_of,
-    tested,
     view_of,
 )
 from penstock.web.errors import responses
@@ -95,11 +100,13 @@ def router(lists: Lists, keys: KeyRing) -> APIRouter:
 def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
     known = responses(NotFound)
     changing = responses(NotFound, Conflict, StorageFull)
+    looking = Turns()
 
     @routes.post("", status_code=201, responses=responses(Conflict, StorageFull))
     async def create_list(request: ListRequest, response: Response, who: Operator) -> ListView:
         """Make an empty list: everyone's as an admin, or one for the own key."""
         _check_owner(request.key_id, who)
+        _check_kind(request.kind, who)
         if request.key_id not in (None, who.key_id, *UNSTORED):
             keys.get(request.key_id or "")
         record = await lists.create(
@@ -127,15 +134,26 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
             next=encode_cursor((page[-1].created_at, page[-1].id)) if more else None,
         )
 
-    @routes.post("/test")
-    async def test_lists(request: TestRequest, who: Viewer) -> TestView:
-        """Say what the lists would match in a text, and where. Nothing is recorded."""
+    @routes.post("/test", responses=responses(NotFound, TooLarge))
+    async def test_lists(request: ListTestRequest, who: Viewer) -> ListTestView:
+        """Say what the lists would match in a text, and where, or of an image. Records nothing."""
         key_id = request.key_id or who.key_id
         if key_id != who.key_id and not who.may("admin"):
             raise Forbidden("only admins try the lists of another key")
+        if key_id not in (who.key_id, *UNSTORED):
+            keys.get(key_id)
+        if (request.text is None) == (request.image is None):
+            raise InvalidInput(
+                "give a text or an image, and not both",
+                errors=[{"pointer": "/text", "detail": "is needed where there is no image"}],
+            )
         await _refreshed(lists)
-        listed = await lists.match_long(request.text, key=key_id)
-        return tested(listed)
+        if request.image is None:
+            return found_of(await lists.match_long(request.text or "", key=key_id))
+        async with looking.of(who.key_id):
+            looks = await asyncio.to_thread(looks_of_url, request.image, pointer="/image")
+        listed = lists.match_image(looks.sha256, looks.pdq, looks.phash, key=key_id)
+        return found_of(listed, looks)
 
     @routes.get("/{list_id}", responses=known)
     async def get_list(list_id: Id, response: Response, who: Viewer) -> ListView:
@@ -155,6 +173,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         record = _changeable(lists, list_id, who)
         if if_match is not None and if_match not in ("*", _etag(record)):
             raise Conflict(f"{list_id} was changed meanwhile; read it again and repeat the change")
+        _check_kind(request.kind or record.kind, who)
         change = ListChange(**request.model_dump())
         expected = None if if_match in (None, "*") else record.updated_at
         changed = await lists.change(list_id, change, actor=who.key_id, expected=expected)
@@ -171,7 +190,7 @@ def _add_entries(routes: APIRouter, lists: Lists) -> None:
     @routes.get("/{list_id}/entries", responses=responses(NotFound))
     async def list_entries(
         list_id: Id, who: Viewer, cursor: Cursor = None, limit: Limit = 100
-    ) -> Page[EntryView]:
+    ) -> Page[ListEntryView]:
         """List the entries of a list, oldest first."""
         _seen(lists, list_id, who)
         after = 0 if cursor is None else decode_cursor(cursor, type=int)
@@ -190,7 +209,8 @@ def _add_entries(routes: APIRouter, lists: Lists) -> None:
         """Add entries. They act on the next request, on what is cached too."""
         _changeable(lists, list_id, who)
         given = [(each.kind, each.value, each.note) for each in request.entries]
-        return report_of(await lists.add(list_id, given, actor=who.key_id, partial=request.partial))
+        report = await lists.add(list_id, given, actor=who.key_id, partial=request.partial)
+        return report_of(report, "entries")
 
     @routes.delete("/{list_id}/entries/{entry_id}", status_code=204, responses=responses(NotFound))
     async def remove_entry(list_id: Id, entry_id: EntryId, who: Operator) -> None:
@@ -231,7 +251,7 @@ def _add_files(routes: APIRouter, lists: Lists) -> None:
             actor=who.key_id,
             partial=partial,
         )
-        return report_of(report)
+        return report_of(report, "lines")
 
     @routes.get("/{list_id}/export", responses={**_FILE, **responses(NotFound)})
     async def export_entries(
@@ -272,6 +292,8 @@ def _changeable(lists: Lists, list_id: str, who: Principal) -> ListRecord:
     """A list that the asker may change. Raises NotFound, Forbidden."""
     record = _seen(lists, list_id, who)
     _check_owner(record.key_id, who)
+    if not is_managed(list_id):  # a decision may be taken back by those who may decide
+        _check_kind(record.kind, who)
     return record
 
 
@@ -281,6 +303,11 @@ def _check_owner(key_id: str | None, who: Principal) -> None:
             "only admins change lists that are for everyone or for another key; "
             f"make one with key_id {who.key_id}"
         )
+
+
+def _check_kind(kind: ListKind, who: Principal) -> None:
+    if kind == "allow" and not who.may("admin"):
+        raise Forbidden("only admins make and change allow lists: they exempt from all others")
 
 
 def _answered(lists: Lists, record: ListRecord, response: Response) -> ListView:

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
 from penstock.errors import NotFound, StorageFull, StorageUnavailable
-from penstock.server.jobs import maybe
 from penstock.tasks.job import ScheduleStatus
 from penstock.tasks.queue import TaskQueue
 from penstock.web.errors import responses
+from penstock.web.instants import maybe
 from penstock.web.pages import Page
 from penstock.web.roles import Operator, Viewer
 

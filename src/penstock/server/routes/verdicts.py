@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -16,6 +16,7 @@ from penstock.services.moderation.schemas import Judgement
 from penstock.services.moderation.service import ModerationService
 from penstock.services.moderation.store import StoredVerdict
 from penstock.web.errors import responses
+from penstock.web.instants import instant
 from penstock.web.roles import Viewer
 
 Id = Annotated[
@@ -90,7 +91,7 @@ def _view(verdict: StoredVerdict, *, with_content: bool) -> RecordedVerdict:
             "user_id": verdict.user_id,
             "content_hash": verdict.content_hash,
             "word_count": verdict.word_count,
-            "created_at": datetime.fromtimestamp(verdict.created_at / 1000, UTC),
+            "created_at": instant(verdict.created_at),
             "content": verdict.content if with_content else None,
         }
     )

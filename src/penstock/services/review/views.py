@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -21,6 +21,7 @@ from penstock.services.review.schemas import (
     VerdictFacts,
     Workload,
 )
+from penstock.web.instants import instant, maybe
 
 LONGEST_NOTE = 2000  # characters
 
@@ -221,12 +222,12 @@ def case_view(case: Case, *, now: int) -> CaseView:
         similar_to=case.similar_to,
         items=case.items,
         distinct=case.contents,
-        created_at=_instant(case.created_at),
-        due_at=_instant(case.due_at),
+        created_at=instant(case.created_at),
+        due_at=instant(case.due_at),
         age_seconds=max(0, until - case.created_at) / 1000,
         overdue=case.due_at <= until,
-        claimed_at=_maybe(case.claimed_at),
-        decided_at=_maybe(case.decided_at),
+        claimed_at=maybe(case.claimed_at),
+        decided_at=maybe(case.decided_at),
         decided_by=case.decided_by,
         effects_pending=case.decided_at is not None and case.settled_at is None,
     )
@@ -248,7 +249,7 @@ def file_view(file: CaseFile, *, now: int, open_content: bool) -> CaseFileView:
 def appeal_view(case: Case, verdict_id: str) -> AppealView:
     """What an appellant is told."""
     return AppealView(
-        case_id=case.id, verdict_id=verdict_id, state=case.state, due_at=_instant(case.due_at)
+        case_id=case.id, verdict_id=verdict_id, state=case.state, due_at=instant(case.due_at)
     )
 
 
@@ -262,7 +263,7 @@ def example_lines(examples: list[Example]) -> bytes:
     fields = ("id", "content", "content_hash", "category", "was", "decision")
     lines = [
         {name: getattr(example, name) for name in fields}
-        | {"created_at": _instant(example.created_at)}
+        | {"created_at": instant(example.created_at)}
         for example in examples
     ]
     return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
@@ -276,7 +277,7 @@ def _content(content: Content, *, kind: Kind, open_content: bool) -> ContentView
         category=content.category,
         content=content.content if open_content else None,
         content_note=_note(content, kind=kind) if open_content else "content is for operators",
-        content_until=_maybe(content.content_until),
+        content_until=maybe(content.content_until),
         verdict=_verdict(content.verdict),
     )
 
@@ -314,8 +315,8 @@ def _item(item: Item) -> ItemView:
         user_id=item.user_id,
         content_hash=item.content_hash,
         decision=item.decision,
-        created_at=_instant(item.created_at),
-        appealed_at=_maybe(item.appealed_at),
+        created_at=instant(item.created_at),
+        appealed_at=maybe(item.appealed_at),
     )
 
 
@@ -324,13 +325,5 @@ def _event(event: Event, *, open_content: bool) -> EventView:
         action=event.action,
         actor=event.actor,
         detail=event.detail if open_content else "",
-        at=_instant(event.at),
+        at=instant(event.at),
     )
-
-
-def _maybe(milliseconds: int | None) -> Instant:
-    return None if milliseconds is None else _instant(milliseconds)
-
-
-def _instant(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
