@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
+
+from PIL import Image
 
 
 def test_a_list_goes_through_its_life(run, run_json):
@@ -68,11 +71,58 @@ def test_a_faulty_value_is_named(run, run_json):
 
 
 def test_a_name_that_means_no_list_or_several_is_refused(run, run_json):
-    for _ in range(2):
-        run_json("lists", "create", "words", "--kind", "block")
+    first = run_json("lists", "create", "words", "--kind", "block")
+    second = run_json("lists", "create", "words", "--kind", "block", "--key", "env")
 
-    assert "2 lists are called 'words'" in run("lists", "add", "words", "a1").stderr
+    several = run("lists", "add", "words", "a1").stderr
+
+    assert "2 lists are called 'words'" in several
+    assert f"{first['id']}  for everyone" in several
+    assert f"{second['id']}  for the key env" in several
     assert "there is no list 'other'" in run("lists", "add", "other", "a1").stderr
+    assert first["id"] in run("lists", "create", "words", "--kind", "allow").stderr
+
+
+def test_a_key_that_there_is_not_is_refused(run):
+    made = run("lists", "create", "words", "--kind", "block", "--key", "key_nope")
+    tried = run("lists", "test", "a text", "--key", "key_nope")
+
+    assert "key_nope" in made.stderr
+    assert "key_nope" in tried.stderr
+    assert made.exit_code != 0
+    assert tried.exit_code != 0
+
+
+def test_csv_from_a_pipe_is_known_by_its_first_line(run, run_json):
+    run_json("lists", "create", "words", "--kind", "block")
+
+    taken = run("lists", "import", "words", "-", stdin="kind,value,note\nregex,\\d+,\n")
+    text = run("lists", "import", "words", "-", stdin="kind words\n")
+    entries = run_json("lists", "entries", "words")
+
+    assert taken.stdout == text.stdout == "1 taken, 0 skipped, 0 refused\n"
+    assert [(each["kind"], each["value"]) for each in entries] == [
+        ("regex", "\\d+"),
+        ("phrase", "kind words"),
+    ]
+    assert entries[0]["created_at"].endswith("Z")
+
+
+def test_a_picture_is_listed_by_its_looks(run, run_json, tmp_path: Path):
+    run_json("lists", "create", "pictures", "--kind", "block")
+    shown = Image.frombytes("L", (8, 8), random.Random(1).randbytes(64))
+    shown.resize((128, 128), Image.Resampling.BICUBIC).save(tmp_path / "shown.png")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "plain.png")
+    (tmp_path / "none.png").write_bytes(b"none")
+
+    run_json("lists", "add", "pictures", "--image", str(tmp_path / "shown.png"))
+    run_json("lists", "add", "pictures", "--image", str(tmp_path / "plain.png"))
+    refused = run("lists", "add", "pictures", "--image", str(tmp_path / "none.png"))
+    nothing = run("lists", "add", "pictures")
+
+    assert [each["kind"] for each in run_json("lists", "entries", "pictures")] == ["pdq", "sha256"]
+    assert "not those of an image" in refused.stderr
+    assert "--image" in nothing.stderr
 
 
 def test_deleting_asks(run, run_json):

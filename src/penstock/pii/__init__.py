@@ -29,9 +29,9 @@ def find(text: str, *, history: Sequence[str] = (), kinds: Collection[Kind] = KI
     in `text` counts, with the part that stands in `text`. At most `settle.MOST_MATCHES` are kept,
     the strongest.
 
-    It costs 0.05 us per character of prose and 1 us of text made to be slow, 1.5 us at the very
-    worst; a history as much as 3,000 characters more. So up to `INLINE` characters may be read
-    between two turns of an event loop; more belong in a thread, or into `steps`.
+    Prose costs 0.03 us per character, text made to be slow 1.3 us, 1.8 at the very worst; a history
+    as much as 3,000 characters more. So up to `INLINE` characters may be looked at between two
+    turns of an event loop; longer texts belong in a thread, or are read in `steps`.
     """
     from penstock.pii.finder import finder  # patterns: compiled when first needed
 

@@ -19,6 +19,7 @@ _GROUP = re.compile(r"([0-9]+)")
 _BETWEEN = " \t.-/()_*|~•"  # up to three of these stand between two groups
 _RUN = re.compile(rf"[0-9]++(?:[{re.escape(_BETWEEN)}]{{1,3}}+[0-9]++)*+")
 _TOKEN = re.compile(rf"{'|'.join(words.ALL)}|\d")
+_MOST_TOKENS = 40  # that a card of 19 digits is said in, all of them in tens
 _SPOKEN = re.compile(
     rf"(?<!\w)(?:{'|'.join(words.ALL)}|\d)(?:(?:[\s,.;:\-_/*+()]{{0,3}}|\s?and\s)"
     rf"(?:{'|'.join(words.ALL)}|\d))+(?!\w)"
@@ -27,6 +28,7 @@ _LEET = re.compile(r"(?<![\w.+-])\(?[\doilsbz](?:[ .\-/()_]{0,3}[\doilsbz]){6,23
 _LEET_SHAPE = bytes(
     48 if 48 <= code <= 57 else 111 if code in b"oilsbz" else 32 for code in range(256)
 )
+_DIGIT = re.compile(r"\d")
 _LETTERED = re.compile(r"([oilsbz\d]+)")
 _NOTHING = frozenset[str]()
 _DATED = re.compile(r"[-/._](?<=\d.)\d")  # a date has one, and most runs have none
@@ -111,6 +113,8 @@ def spoken(lower: str, first: int, last: int) -> Iterator[Spoken]:
         if found.end() - found.start() < 2 * FEWEST:
             continue
         tokens = _TOKEN.findall(found[0])
+        if len(tokens) > _MOST_TOKENS:
+            continue
         ones = sum(token in words.ONES for token in tokens)
         if ones < 3:
             continue
@@ -132,8 +136,8 @@ def lettered(lower: str, data: bytes) -> Iterator[Run]:
         written = "".join(pieces[::2])
         if written.isdigit():
             continue
-        letters = len(written) - sum(map(str.isdigit, written))
-        if not letters or len(written) < FEWEST or letters * 2 > len(written):
+        letters = len(written) - len(_DIGIT.findall(written))
+        if len(written) < FEWEST or letters * 2 > len(written):
             continue
         if not any(group.isalpha() and group.strip("o") for group in pieces[::2]):
             lengths = tuple(map(len, pieces[::2]))
