@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from penstock.clock import Clock
@@ -162,8 +163,7 @@ class CurrentLists:
             found, complete = self._weighed(text, key, INLINE_STEPS)
             if complete:
                 return self._kept_in(memory, (remember, self._slot(key)), found)
-        async with self._turns.of(key):
-            return await asyncio.to_thread(self.match, text, key=key, remember=remember)
+        return await self._turns.run(key, partial(self.match, text, key=key, remember=remember))
 
     def match_image(
         self, sha256: str, pdq: Sequence[bytes], phash: Sequence[bytes], *, key: str | None
@@ -258,7 +258,8 @@ class CurrentLists:
         if scope.exempts:
             return None
         for record in self._lists.values():
-            if record.enabled and record.key_id == scope.key_id and record.kind != "allow":
+            mine = record.key_id == scope.key_id and record.kind != "allow"
+            if record.enabled and mine and not record.id.startswith(MANAGED):
                 return ListHit(record.id, record.name, "review", 0, 0, len(text))
         return None
 

@@ -82,7 +82,7 @@ class Index:
 
     def held(self, counts: Callable[[str], bool]) -> int:
         """Entries of the lists that count."""
-        return sum(count for list_id, count in self._counts.items() if counts(list_id))
+        return sum(count for list_id, count in list(self._counts.items()) if counts(list_id))
 
     def row(self, id: int) -> Row | None:
         """An entry, unless it is gone."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Turns:
@@ -27,3 +30,16 @@ class Turns:
             self._waiting[key] -= 1
             if not self._waiting[key]:
                 del self._waiting[key], self._locks[key]
+
+    async def run(self, key: str | None, call: Callable[[], T]) -> T:
+        """Run something in a thread when it is the turn of a key.
+
+        The turn lasts as long as the thread does: who goes away early frees none.
+        """
+        async with self.of(key):
+            running = asyncio.ensure_future(asyncio.to_thread(call))
+            try:
+                return await asyncio.shield(running)
+            finally:
+                if not running.done():
+                    await asyncio.wait([running])

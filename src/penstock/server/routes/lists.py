@@ -7,8 +7,8 @@ alone, or an application could exempt itself from everyone's block lists.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -150,8 +150,8 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         await _refreshed(lists)
         if request.image is None:
             return found_of(await lists.match_long(request.text or "", key=key_id))
-        async with looking.of(who.key_id):
-            looks = await asyncio.to_thread(looks_of_url, request.image, pointer="/image")
+        look = partial(looks_of_url, request.image, pointer="/image")
+        looks = await looking.run(who.key_id, look)
         listed = lists.match_image(looks.sha256, looks.pdq, looks.phash, key=key_id)
         return found_of(listed, looks)
 
