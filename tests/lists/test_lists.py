@@ -567,6 +567,29 @@ async def test_entries_added_at_once_share_a_quota(
     assert here.count(list_id) == 4
 
 
+async def test_what_a_list_has_takes_no_room_again(
+    here: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "KEYS", SMALL_QUOTA)
+    list_id = await blocking(here, "one", "two", "three", key_id="key_1")
+    data = "one\ntwo\nthree\nfour\n"
+
+    report = await here.import_(list_id, one_chunk(data), format="text", actor="a")
+
+    assert (report.taken, report.skipped) == (1, 3)
+    with pytest.raises(Conflict):
+        await here.import_(list_id, one_chunk(data + "five"), format="text", actor="a")
+
+
+async def test_a_file_of_regexes_is_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_REGEXES", 2)
+    list_id = await blocking(here)
+    data = one_chunk("a+\nb+\nc+\n")
+
+    with pytest.raises(TooLarge, match="2 of them regex"):
+        await here.import_(list_id, data, format="text", kind="regex", actor="a")
+
+
 async def test_decisions_of_people_take_no_room(
     here: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -26,13 +27,13 @@ from penstock.lists.entries import (
     EntryRefused,
     EntryRules,
     NewEntry,
-    is_searched,
 )
 
 FileFormat = Literal["text", "csv"]
 
 MOST_BYTES = 16 << 20
 MOST_ENTRIES = 100_000  # of one import
+MOST_REGEXES = 5_000  # of these
 MOST_REFUSALS = 100  # told of one import
 COLUMNS = ("kind", "value", "note")
 
@@ -64,7 +65,6 @@ class Parsed(msgspec.Struct):
     refused: int
     refusals: list[Refusal]
     lines: list[int]  # of each entry
-    searched: int  # of them, patterns that every text is searched for
 
 
 class Line(NamedTuple):
@@ -99,33 +99,58 @@ async def parse(data: bytes, rules: EntryRules, *, format: FileFormat, kind: Ent
 
 
 async def check_all(lines: Iterable[Line], rules: EntryRules, *, repeats: bool = False) -> Parsed:
-    """Check entries one by one; with `repeats` what is given twice is refused, else skipped."""
-    known: dict[tuple[str, str], int] = {}
-    parsed = Parsed([], 0, 0, [], [], 0)
-    for count, line in enumerate(lines, 1):
-        if count % _SLICE == 0:
+    """Check entries one by one; with `repeats` what is given twice is refused, else skipped.
+
+    Raises TooLarge.
+    """
+    given, count, patterns = iter(lines), 0, 0
+    checking = _Checking(rules, repeats=repeats)
+    while batch := list(islice(given, _SLICE)):
+        count += len(batch)
+        regexes = sum(line.kind == "regex" for line in batch)
+        patterns += regexes
+        if count > MOST_ENTRIES or patterns > MOST_REGEXES:
+            most = f"{MOST_REGEXES} of them regex" if patterns > MOST_REGEXES else MOST_ENTRIES
+            raise TooLarge(f"the file has more than {most} entries; split it")
+        if regexes:  # compiling one may take 20 ms
+            await asyncio.to_thread(checking.take, batch)
+        else:
+            checking.take(batch)
             await asyncio.sleep(0)
-        if count > MOST_ENTRIES:
-            raise TooLarge(f"the file has more than {MOST_ENTRIES} entries; split it")
-        try:
-            if line.fault:
-                raise EntryRefused("value", line.fault)
-            entry = rules.check(line.kind, line.value, line.note)
-            first = known.setdefault((entry.kind, entry.value), line.number)
-            if first != line.number and repeats:
-                raise EntryRefused("value", f"repeats entry {first}")
-        except EntryRefused as error:
-            parsed.refused += 1
-            if len(parsed.refusals) < MOST_REFUSALS:
-                parsed.refusals.append(Refusal(line.number, f"{error.field} {error.detail}"))
-            continue
-        if first != line.number:
-            parsed.skipped += 1
-            continue
-        parsed.entries.append(entry)
-        parsed.lines.append(line.number)
-        parsed.searched += is_searched(entry)
-    return parsed
+    return checking.parsed
+
+
+class _Checking:
+    """Checks entries, each once."""
+
+    def __init__(self, rules: EntryRules, *, repeats: bool) -> None:
+        self.parsed = Parsed([], 0, 0, [], [])
+        self._rules = rules
+        self._repeats = repeats
+        self._known: dict[tuple[str, str], int] = {}
+
+    def take(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            try:
+                self._take(line)
+            except EntryRefused as error:
+                self.parsed.refused += 1
+                if len(self.parsed.refusals) < MOST_REFUSALS:
+                    refusal = Refusal(line.number, f"{error.field} {error.detail}")
+                    self.parsed.refusals.append(refusal)
+
+    def _take(self, line: Line) -> None:
+        if line.fault:
+            raise EntryRefused("value", line.fault)
+        entry = self._rules.check(line.kind, line.value, line.note)
+        first = self._known.setdefault((entry.kind, entry.value), line.number)
+        if first == line.number:
+            self.parsed.entries.append(entry)
+            self.parsed.lines.append(line.number)
+        elif self._repeats:
+            raise EntryRefused("value", f"repeats entry {first}")
+        else:
+            self.parsed.skipped += 1
 
 
 def write_lines(entries: Iterable[NewEntry]) -> str:

@@ -193,24 +193,12 @@ class Lists(CurrentLists):
 
         Raises InvalidInput with what is wrong with which, also for what the list has already.
         """
-        self._editable(list_id)
-        lines = (Line(at, *entry) for at, entry in enumerate(entries))
-        parsed = await check_all(lines, self._rules, repeats=not partial)
-        if not partial:
-            refusals = parsed.refusals + [
-                Refusal(line, "value is in the list already")
-                for line, entry in zip(parsed.lines, parsed.entries, strict=True)
-                if self._changes.find_value(list_id, entry.kind, entry.value)
-            ]
-            if refusals:
-                raise InvalidInput(
-                    f"{len(refusals)} of {len(entries)} entries cannot be added",
-                    errors=[
-                        {"pointer": f"/entries/{each.line}", "detail": each.detail}
-                        for each in sorted(refusals, key=lambda each: each.line)
-                    ],
-                )
-        return await self._add(list_id, parsed, actor=actor, action="list.entries_added")
+        async with self._adding.of(self._editable(list_id).key_id):
+            lines = (Line(at, *entry) for at, entry in enumerate(entries))
+            parsed = await check_all(lines, self._rules, repeats=not partial)
+            if not partial:
+                self._refuse_known(list_id, parsed, given=len(entries))
+            return await self._add(list_id, parsed, actor=actor, action="list.entries_added")
 
     async def import_(
         self,
@@ -228,17 +216,19 @@ class Lists(CurrentLists):
         TooLarge. When it returns, this process matches all of it.
         """
         self._editable(list_id)
-        parsed = await parse(await gather(chunks), self._rules, format=format, kind=kind)
-        if parsed.refused and not partial:
-            raise InvalidInput(
-                f"{parsed.refused} lines cannot be taken, so none was; "
-                "correct them or import with partial=true",
-                errors=[
-                    {"pointer": f"/lines/{each.line}", "detail": each.detail}
-                    for each in parsed.refusals
-                ],
-            )
-        return await self._add(list_id, parsed, actor=actor, action="list.imported")
+        data = await gather(chunks)
+        async with self._adding.of(self._editable(list_id).key_id):
+            parsed = await parse(data, self._rules, format=format, kind=kind)
+            if parsed.refused and not partial:
+                raise InvalidInput(
+                    f"{parsed.refused} lines cannot be taken, so none was; "
+                    "correct them or import with partial=true",
+                    errors=[
+                        {"pointer": f"/lines/{each.line}", "detail": each.detail}
+                        for each in parsed.refusals
+                    ],
+                )
+            return await self._add(list_id, parsed, actor=actor, action="list.imported")
 
     async def export(
         self, list_id: str, *, format: FileFormat, kind: EntryKind = "phrase"
@@ -297,29 +287,50 @@ class Lists(CurrentLists):
         """Forget entries that were removed before an instant (ms); how many."""
         return await self._changes.purge(before=before or self._now() - int(KEEP_REMOVED * 1000))
 
+    def _refuse_known(self, list_id: str, parsed: Parsed, *, given: int) -> None:
+        """Raise InvalidInput for what is refused, or is in the list already."""
+        refusals = parsed.refusals + [
+            Refusal(line, "value is in the list already")
+            for line, entry in zip(parsed.lines, parsed.entries, strict=True)
+            if self._changes.find_value(list_id, entry.kind, entry.value)
+        ]
+        if refusals:
+            raise InvalidInput(
+                f"{len(refusals)} of {given} entries cannot be added",
+                errors=[
+                    {"pointer": f"/entries/{each.line}", "detail": each.detail}
+                    for each in sorted(refusals, key=lambda each: each.line)
+                ],
+            )
+
     async def _add(self, list_id: str, parsed: Parsed, *, actor: str, action: str) -> Report:
-        key_id = self.get(list_id).key_id
-        async with self._adding.of(key_id):
-            await asyncio.to_thread(Room(self._scopes, MANAGED).check, key_id, parsed.entries)
-            taken = await self._add_all(list_id, parsed, actor=actor, action=action)
-        skipped = parsed.skipped + len(parsed.entries) - taken
+        """Add what was checked, if there is room. Then this process matches it."""
+        entries, taken = parsed.entries, 0
+        if entries:
+            await self._make_sure_of_room(list_id, entries)
+            told = {"given": len(entries), "entries": _shown(entries)}
+            adding = bound(store.adding_entries, list_id, entries, actor=actor, at=self._now())
+            count = await self._write(
+                adding() if len(entries) <= _MANY else await asyncio.to_thread(adding),
+                self._audit.entry(actor, action, list_id, told),
+            )
+            taken = count - 1
+            await self._learnt()
+            if len(entries) > SMALL:
+                await self.settle()
+        skipped = parsed.skipped + len(entries) - taken
         return Report(taken, skipped, parsed.refused, tuple(parsed.refusals))
 
-    async def _add_all(self, list_id: str, parsed: Parsed, *, actor: str, action: str) -> int:
-        """Add what there is room for; how many were new. Then this process matches them."""
-        entries = parsed.entries
-        if not entries:
-            return 0
-        told = {"given": len(entries), "entries": _shown(entries)}
-        adding = bound(store.adding_entries, list_id, entries, actor=actor, at=self._now())
-        count = await self._write(
-            adding() if len(entries) <= _MANY else await asyncio.to_thread(adding),
-            self._audit.entry(actor, action, list_id, told),
-        )
-        await self._learnt()
-        if len(entries) > SMALL:
-            await self.settle()
-        return count - 1
+    async def _make_sure_of_room(self, list_id: str, entries: Sequence[NewEntry]) -> None:
+        """Raise Conflict where entries would be over a quota; those that are there take none."""
+        key_id = self.get(list_id).key_id
+        room = Room(self._scopes, MANAGED)
+        try:
+            await asyncio.to_thread(room.check, key_id, entries)
+        except Conflict:
+            known = await self._changes.values(list_id)
+            new = [each for each in entries if (each.kind, each.value) not in known]
+            await asyncio.to_thread(room.check, key_id, new)
 
     def _named(self, name: str, key_id: str | None) -> list[ListRecord]:
         """The lists of this key, of which none has this name. Raises Conflict."""

@@ -80,6 +80,9 @@ _PAGE: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries
 WHERE list_id = ? AND id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?
 """
+_VALUES: Final = """
+SELECT kind, value FROM moderation_entries WHERE list_id = ? AND deleted_at IS NULL
+"""
 _FIND_ENTRY: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries WHERE id = ? AND list_id = ? AND deleted_at IS NULL
 """
@@ -184,6 +187,10 @@ class ListStore:
         """At most `limit` entries of a list behind id `after`, oldest first."""
         rows = await self._database.rows(_PAGE, (list_id, after, limit))
         return [EntryRecord(*row) for row in rows]
+
+    async def values(self, list_id: str) -> set[tuple[str, str]]:
+        """Kind and value of every entry of a list."""
+        return {(row[0], row[1]) for row in await self._database.rows(_VALUES, (list_id,))}
 
     def find_entry(self, list_id: str, id: int) -> EntryRecord | None:
         """One entry that is not removed."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from penstock import pii
 from penstock.cache.keys import fingerprint
 from penstock.errors import ProviderError
 from penstock.observe.metrics import Metrics
@@ -22,7 +23,7 @@ from penstock.services.moderation.schemas import MAX_FINDINGS, Judgement
 
 FOREIGN = 0.5  # from this probability on a text counts as not English
 _UNREAD = Scores({})  # by the local model
-INLINE_CHARACTERS = 1_000  # up to here rules take about a millisecond, whatever the text says
+INLINE_CHARACTERS = pii.INLINE  # up to here rules take about a millisecond, whatever it says
 
 
 class ProviderFailed(Exception):
