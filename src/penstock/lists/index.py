@@ -32,6 +32,7 @@ from penstock.lists.listed import (
     weigh_image,
     weigh_text,
 )
+from penstock.lists.managed import is_managed
 from penstock.lists.matcher import Index, Row
 from penstock.lists.memory import Memory
 from penstock.lists.scopes import Scope, Scopes
@@ -44,7 +45,6 @@ from penstock.words.budget import Budget, Overrun
 from penstock.words.views import Reading
 
 NAME: Final = "lists"  # of the generation on the hub
-MANAGED: Final = "decisions-"  # how ids of lists begin that human decisions make
 INLINE_CHARACTERS: Final = 2_000  # longer texts are for a thread
 INLINE_STEPS: Final = 5_000  # about a millisecond, for each index; then a thread goes on
 STEPS: Final = 1_000_000  # a fifth of a second, and
@@ -249,7 +249,7 @@ class CurrentLists:
             if not is_as_listed(piece, row.value):
                 return None
         exact = row.kind == "sha256"
-        decided = exact and record.id.startswith(MANAGED)
+        decided = exact and is_managed(record.id)
         hit = ListHit(record.id, record.name, record.kind, place.id, place.start, place.end)
         return Match(hit, exact, 0 if not decided else 1 if record.key_id is None else 2)
 
@@ -259,7 +259,7 @@ class CurrentLists:
             return None
         for record in self._lists.values():
             mine = record.key_id == scope.key_id and record.kind != "allow"
-            if record.enabled and mine and not record.id.startswith(MANAGED):
+            if record.enabled and mine and not is_managed(record.id):
                 return ListHit(record.id, record.name, "review", 0, 0, len(text))
         return None
 

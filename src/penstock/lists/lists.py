@@ -44,14 +44,15 @@ from penstock.lists.files import (
     write_lines,
     write_rows,
 )
-from penstock.lists.index import MANAGED, NAME, SMALL, CurrentLists
+from penstock.lists.index import NAME, SMALL, CurrentLists
 from penstock.lists.listed import NOTHING, Listed, ListHit, ListKind
+from penstock.lists.managed import MANAGED, decisions, is_managed
 from penstock.lists.quotas import Room, quota_of, whose
 from penstock.lists.store import EntryRecord, ListRecord, ListStore
 from penstock.lists.turns import Turns
 from penstock.observe.metrics import Metrics
 
-__all__ = ["NOTHING", "ListHit", "Listed", "Lists"]
+__all__ = ["NOTHING", "ListHit", "Listed", "Lists", "is_managed"]
 
 LONGEST_NAME: Final = 100
 KEEP_REMOVED: Final = 7 * 86_400.0  # seconds for which removed entries are remembered
@@ -274,7 +275,7 @@ class Lists(CurrentLists):
         at = self._now()
         statements: list[Call] = []
         for key_id in dict.fromkeys(key_ids):
-            record, opposite = _decisions(key_id, decision, at=at)
+            record, opposite = decisions(key_id, decision, at=at)
             statements += store.deciding(
                 record, content_hash, note=note, actor=actor, opposite=opposite
             )
@@ -324,7 +325,7 @@ class Lists(CurrentLists):
     async def _make_sure_of_room(self, list_id: str, entries: Sequence[NewEntry]) -> None:
         """Raise Conflict where entries would be over a quota; those that are there take none."""
         key_id = self.get(list_id).key_id
-        room = Room(self._scopes, MANAGED)
+        room = Room(self._scopes)
         try:
             await asyncio.to_thread(room.check, key_id, entries)
         except Conflict:
@@ -369,30 +370,6 @@ class Lists(CurrentLists):
 
     def _now(self) -> int:
         return int(self._clock.now() * 1000)
-
-
-def is_managed(list_id: str) -> bool:
-    """Whether a list is made by decisions of people."""
-    return list_id.startswith(MANAGED)
-
-
-def _decisions(key_id: str | None, decision: str, *, at: int) -> tuple[ListRecord, str]:
-    """The managed list of a key for one decision, and the id of that for the other."""
-    whose = f"{MANAGED}{key_id or 'everyone'}"
-    kinds: dict[str, ListKind] = {"approved": "allow", "rejected": "block"}
-    other = "rejected" if decision == "approved" else "approved"
-    record = ListRecord(
-        id=f"{whose}-{decision}",
-        name=f"{decision} by people",
-        kind=kinds[decision],
-        key_id=key_id,
-        disguises=False,
-        enabled=True,
-        created_by="review",
-        created_at=at,
-        updated_at=at,
-    )
-    return record, f"{whose}-{other}"
 
 
 def _shown(entries: Sequence[NewEntry]) -> list[str]:

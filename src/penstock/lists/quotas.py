@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from penstock.errors import Conflict
 from penstock.lists.entries import NewEntry, is_searched
+from penstock.lists.managed import is_managed
 from penstock.lists.patterns import instructions, wildcard_regex, wildcard_words
 from penstock.lists.scopes import Scopes
 from penstock.words.views import Alphabet
@@ -39,14 +40,13 @@ def whose(key_id: str | None) -> str:
 class Room:
     """Says whether entries can be added. Managed lists, which people's decisions fill, are free."""
 
-    def __init__(self, scopes: Scopes, managed: str) -> None:
+    def __init__(self, scopes: Scopes) -> None:
         self._scopes = scopes
-        self._managed = managed
 
     def check(self, key_id: str | None, entries: Sequence[NewEntry]) -> None:
         """Refuse entries for which there is no room. Compiles patterns: not for the loop."""
         quota, told = quota_of(key_id), whose(key_id)
-        held = self._scopes.held(key_id, self._counts)
+        held = self._scopes.held(key_id, _counts)
         if held + len(entries) > quota.entries:
             raise Conflict(
                 f"{told} hold {held} entries; {len(entries)} more would be over the quota of "
@@ -54,7 +54,7 @@ class Room:
                 + ("" if key_id is None else ", or ask an admin for a list that is for everyone")
             )
         if key_id is not None:
-            of_keys = self._scopes.held_by_keys(self._counts)
+            of_keys = self._scopes.held_by_keys(_counts)
             if of_keys + len(entries) > ALL_KEYS:
                 raise Conflict(
                     f"the lists for all keys together hold {of_keys} entries of {ALL_KEYS}; "
@@ -84,8 +84,9 @@ class Room:
                     f"the quota of {quota.size}: count less ({{n,m}}), or use phrases"
                 )
 
-    def _counts(self, list_id: str) -> bool:
-        return not list_id.startswith(self._managed)
+
+def _counts(list_id: str) -> bool:
+    return not is_managed(list_id)
 
 
 def _size(entries: Sequence[NewEntry]) -> int:

@@ -27,7 +27,6 @@ from penstock.services.moderation.rules import inside
 from penstock.services.moderation.schemas import Degradation, Judgement
 
 NAMESPACE = "moderation"
-MATCHED_INLINE = 2_000  # characters; in longer texts listed words are looked for in a thread
 NOT_JUDGED = ("not-judged", "none of the policy's stages can read texts here")
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
 
@@ -182,10 +181,8 @@ class Evidence:
         return Degradation(code, detail)
 
     async def _match(self, text: str, key: str | None, content_key: str) -> Listed:
-        """What lists say now."""
+        """What lists say now; what takes long is looked for in a thread."""
         await self._refresh()
-        if len(text) <= MATCHED_INLINE:
-            return self._lists.match(text, key=key, remember=content_key)
         return await self._lists.match_long(text, key=key, remember=content_key)
 
 
