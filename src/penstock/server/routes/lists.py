@@ -102,7 +102,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
     changing = responses(NotFound, Conflict, StorageFull)
     looking = Turns()
 
-    @routes.post("", status_code=201, responses=responses(Conflict, StorageFull))
+    @routes.post("", status_code=201, responses=responses(NotFound, Conflict, StorageFull))
     async def create_list(request: ListRequest, response: Response, who: Operator) -> ListView:
         """Make an empty list: everyone's as an admin, or one for the own key."""
         _check_owner(request.key_id, who)
