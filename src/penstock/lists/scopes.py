@@ -53,6 +53,8 @@ class Scopes:
 
     def of(self, key: str | None) -> Iterator[tuple[Scope, Index]]:
         """The indexes that count for a key, those that exempt first."""
+        if not self._indexes:
+            return
         for exempts in (True, False):
             for key_id in (None,) if key is None else (None, key):
                 scope = Scope(key_id, exempts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from penstock.errors import InvalidInput, TooLarge
@@ -26,9 +27,6 @@ from penstock.services.moderation.service import ModerationService
 MODEL = "penstock-moderation"  # what responses call the whole of prescreen, models and provider
 MAX_BYTES = 1 << 20  # of all texts of one request
 MAX_PARTS = 32  # text and image parts of one multi-part input
-
-_APPLIED = {category: ["text"] for category in CATEGORIES}
-_NOT_APPLIED: dict[str, list[str]] = {category: [] for category in CATEGORIES}
 
 
 class Question(NamedTuple):
@@ -150,10 +148,7 @@ def _result(verdict: Verdict) -> ModerationResult:
     judgement = verdict.judgement
     scores = judgement.scores
     if verdict.applied is None:
-        applied = {
-            category: (_NOT_APPLIED if score is None else _APPLIED)[category]
-            for category, score in zip(CATEGORIES, scores, strict=True)
-        }
+        applied = _applied(tuple([score is None for score in scores]))
     else:
         applied = dict(zip(CATEGORIES, verdict.applied, strict=True))
     spans = tuple(
@@ -179,6 +174,13 @@ def _result(verdict: Verdict) -> ModerationResult:
             listed=_listed(verdict.listed),
         ),
     )
+
+
+@lru_cache(maxsize=64)
+def _applied(unjudged: tuple[bool, ...]) -> dict[str, list[str]]:
+    """Where each category was judged in a text; there are a handful of such tables."""
+    pairs = zip(CATEGORIES, unjudged, strict=True)
+    return {category: [] if absent else ["text"] for category, absent in pairs}
 
 
 def _listed(listed: Listed) -> ListedDetail | None:

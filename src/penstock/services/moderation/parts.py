@@ -38,12 +38,16 @@ class Item(NamedTuple):
     text: str
     parts: Sequence[Part]
     whole: Part
-    content_hash: str  # hexadecimal
+
+    @property
+    def content_hash(self) -> str:
+        """What stands for the content on record and in lists; a hot verdict needs none."""
+        return _content_hash(self.text, self.parts)
 
 
 def item_of(text: str, parts: Sequence[Part]) -> Item:
     """The item that a text and its parts are."""
-    return Item(text, parts, whole(parts), _content_hash(text, parts))
+    return Item(text, parts, whole(parts))
 
 
 def _content_hash(text: str, parts: Sequence[Part]) -> str:
