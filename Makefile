@@ -11,7 +11,7 @@ XDIST   ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve dev worker test test-quick lint format clients docs docs-check bench drill eval train wheel \
-	check lock clean chromium redis
+	check lock clean chromium redis postgresql nginx
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,7 @@ dev: $(DEV) ## Serve with reload
 worker: $(RUN) ## Set up and run jobs without a web
 	@$(BIN)/penstock worker
 
-test: $(DEV) $(NODE) $(JSDIST) chromium ## Set up and run every test
+test: $(DEV) $(NODE) $(JSDIST) chromium redis postgresql nginx ## Set up and run every test
 	$(BIN)/python -m pytest -n $(XDIST)
 
 test-quick: $(DEV) ## The tests that need neither node nor a second process
@@ -53,11 +53,11 @@ docs: $(DEV) ## Regenerate openapi.json, the reference pages and the README tabl
 docs-check: $(DEV) ## Fail when a generated page differs from its source
 	$(BIN)/python docs/generate.py --check
 
-bench: $(DEV) redis ## Measure every claim; writes benchmarks/results
+bench: $(DEV) redis postgresql ## Measure every claim; writes benchmarks/results
 	$(BIN)/uv pip install $(UV_FLAGS) -r requirements/bench.lock
 	$(BIN)/python -m benchmarks
 
-drill: $(DEV) ## Long fault drills
+drill: $(DEV) redis postgresql nginx ## Long fault drills
 	$(BIN)/python -m pytest -m drill tests/drills
 
 eval: $(DEV) ## Quality of the local model on data given by DATA=folder; REGRESSIONS=file.jsonl replays what people overturned
@@ -110,9 +110,15 @@ chromium: ## Have a Chromium for the browser tests
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| $(call debian,chromium)
 
-redis: ## Have a redis-server for the benchmarks
+redis: ## Have a redis-server
 	@command -v redis-server >/dev/null || $(call debian,redis-server)
 
+postgresql: ## Have PostgreSQL's programs; a server that runs is never touched
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(call debian,postgresql)
+
+nginx: ## Have an nginx
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || $(call debian,nginx-light)
+
 debian = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
-	&& apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } \
+	&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null; } \
 	|| { echo "$(1) is needed; run as root: apt-get install -y --no-install-recommends $(1)"; exit 1; }

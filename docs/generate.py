@@ -143,7 +143,7 @@ def settings_page() -> str:
     ]
     return "\n".join(
         [
-            _intro("Settings", "`src/penstock/settings.py`"),
+            _intro("Settings", "`src/penstock/settings/values.py`"),
             "A value is looked for under each of its names, first in the environment, then in "
             "`.env`.\n"
             "The first name wins; a warning says when two of them disagree.\n"

@@ -22,15 +22,18 @@ from penstock.runtime import Runtime
 from penstock.server.app import Server
 from penstock.settings import Settings
 
+pytest_plugins = ["tests.servers"]
+
 ADMIN = "admin-key-of-the-tests-0123456789abcdefghij"
 PATIENCE = 60.0
+OUTSIDE = {"PORT", "HOST", "OPENAI_API_KEY", "DATABASE_URL"}
 
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine's environment says must not reach a test."""
     for name in list(os.environ):
-        if name.startswith("PENSTOCK_") or name in {"PORT", "HOST", "OPENAI_API_KEY"}:
+        if name.startswith(("PENSTOCK_", "REDIS_", "CELERY_")) or name in OUTSIDE:
             monkeypatch.delenv(name)
 
 

@@ -190,3 +190,44 @@ def test_every_setting_has_a_name_of_its_own_and_a_description():
         assert names_of(field)[0] == f"PENSTOCK_{name.upper()}"
         assert field.description
         assert field.description.endswith(".")
+
+
+def test_a_redis_is_named_by_its_address_or_by_host_and_port():
+    named = load_settings({"REDIS_URL": "redis://a:1/0", "REDIS_HOST": "b"}, env_file=None).settings
+    built = load_settings(
+        {"REDIS_HOST": "b", "REDIS_PORT": "7000", "REDIS_PASSWORD": "p@ss"}, env_file=None
+    ).settings
+
+    assert named.redis == "redis://a:1/0"
+    assert built.redis == "redis://:p%40ss@b:7000/0"
+    assert named.cache == built.cache == ("memory", "disk", "redis")
+    assert Settings(redis_url="redis://a", cache="memory").cache == ("memory",)
+
+
+def test_a_broker_chooses_celery_with_databases_one_and_two():
+    by_redis = load_settings(
+        {"REDIS_URL": "redis://a:1/0", "PENSTOCK_TASKS": "celery"}, env_file=None
+    ).settings
+    by_broker = load_settings(
+        {"CELERY_BROKER_URL": "redis://b:1/1", "CELERY_RESULT_BACKEND": "redis://c:2/5"},
+        env_file=None,
+    ).settings
+    kept = load_settings(
+        {"CELERY_BROKER_URL": "redis://b:1/1", "PENSTOCK_TASKS": "embedded"}, env_file=None
+    ).settings
+
+    assert by_redis.task_engine == "celery+redis://a:1/1?backend=redis%3A%2F%2Fa%3A1%2F2"
+    assert by_broker.task_engine == "celery+redis://b:1/1?backend=redis%3A%2F%2Fc%3A2%2F5"
+    assert kept.task_engine.startswith("embedded://")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PENSTOCK_TASKS": "celery"}, "needs CELERY_BROKER_URL, or REDIS_URL"),
+        ({"PENSTOCK_CACHE": "memory,redis"}, "set REDIS_URL"),
+    ],
+)
+def test_what_needs_a_redis_says_so(environ: dict[str, str], said: str):
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(environ, env_file=None)

@@ -1,22 +1,20 @@
-"""Every setting: its names, default, unit and meaning; and where each value came from.
-
-A value is looked for under its own name and then under the names that the source systems use,
-first in the environment, then in `.env`. What only `.env` says never beats the environment.
-"""
+"""Every setting: its names, default, unit and meaning."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
-
-from penstock.errors import ConfigurationError
 
 
 def _split(value: object) -> object:
@@ -27,24 +25,12 @@ def _split(value: object) -> object:
     return value
 
 
-# What the source systems know and Penstock will: said, so that nobody relies on it in silence.
-LATER = ("REDIS_URL", "REDIS_HOST", "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
-
-# What Penstock's clients read; often set in the same shell.
-CLIENTS = ("PENSTOCK_URL", "PENSTOCK_KEY")
-
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 System = Literal["fist", "halilit", "pixel", "filterx", "perspective"]
 Systems = Annotated[tuple[System, ...], BeforeValidator(_split)]
 
 
-def _known_engine(value: object) -> object:
-    if isinstance(value, str) and value.startswith("celery"):
-        raise ValueError("celery is not in this version yet; known: embedded, inline")
-    return value
-
-
-TaskEngine = Annotated[Literal["embedded", "inline"], BeforeValidator(_known_engine)]
+TaskEngine = Literal["embedded", "celery", "inline"]
 
 
 def _setting(default: Any, *names: str, about: str, **rules: Any) -> Any:
@@ -59,6 +45,30 @@ class Settings(BaseModel):
     home: Path = _setting(
         Path("./.penstock"), "PENSTOCK_HOME", about="Folder of the database, cache, logs and keys."
     )
+    redis_url: str | None = _setting(
+        None,
+        "PENSTOCK_REDIS_URL",
+        "REDIS_URL",
+        about="Redis that servers share: cache, limits, events; rediss:// for TLS.",
+    )
+    redis_host: str | None = _setting(
+        None,
+        "PENSTOCK_REDIS_HOST",
+        "REDIS_HOST",
+        about="Host of that Redis, where REDIS_URL is not set.",
+    )
+    redis_port: int = _setting(
+        6379,
+        "PENSTOCK_REDIS_PORT",
+        "REDIS_PORT",
+        about="Its port, beside REDIS_HOST.",
+        ge=1,
+        le=65535,
+    )
+    redis_password: SecretStr | None = _setting(
+        None, "PENSTOCK_REDIS_PASSWORD", "REDIS_PASSWORD", about="Its password, beside REDIS_HOST."
+    )
+
     host: str = _setting(
         "127.0.0.1", "PENSTOCK_HOST", "HOST", about="Address that the server listens on."
     )
@@ -114,11 +124,20 @@ class Settings(BaseModel):
     rate_limit: int = _setting(
         0, "PENSTOCK_RATE_LIMIT", about="Requests per minute and key; 0: none.", ge=0
     )
+    rate_limits: Words = _setting(
+        (),
+        "PENSTOCK_RATE_LIMITS",
+        about="Limits of routes, per key: `POST /v1/moderations=600/m,/v1/batches=10/m`.",
+    )
 
     enable_cache: bool = _setting(
         True, "PENSTOCK_ENABLE_CACHE", "ENABLE_CACHE", about="Whether results are cached at all."
     )
-    cache: Words = _setting(("memory", "disk"), "PENSTOCK_CACHE", about="Cache tiers, in order.")
+    cache: Words = _setting(
+        ("memory", "disk"),
+        "PENSTOCK_CACHE",
+        about="Cache tiers, in order: memory, disk, redis; with a Redis set, all three.",
+    )
     cache_ttl: float = _setting(
         3600,
         "PENSTOCK_CACHE_TTL",
@@ -150,7 +169,16 @@ class Settings(BaseModel):
     )
 
     database_url: str | None = _setting(
-        None, "PENSTOCK_DATABASE_URL", "DATABASE_URL", about="Database; SQLite in the home folder."
+        None,
+        "PENSTOCK_DATABASE_URL",
+        "DATABASE_URL",
+        about="Database: postgresql://user:password@host/name; SQLite in the home folder.",
+    )
+    db_pool_size: int = _setting(
+        10, "PENSTOCK_DB_POOL_SIZE", about="PostgreSQL connections kept open.", ge=1, le=1000
+    )
+    db_pool_overflow: int = _setting(
+        20, "PENSTOCK_DB_POOL_OVERFLOW", about="Further ones under load.", ge=0, le=1000
     )
     durability: Literal["normal", "full"] = _setting(
         "normal",
@@ -212,7 +240,20 @@ class Settings(BaseModel):
     tasks: TaskEngine = _setting(
         "embedded",
         "PENSTOCK_TASKS",
-        about="What runs jobs: embedded, a file in the home folder; inline, for tests.",
+        about="What runs jobs: embedded, a file in the home folder; celery, also chosen by "
+        "CELERY_BROKER_URL; inline, for tests.",
+    )
+    celery_broker_url: str | None = _setting(
+        None,
+        "PENSTOCK_CELERY_BROKER_URL",
+        "CELERY_BROKER_URL",
+        about="Broker of Celery; database 1 of REDIS_URL.",
+    )
+    celery_result_backend: str | None = _setting(
+        None,
+        "PENSTOCK_CELERY_RESULT_BACKEND",
+        "CELERY_RESULT_BACKEND",
+        about="Results of Celery; database 2 of the broker's Redis.",
     )
     include: Words = _setting(
         (), "PENSTOCK_INCLUDE", about="Modules whose tasks are run here, as in an import."
@@ -280,6 +321,28 @@ class Settings(BaseModel):
         None, "PENSTOCK_LOG_DIR", about="Folder of the log files; logs in the home folder."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _follow(cls, values: Any) -> Any:
+        """What one setting makes of others that nobody set."""
+        if not isinstance(values, dict):
+            return values
+        given = {name for name, value in values.items() if value not in (None, "")}
+        followed: dict[str, Any] = {}
+        if "cache" not in given and given & {"redis_url", "redis_host"}:
+            followed["cache"] = ("memory", "disk", "redis")
+        if "tasks" not in given and given & {"celery_broker_url", "celery_result_backend"}:
+            followed["tasks"] = "celery"
+        return {**values, **followed}
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        if self.tasks == "celery" and self.broker is None:
+            raise ValueError("PENSTOCK_TASKS=celery needs CELERY_BROKER_URL, or REDIS_URL")
+        if "redis" in self.cache and self.redis is None:
+            raise ValueError("PENSTOCK_CACHE names redis; set REDIS_URL, or REDIS_HOST")
+        return self
+
     @property
     def admin_token(self) -> str | None:
         """The admin key in the clear, for the key ring alone."""
@@ -296,27 +359,38 @@ class Settings(BaseModel):
         return self.database_url or f"sqlite:///{(self.home / 'penstock.db').absolute()}"
 
     @property
+    def redis(self) -> str | None:
+        """The address of the Redis that servers share; None: they share a folder."""
+        if self.redis_url or self.redis_host is None:
+            return self.redis_url
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        who = f":{quote(password, safe='')}@" if password else ""
+        return f"redis://{who}{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def broker(self) -> str | None:
+        """The address of Celery's broker."""
+        return self.celery_broker_url or _at(self.redis, 1)
+
+    @property
+    def result_backend(self) -> str | None:
+        """The address of Celery's results."""
+        return self.celery_result_backend or _at(self.broker, 2)
+
+    @property
     def task_engine(self) -> str:
         """The URL of the engine that runs jobs."""
+        if self.tasks == "celery":
+            broker, results = self.broker or "", self.result_backend or ""
+            joint = "&" if "?" in broker else "?"
+            return f"celery+{broker}{joint}backend={quote(results, safe='')}"
         path = quote(str((self.home / "tasks.db").absolute()))
         return "inline://" if self.tasks == "inline" else f"embedded://{path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where one value came from: `default`, `environment NAME` or `.env NAME`."""
-
-    source: str
-    warning: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSettings:
-    """Settings, the origin of each field, and what looks like a mistake."""
-
-    settings: Settings
-    origins: dict[str, Origin]
-    warnings: list[str]
+def _at(url: str | None, number: int) -> str | None:
+    """The same Redis' database of this number."""
+    return None if url is None else urlsplit(url)._replace(path=f"/{number}").geturl()
 
 
 def names_of(field: FieldInfo) -> list[str]:
@@ -324,75 +398,3 @@ def names_of(field: FieldInfo) -> list[str]:
     extra = field.json_schema_extra
     names = extra.get("names", []) if isinstance(extra, dict) else []
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def load_settings(
-    environ: Mapping[str, str] | None = None, *, env_file: Path | None = Path(".env")
-) -> LoadedSettings:
-    """Read the settings from the environment and `.env`.
-
-    Raises ConfigurationError that names each variable whose value cannot be used, and why.
-    """
-    environ = os.environ if environ is None else environ
-    file = _read_env_file(env_file)
-    values: dict[str, str] = {}
-    origins: dict[str, Origin] = {}
-    for name, field in Settings.model_fields.items():
-        value, origins[name] = _find(names_of(field), environ, file)
-        if value is not None:
-            values[name] = value
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigurationError(_explain(error, origins)) from None
-    warnings = [origin.warning for origin in origins.values() if origin.warning]
-    return LoadedSettings(settings, origins, warnings + _unknown(environ, file))
-
-
-def _find(
-    names: list[str], environ: Mapping[str, str], file: Mapping[str, str]
-) -> tuple[str | None, Origin]:
-    found = [
-        (f"{place} {name}", source[name])
-        for place, source in (("environment", environ), (".env", file))
-        for name in names
-        if source.get(name)
-    ]
-    if not found:
-        return None, Origin("default")
-    (source, value), *others = found
-    differing = [other for other, said in others if said != value]
-    if not differing:
-        return value, Origin(source)
-    return value, Origin(source, f"{source} is used; {', '.join(differing)} says otherwise")
-
-
-def _read_env_file(path: Path | None) -> dict[str, str]:
-    if path is None or not path.is_file():
-        return {}
-    from dotenv import dotenv_values  # only where there is a file
-
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
-
-
-def _unknown(environ: Mapping[str, str], file: Mapping[str, str]) -> list[str]:
-    absent = [
-        f"{name} is set, and this version has no use for it yet"
-        for name in LATER
-        if environ.get(name) or file.get(name)
-    ]
-    known = {name for field in Settings.model_fields.values() for name in names_of(field)}
-    known.update(CLIENTS)
-    strangers = {n for n in (*environ, *file) if n.startswith("PENSTOCK_")} - known
-    return absent + [
-        f"{name} is not a setting; see: penstock config show" for name in sorted(strangers)
-    ]
-
-
-def _explain(error: ValidationError, origins: Mapping[str, Origin]) -> str:
-    problems = []
-    for item in error.errors(include_url=False, include_input=False):
-        field = str(item["loc"][0])
-        origin = origins[field].source if field in origins else field
-        problems.append(f"{origin}: {item['msg']}")
-    return "; ".join(problems)

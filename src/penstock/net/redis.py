@@ -1,0 +1,167 @@
+"""How this project speaks to Redis: time-outs, pools, no retries, and faults in words.
+
+redis-py's defaults wait seconds and retry behind the caller's back (2-12 s for one GET of a silent
+server). A caller here has a breaker or a buffer of its own, so a client fails fast and says why.
+Redis 6.2 or later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from penstock.errors import ConfigurationError
+from penstock.extras import extra
+
+with extra("redis"):
+    import redis.asyncio as asynchronous
+    from redis import Redis, exceptions
+    from redis.asyncio.retry import Retry as AsyncRetry
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from redis.connection import ConnectionPool
+
+TIMEOUT: Final = 0.1  # seconds that one command may take
+CONNECT_TIMEOUT: Final = 1.0
+CONNECTIONS: Final = 8  # of one client; more callers than that wait for one
+OLDEST: Final = (6, 2)
+
+FAULTS: Final = (exceptions.RedisError, OSError, TimeoutError)
+"""What a client raises when Redis cannot be used."""
+
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
+
+def connect(
+    url: str,
+    *,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    connections: int = CONNECTIONS,
+    name: str = "penstock",
+    **options: Any,
+) -> asynchronous.Redis:
+    """A client of the running loop's own; nothing is connected before its first command.
+
+    `timeout` None waits for ever: for what blocks on purpose. Raises ConfigurationError for a URL
+    that is none of Redis'.
+    """
+    _check(url)
+    pool = asynchronous.BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=CONNECT_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=connect_timeout,
+        retry=AsyncRetry(NoBackoff(), 0),
+        client_name=name,
+        protocol=3,
+        health_check_interval=0,
+        **options,
+    )
+    return asynchronous.Redis.from_pool(pool)
+
+
+def connect_sync(
+    url: str,
+    *,
+    timeout: float | None = TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    connections: int = CONNECTIONS,
+    name: str = "penstock",
+    **options: Any,
+) -> Redis:
+    """The same for threads."""
+    from redis.connection import BlockingConnectionPool
+
+    _check(url)
+    pool: ConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=CONNECT_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=connect_timeout,
+        retry=Retry(NoBackoff(), 0),
+        client_name=name,
+        protocol=3,
+        **options,
+    )
+    return Redis.from_pool(pool)
+
+
+async def server_version(client: asynchronous.Redis) -> tuple[int, ...]:
+    """Its version, as numbers."""
+    told: Any = await client.info("server")
+    return version_of(str(told["redis_version"]))
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """`7.0.15` as numbers."""
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+
+def is_too_old(version: tuple[int, ...]) -> bool:
+    """Whether what is used here is missing there."""
+    return version[:2] < OLDEST
+
+
+def too_old(version: tuple[int, ...], url: str) -> str:
+    """Why such a server cannot be used, and what to do."""
+    found, needed = ".".join(map(str, version)), ".".join(map(str, OLDEST))
+    return f"{shown(url)} is Redis {found}; install {needed} or later"
+
+
+def at_database(url: str, number: int) -> str:
+    """The same server's database of this number."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        kept = [part for part in parts.query.split("&") if part and not part.startswith("db=")]
+        return f"unix://{parts.netloc}{parts.path}?{'&'.join([*kept, f'db={number}'])}"
+    return urlunsplit(parts._replace(path=f"/{number}"))
+
+
+def shown(url: str) -> str:
+    """The address for logs and errors: without name, password and options."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def explain(error: BaseException, url: str) -> str:
+    """What is wrong with the server at `url`, and what to do about it."""
+    where = shown(url)
+    text = str(error)
+    match error:
+        case exceptions.AuthenticationError():
+            return f"{where} refuses the name or the password; correct it in REDIS_URL"
+        case exceptions.NoPermissionError():
+            return f"{where} forbids a command to this user ({text}); widen its ACL"
+        case exceptions.OutOfMemoryError():
+            return f"{where} is full (maxmemory); raise it, or set a maxmemory-policy that evicts"
+        case exceptions.ReadOnlyError():
+            return f"{where} is a read-only replica; name the primary in REDIS_URL"
+        case exceptions.BusyLoadingError():
+            return f"{where} is loading its data; it will answer when that is done"
+        case exceptions.TimeoutError() | TimeoutError():
+            return f"{where} does not answer in time; see whether it is overloaded or cut off"
+        case exceptions.ResponseError() if "NOAUTH" in text:
+            return f"{where} asks for a password; put it into REDIS_URL: redis://:password@host"
+        case exceptions.ResponseError() if text.startswith("MISCONF"):
+            return f"{where} cannot save to its disk and takes no writes; free its disk"
+        case exceptions.ConnectionError() | OSError():
+            return f"{where} cannot be reached ({_short(text)}); start it or correct REDIS_URL"
+    return f"{where}: {_short(text)}"
+
+
+def _short(text: str) -> str:
+    return text.strip().rstrip(".")[:200]
+
+
+def _check(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
+        raise ConfigurationError(
+            f"{shown(url)!r} is no address of Redis; write redis://host:6379/0, or rediss:// for "
+            "TLS, with :password@ before the host if it asks for one"
+        )

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.rigs.servers import RedisServer
+from penstock.errors import ConfigurationError
+from penstock.net.redis import (
+    FAULTS,
+    at_database,
+    connect,
+    connect_sync,
+    explain,
+    is_too_old,
+    server_version,
+    shown,
+    too_old,
+    version_of,
+)
+
+
+async def test_a_client_speaks_resp3_and_says_its_name(redis: RedisServer) -> None:
+    client = connect(redis.url, name="penstock-test")
+    try:
+        told = await client.client_info()
+        assert told["name"] == "penstock-test"
+        assert told["resp"] == "3"
+        assert not is_too_old(await server_version(client))
+    finally:
+        await client.aclose()
+
+
+def test_a_thread_has_the_same_client(redis: RedisServer) -> None:
+    with connect_sync(redis.url) as client:
+        client.set("a", "1")
+        assert client.get("a") == b"1"
+
+
+@pytest.mark.parametrize(
+    ("url", "number", "expected"),
+    [
+        ("redis://h:1/0", 2, "redis://h:1/2"),
+        ("rediss://u:p@h:1", 1, "rediss://u:p@h:1/1"),
+        ("unix:///run/redis.sock?db=0&x=y", 2, "unix:///run/redis.sock?x=y&db=2"),
+    ],
+)
+def test_another_database_of_the_same_server(url: str, number: int, expected: str) -> None:
+    assert at_database(url, number) == expected
+
+
+def test_what_is_shown_has_no_password() -> None:
+    assert shown("redis://user:secret@host:1/0?password=secret") == "redis://host:1/0"
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis://", "localhost:6379", ""])
+def test_what_is_no_address_of_redis_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no address of Redis"):
+        connect(url)
+
+
+async def _fault(url: str, *command: str) -> str:
+    client = connect(url)
+    try:
+        await client.execute_command(*(command or ("PING",)))
+    except FAULTS as error:
+        return explain(error, url)
+    finally:
+        await client.aclose()
+    raise AssertionError("it worked")
+
+
+async def test_a_server_that_is_not_there_is_said_to_be(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    server = own_redis()
+    server.stop()
+    assert "cannot be reached" in await _fault(server.url)
+
+
+async def test_a_wrong_and_a_missing_password_are_told_apart_from_the_rest(
+    own_redis: Callable[..., RedisServer],
+) -> None:
+    server = own_redis(password="right")
+    wrong = server.url.replace("right", "wrong-secret")
+    told = await _fault(wrong)
+    assert "refuses the name or the password" in told
+    assert "wrong-secret" not in told
+    assert "password" in await _fault(server.url.replace(":right@", ""))
+
+
+async def test_a_silent_server_is_given_up_in_time(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    server.freeze()
+    assert "does not answer in time" in await _fault(server.url)
+
+
+async def test_a_full_server_says_what_to_do(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
+    assert "maxmemory" in await _fault(server.url, "SET", "a", "x" * 100_000)
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert is_too_old(version_of("6.0.20"))
+    assert not is_too_old(version_of("6.2.0"))
+    assert not is_too_old(version_of("10.1"))
+    assert "install 6.2 or later" in too_old((5, 0, 7), "redis://h:1/0")
