@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from penstock.clock import ManualClock
-from penstock.db import Database, open_database
+from penstock.db import open_database
 from penstock.db.faults import fault
+from penstock.db.sqlite import SqliteDatabase
 from penstock.errors import StorageFull, StorageUnavailable
 from penstock.observe.metrics import Metrics
 
@@ -17,7 +18,7 @@ ADD = "INSERT INTO notes (text) VALUES (?)"
 
 
 async def test_a_locked_database_is_a_clear_error_and_reads_go_on(
-    database: Database, metrics: Metrics
+    database: SqliteDatabase, metrics: Metrics
 ) -> None:
     await database.write((ADD, ("before",)))
 
@@ -38,7 +39,9 @@ async def test_a_locked_database_is_a_clear_error_and_reads_go_on(
     assert (await database.health())["writable"]
 
 
-async def test_a_read_only_database_can_be_read_and_says_what_to_do(database: Database) -> None:
+async def test_a_read_only_database_can_be_read_and_says_what_to_do(
+    database: SqliteDatabase,
+) -> None:
     await database.write((ADD, ("kept",)))
 
     reading = open_database(f"sqlite:///{database.path}?mode=ro", folder=database.path.parent)
@@ -55,7 +58,7 @@ async def test_a_read_only_database_can_be_read_and_says_what_to_do(database: Da
 
 
 async def test_a_full_disk_refuses_what_does_not_fit_and_recovers_alone(
-    database: Database,
+    database: SqliteDatabase,
 ) -> None:
     (pages,) = database.get("PRAGMA page_count") or (0,)
     await database.write(f"PRAGMA max_page_count = {pages + 4}")
@@ -132,7 +135,7 @@ async def test_damage_inside_the_file_is_found_by_the_check(tmp_path: Path) -> N
     assert "damaged" in health["detail"]
 
 
-async def test_a_healthy_database_reports_its_sizes(database: Database) -> None:
+async def test_a_healthy_database_reports_its_sizes(database: SqliteDatabase) -> None:
     health = await database.health(check=True)
 
     assert health["writable"]
@@ -143,7 +146,9 @@ async def test_a_healthy_database_reports_its_sizes(database: Database) -> None:
     assert health["free_bytes"] > 0
 
 
-async def test_a_file_that_was_removed_under_the_server_is_noticed(database: Database) -> None:
+async def test_a_file_that_was_removed_under_the_server_is_noticed(
+    database: SqliteDatabase,
+) -> None:
     database.path.unlink()
 
     health = await database.health()
@@ -153,7 +158,7 @@ async def test_a_file_that_was_removed_under_the_server_is_noticed(database: Dat
 
 
 async def test_a_failure_of_the_writer_itself_leaves_nobody_waiting(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(database._writer, "_attempt", None)
@@ -179,12 +184,6 @@ async def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
         open_database(folder=tmp_path)
 
 
-async def test_a_wrong_statement_is_a_bug_and_told_as_it_is(database: Database) -> None:
-    for reading in (database.rows("SELEC 1"), database.scan("SELEC 1")):
-        with pytest.raises(sqlite3.OperationalError, match="syntax error"):
-            await reading
-
-
 @pytest.mark.parametrize(
     ("code", "told"),
     [
@@ -202,7 +201,7 @@ def test_extended_codes_are_told_like_their_primary_ones(code: int, told: str) -
     assert told in str(fault(error, Path("/data/penstock.db")))
 
 
-async def test_too_many_waiting_writes_are_refused(database: Database) -> None:
+async def test_too_many_waiting_writes_are_refused(database: SqliteDatabase) -> None:
     database._writer._max_waiting = 3
     with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -81,11 +81,33 @@ def test_the_migrations_from_zero_lead_to_the_same_tables(tmp_path: Path) -> Non
     assert columns(migrated.path) == columns(created.path)
 
 
-def test_the_schema_as_text_is_that_of_the_tables() -> None:
-    """Write it anew with `python -m penstock.db.tables`."""
-    text = Path(tables.__file__).with_name("schema.sql").read_text(encoding="utf-8")
+@pytest.mark.parametrize("older", ["0001", "0002", "0003"])
+def test_a_database_of_an_older_version_is_brought_up_to_date_with_what_it_holds(
+    tmp_path: Path, older: str
+) -> None:
+    old, created = Location(tmp_path / "old.db"), Location(tmp_path / "created.db")
+    migrate.upgrade(created.url)
+    migrate.migrate(old, to=older)
+    with closing(sqlite3.connect(old.path)) as raw, raw:
+        raw.execute(
+            "INSERT INTO auth_keys (id, name, owner, role, digest, prefix, created_at)"
+            " VALUES ('k1', 'n', 'o', 'user', 'd', 'p', 1)"
+        )
 
-    assert text == tables.ddl()
+    assert migrate.upgrade(old.url) is True
+
+    assert migrate.revision(old) == migrate.HEAD
+    assert columns(old.path) == columns(created.path)
+    with closing(sqlite3.connect(old.path)) as raw:
+        assert raw.execute("SELECT id, route_limits FROM auth_keys").fetchall() == [("k1", None)]
+
+
+@pytest.mark.parametrize("file", tables.SCHEMAS)
+def test_the_schema_as_text_is_that_of_the_tables(file: str) -> None:
+    """Write it anew with `python -m penstock.db.tables`."""
+    text = Path(tables.__file__).with_name(file).read_text(encoding="utf-8")
+
+    assert text == tables.ddl(tables.SCHEMAS[file]())
 
 
 def test_the_newest_revision_is_the_one_that_is_named() -> None:
@@ -153,7 +175,8 @@ def test_opening_a_database_imports_no_sqlalchemy(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys; from pathlib import Path; from penstock.db import open_database\n"
         "database = open_database(folder=Path(sys.argv[1]))\n"
-        "print(*(name for name in ('sqlalchemy', 'alembic', 'fastapi') if name in sys.modules))"
+        "names = ('sqlalchemy', 'alembic', 'fastapi', 'asyncpg')\n"
+        "print(*(name for name in names if name in sys.modules))"
     )
 
     done = subprocess.run(

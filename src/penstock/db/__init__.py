@@ -1,10 +1,11 @@
 """Keeping: what is stored and asked for again, in one SQL database.
 
-The hot paths run written-out SQL on sqlite3 and never import SQLAlchemy, which costs 0.5 s and 16
-MB at start-up; SQLAlchemy Core describes the tables, and its statements are accepted everywhere
-that plain SQL is.
+SQLite embedded, PostgreSQL when several machines share it; what is written for one runs on the
+other (`penstock.db.database`). The hot paths run written-out SQL and never import SQLAlchemy, which
+costs 0.5 s and 16 MB at start-up: SQLAlchemy describes the tables and Alembic changes them.
 """
 
-from penstock.db.engine import Database, DatabaseHealth, open_database
+from penstock.db.database import Database, DatabaseHealth
+from penstock.db.engine import open_database
 
 __all__ = ["Database", "DatabaseHealth", "open_database"]

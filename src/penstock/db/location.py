@@ -1,15 +1,17 @@
-"""Where the database is: the URL of the settings as a path and as SQLite's own address."""
+"""Where the database is: the URL of the settings as a path or an address that a driver reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import TypeGuard
+from urllib.parse import quote
 
 from penstock.errors import ConfigurationError
 
 FILE_NAME = "penstock.db"
 _SCHEME = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
 _READ_ONLY = "?mode=ro"
 
 
@@ -41,13 +43,28 @@ def locate(url: str | None, *, folder: Path | None = None) -> Location:
     path = url.removeprefix(_SCHEME).removesuffix(_READ_ONLY)
     if not url.startswith(_SCHEME) or path in ("", ":memory:"):
         raise ConfigurationError(
-            f"the database URL {_without_password(url)!r} cannot be used; "
-            "write sqlite:///relative/path.db or sqlite:////absolute/path.db"
+            f"the database URL {shown(url)!r} cannot be used; "
+            "write sqlite:///relative/path.db, sqlite:////absolute/path.db or "
+            "postgresql://user:password@host:5432/name"
         )
     return Location(Path(path).absolute(), read_only=url.endswith(_READ_ONLY))
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="").geturl()
+def is_postgres(url: str | None) -> TypeGuard[str]:
+    """Whether `url` names a database on a PostgreSQL server."""
+    return url is not None and url.startswith(_POSTGRES)
+
+
+def dsn(url: str) -> str:
+    """The address of a PostgreSQL database as asyncpg reads it."""
+    return "postgresql://" + url.partition("://")[2]
+
+
+def shown(url: str) -> str:
+    """An address without what is secret in it, for logs and errors; a wrong one is not guessed."""
+    scheme, separator, rest = url.partition("://")
+    plain = rest.partition("?")[0]
+    if "@" in rest and "@" not in plain:
+        return f"{scheme}{separator}..."
+    user, at, host = plain.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-HEAD = "0003"  # the newest revision in migrations/versions
+HEAD = "0004"  # the newest revision in migrations/versions
 APPLICATION_ID = 0x50454E53  # "PENS": tells a file of Penstock from any other SQLite file
 PATIENCE = 60.0  # seconds to wait for another process that is migrating
 
@@ -46,13 +46,14 @@ def upgrade(url: str) -> bool:
             if found is None:
                 _create(location)
             else:
-                _refuse_newer(location, found)
+                if not known(found):
+                    raise newer(str(location.path), found)
                 migrate(location)
             return True
     except sqlite3.Error as error:
-        known = fault(error, location.path)
-        if isinstance(known, StorageError):
-            raise known from error
+        told = fault(error, location.path)
+        if isinstance(told, StorageError):
+            raise told from error
         raise StorageUnavailable(
             f"the tables of {location.path} could not be made ({error}); "
             "nothing was changed: name another file or move this one away"
@@ -82,7 +83,7 @@ def revision(location: Location) -> str | None:
         return None if row is None else str(row[0])
 
 
-def migrate(location: Location) -> None:
+def migrate(location: Location, *, to: str = "head") -> None:
     """Run the migrations that the database at `location` has not seen, with Alembic."""
     from alembic import command
     from sqlalchemy import URL, create_engine
@@ -90,7 +91,7 @@ def migrate(location: Location) -> None:
     engine = create_engine(URL.create("sqlite", database=str(location.path)))
     try:
         with engine.begin() as connection:
-            command.upgrade(configuration(connection), "head")
+            command.upgrade(configuration(connection), to)
     finally:
         engine.dispose()
 
@@ -122,14 +123,20 @@ def _create(location: Location) -> None:
         )
 
 
-def _refuse_newer(location: Location, found: str) -> None:
+def known(found: str) -> bool:
+    """Whether this version has a migration of that name: otherwise a newer one wrote it."""
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
     try:
-        ScriptDirectory.from_config(configuration()).get_revision(found)
-    except CommandError as error:
-        raise StorageUnavailable(
-            f"the database {location.path} was written by a newer version (revision {found}, "
-            f"this version knows {HEAD}); install that version again or put a backup in its place"
-        ) from error
+        return ScriptDirectory.from_config(configuration()).get_revision(found) is not None
+    except CommandError:
+        return False
+
+
+def newer(where: str, found: str) -> StorageUnavailable:
+    """The database at `where` was written by a version that is not this one."""
+    return StorageUnavailable(
+        f"the database {where} was written by a newer version (revision {found}, "
+        f"this version knows {HEAD}); install that version again or put a backup in its place"
+    )

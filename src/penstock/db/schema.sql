@@ -28,6 +28,10 @@ CREATE TABLE auth_keys (
     expires_at BIGINT,
     revoked_at BIGINT,
     last_used_at BIGINT,
+    route_limits TEXT,
+    budget_micros BIGINT,
+    budget_tokens BIGINT,
+    budget_period TEXT,
     CONSTRAINT pk_auth_keys PRIMARY KEY (id),
     CONSTRAINT uq_auth_keys_digest UNIQUE (digest)
 );
@@ -347,6 +351,14 @@ CREATE INDEX ix_review_items_case_id_created_at_verdict_id ON review_items (case
 CREATE INDEX ix_review_items_content_hash_owner ON review_items (content_hash, owner);
 
 CREATE INDEX ix_review_items_user_id ON review_items (user_id) WHERE user_id IS NOT NULL;
+
+CREATE TABLE usage_counters (
+    day BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BIGINT NOT NULL,
+    CONSTRAINT pk_usage_counters PRIMARY KEY (day, kind, name)
+);
 
 CREATE TABLE usage_days (
     day BIGINT NOT NULL,

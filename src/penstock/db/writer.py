@@ -12,25 +12,20 @@ import asyncio
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from penstock.db.database import Call
 from penstock.db.execution import Execution
 from penstock.errors import StorageUnavailable
 from penstock.observe.logging import get_logger
 
-if TYPE_CHECKING:
-    from sqlalchemy import Executable
-
-Params = Sequence[Any] | Mapping[str, Any]
-Call = tuple["str | Executable", "Params | list[Params] | None"]
-"""A statement and its parameters; a list of parameters runs it once for each."""
-
 Outcome = int | Exception
 Loop = asyncio.AbstractEventLoop
 
+PATIENCE = 5.0  # seconds to wait for another process's lock
 MAX_GROUP = 500  # callers per commit: bounds how long the first of them waits for the last
 
 _log = get_logger("penstock.db")
@@ -127,7 +122,6 @@ class Writer:
         return group, True
 
     def _commit(self, group: Sequence[Job]) -> list[Outcome]:
-        self._execution.prepare(call for job in group for call in job.calls)
         try:
             self._execution.run("BEGIN IMMEDIATE")
         except sqlite3.Error as error:

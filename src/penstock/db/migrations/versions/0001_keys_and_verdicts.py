@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from penstock.db.columns import INTEGER, TEXT
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -15,13 +17,13 @@ def upgrade() -> None:
     """Make the first tables."""
     op.create_table(
         "auth_keys",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("prefix", sa.Text(), nullable=False),
-        sa.Column("rate_limit", sa.Integer()),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("role", TEXT, nullable=False),
+        sa.Column("digest", TEXT, nullable=False),
+        sa.Column("prefix", TEXT, nullable=False),
+        sa.Column("rate_limit", INTEGER),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger()),
         sa.Column("revoked_at", sa.BigInteger()),
@@ -32,21 +34,21 @@ def upgrade() -> None:
     op.create_index("ix_auth_keys_created_at_id", "auth_keys", ["created_at", "id"])
     op.create_table(
         "moderation_verdicts",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("content_key", sa.Text(), nullable=False),
-        sa.Column("score_key", sa.Text(), nullable=False),
-        sa.Column("policy_version", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("content_hash", TEXT, nullable=False),
+        sa.Column("content_key", TEXT, nullable=False),
+        sa.Column("score_key", TEXT, nullable=False),
+        sa.Column("policy_version", TEXT, nullable=False),
+        sa.Column("decision", TEXT, nullable=False),
         sa.Column("flagged", sa.Boolean(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("risk", sa.Float(), nullable=False),
         sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.Column("excerpt_share", sa.Float(), nullable=False),
-        sa.Column("word_count", sa.Integer(), nullable=False),
-        sa.Column("content", sa.Text()),
-        sa.Column("user_id", sa.Text()),
+        sa.Column("word_count", INTEGER, nullable=False),
+        sa.Column("content", TEXT),
+        sa.Column("user_id", TEXT),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_moderation_verdicts"),
     )

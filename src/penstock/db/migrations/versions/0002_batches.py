@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from penstock.db.columns import INTEGER, TEXT
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -16,10 +18,10 @@ def upgrade() -> None:
     _make_batches()
     op.create_table(
         "batch_items",
-        sa.Column("batch_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("custom_id", sa.Text()),
-        sa.Column("state", sa.Integer(), nullable=False),
+        sa.Column("batch_id", TEXT, nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
+        sa.Column("custom_id", TEXT),
+        sa.Column("state", INTEGER, nullable=False),
         sa.Column("cached", sa.Boolean(), nullable=False),
         sa.Column("body", sa.LargeBinary()),
         sa.Column("outcome", sa.LargeBinary()),
@@ -27,12 +29,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "batch_files",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("purpose", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("purpose", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("size", sa.BigInteger()),
-        sa.Column("batch_id", sa.Text()),
+        sa.Column("batch_id", TEXT),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_batch_files"),
@@ -50,8 +52,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "batch_chunks",
-        sa.Column("file_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("file_id", TEXT, nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("file_id", "number", name="pk_batch_chunks"),
     )
@@ -60,25 +62,25 @@ def upgrade() -> None:
 def _make_batches() -> None:
     op.create_table(
         "batch_batches",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("endpoint", sa.Text(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("completion_window", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("endpoint", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("completion_window", TEXT, nullable=False),
         sa.Column("time_limit", sa.Float()),
-        sa.Column("input_file_id", sa.Text()),
-        sa.Column("output_file_id", sa.Text()),
-        sa.Column("error_file_id", sa.Text()),
-        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("input_file_id", TEXT),
+        sa.Column("output_file_id", TEXT),
+        sa.Column("error_file_id", TEXT),
+        sa.Column("digest", TEXT, nullable=False),
         sa.Column("options", sa.LargeBinary(), nullable=False),
         sa.Column("metadata", sa.LargeBinary()),
         sa.Column("errors", sa.LargeBinary()),
-        sa.Column("total", sa.Integer(), nullable=False),
-        sa.Column("completed", sa.Integer(), nullable=False),
-        sa.Column("failed", sa.Integer(), nullable=False),
-        sa.Column("cached", sa.Integer(), nullable=False),
+        sa.Column("total", INTEGER, nullable=False),
+        sa.Column("completed", INTEGER, nullable=False),
+        sa.Column("failed", INTEGER, nullable=False),
+        sa.Column("cached", INTEGER, nullable=False),
         sa.Column("rate", sa.Float(), nullable=False),
-        sa.Column("job_id", sa.Text()),
+        sa.Column("job_id", TEXT),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("in_progress_at", sa.BigInteger()),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from penstock.db.tables import APPEND_ONLY
+from penstock.db.columns import INTEGER, TEXT
+from penstock.db.tables import append_only
 
 revision = "0003"
 down_revision = "0002"
@@ -22,7 +23,7 @@ def upgrade() -> None:
     _make_notify()
     _make_usage()
     _make_perspective()
-    for trigger in APPEND_ONLY:
+    for trigger in append_only(op.get_context().dialect.name):
         op.execute(trigger)
 
 
@@ -48,28 +49,30 @@ def downgrade() -> None:
         "audit_entries",
     ):
         op.drop_table(table)
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_entries_refuse()")
     for column in ("listed", "degraded", "is_foreign", "scores", "key_id"):
         op.drop_column("moderation_verdicts", column)
     op.drop_column("batch_batches", "key_id")
 
 
 def _widen() -> None:
-    op.add_column("batch_batches", sa.Column("key_id", sa.Text()))
-    op.add_column("moderation_verdicts", sa.Column("key_id", sa.Text()))
+    op.add_column("batch_batches", sa.Column("key_id", TEXT))
+    op.add_column("moderation_verdicts", sa.Column("key_id", TEXT))
     op.add_column("moderation_verdicts", sa.Column("scores", sa.LargeBinary()))
     op.add_column("moderation_verdicts", sa.Column("is_foreign", sa.Boolean()))
-    op.add_column("moderation_verdicts", sa.Column("degraded", sa.Text()))
-    op.add_column("moderation_verdicts", sa.Column("listed", sa.Text()))
+    op.add_column("moderation_verdicts", sa.Column("degraded", TEXT))
+    op.add_column("moderation_verdicts", sa.Column("listed", TEXT))
 
 
 def _make_moderation() -> None:
     op.create_table(
         "moderation_activations",
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("policy_id", sa.Text(), nullable=False),
-        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
+        sa.Column("policy_id", TEXT, nullable=False),
+        sa.Column("revision", INTEGER, nullable=False),
         sa.Column("is_rollback", sa.Boolean(), nullable=False),
-        sa.Column("activated_by", sa.Text(), nullable=False),
+        sa.Column("activated_by", TEXT, nullable=False),
         sa.Column("activated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_moderation_activations"),
     )
@@ -80,22 +83,22 @@ def _make_moderation() -> None:
     )
     op.create_table(
         "moderation_assignments",
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("policy_id", sa.Text(), nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("policy_id", TEXT, nullable=False),
         sa.Column("assigned_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("key_id", name="pk_moderation_assignments"),
     )
     op.create_table(
         "moderation_entries",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("list_id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("id", INTEGER, nullable=False),
+        sa.Column("list_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
+        sa.Column("note", TEXT, nullable=False),
+        sa.Column("created_by", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("deleted_at", sa.BigInteger()),
-        sa.Column("change", sa.Integer(), nullable=False),
+        sa.Column("change", INTEGER, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_moderation_entries"),
         sa.UniqueConstraint(
             "list_id", "kind", "value", name="uq_moderation_entries_list_id_kind_value"
@@ -104,13 +107,13 @@ def _make_moderation() -> None:
     op.create_index("ix_moderation_entries_change", "moderation_entries", ["change"])
     op.create_table(
         "moderation_lists",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text()),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("key_id", TEXT),
         sa.Column("disguises", sa.Boolean(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_by", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_moderation_lists"),
@@ -118,12 +121,12 @@ def _make_moderation() -> None:
     op.create_index("ix_moderation_lists_created_at_id", "moderation_lists", ["created_at", "id"])
     op.create_table(
         "moderation_policies",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("revision", sa.Integer(), nullable=False),
-        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("revision", INTEGER, nullable=False),
+        sa.Column("version", TEXT, nullable=False),
         sa.Column("document", sa.LargeBinary(), nullable=False),
-        sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("note", TEXT, nullable=False),
+        sa.Column("created_by", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", "revision", name="pk_moderation_policies"),
     )
@@ -133,29 +136,29 @@ def _make_review() -> None:
     op.create_table(
         "review_bands",
         sa.Column("band", sa.BigInteger(), nullable=False),
-        sa.Column("case_id", sa.Text(), nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("band", "case_id", name="pk_review_bands"),
     )
     op.create_table(
         "review_cases",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text()),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("assignee", sa.Text()),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("decision", TEXT),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("assignee", TEXT),
         sa.Column("risk", sa.Float(), nullable=False),
-        sa.Column("category", sa.Text()),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("category", TEXT),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("signature", sa.LargeBinary()),
-        sa.Column("similar_to", sa.Text()),
-        sa.Column("items", sa.Integer(), nullable=False),
-        sa.Column("contents", sa.Integer(), nullable=False),
+        sa.Column("similar_to", TEXT),
+        sa.Column("items", INTEGER, nullable=False),
+        sa.Column("contents", INTEGER, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("claimed_at", sa.BigInteger()),
         sa.Column("decided_at", sa.BigInteger()),
-        sa.Column("decided_by", sa.Text()),
+        sa.Column("decided_by", TEXT),
         sa.Column("settled_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name="pk_review_cases"),
     )
@@ -177,11 +180,11 @@ def _make_review() -> None:
     )
     op.create_table(
         "review_contents",
-        sa.Column("case_id", sa.Text(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
+        sa.Column("content_hash", TEXT, nullable=False),
         sa.Column("risk", sa.Float(), nullable=False),
-        sa.Column("category", sa.Text()),
-        sa.Column("content", sa.Text()),
+        sa.Column("category", TEXT),
+        sa.Column("content", TEXT),
         sa.Column("content_until", sa.BigInteger()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("case_id", "content_hash", name="pk_review_contents"),
@@ -195,25 +198,25 @@ def _make_review() -> None:
     )
     op.create_table(
         "review_events",
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("case_id", sa.Text(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
+        sa.Column("action", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_review_events"),
     )
     op.create_index("ix_review_events_case_id_number", "review_events", ["case_id", "number"])
     op.create_table(
         "review_examples",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("case_id", sa.Text(), nullable=False),
-        sa.Column("content", sa.Text()),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("category", sa.Text()),
-        sa.Column("was", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text()),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
+        sa.Column("content", TEXT),
+        sa.Column("content_hash", TEXT, nullable=False),
+        sa.Column("category", TEXT),
+        sa.Column("was", TEXT, nullable=False),
+        sa.Column("decision", TEXT, nullable=False),
+        sa.Column("user_id", TEXT),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_review_examples"),
         sa.UniqueConstraint("content_hash", name="uq_review_examples_content_hash"),
@@ -221,14 +224,14 @@ def _make_review() -> None:
     op.create_index("ix_review_examples_created_at_id", "review_examples", ["created_at", "id"])
     op.create_table(
         "review_items",
-        sa.Column("verdict_id", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("case_id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("user_id", sa.Text()),
-        sa.Column("content_key", sa.Text(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("verdict_id", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("case_id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("user_id", TEXT),
+        sa.Column("content_key", TEXT, nullable=False),
+        sa.Column("content_hash", TEXT, nullable=False),
+        sa.Column("decision", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("appealed_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("verdict_id", "key_id", "case_id", name="pk_review_items"),
@@ -251,11 +254,11 @@ def _make_review() -> None:
 def _make_audit() -> None:
     op.create_table(
         "audit_entries",
-        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("action", TEXT, nullable=False),
+        sa.Column("subject", TEXT, nullable=False),
         sa.Column("detail", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit_entries"),
     )
@@ -267,27 +270,27 @@ def _make_audit() -> None:
 def _make_notify() -> None:
     op.create_table(
         "notify_waiting",
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("webhook_id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("number", INTEGER, nullable=False),
+        sa.Column("webhook_id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
         sa.Column("event", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_notify_waiting"),
     )
     op.create_table(
         "notify_webhooks",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("url", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("url", TEXT, nullable=False),
+        sa.Column("description", TEXT, nullable=False),
         sa.Column("events", sa.LargeBinary(), nullable=False),
         sa.Column("everyone", sa.Boolean(), nullable=False),
-        sa.Column("secret", sa.Text(), nullable=False),
-        sa.Column("old_secret", sa.Text()),
+        sa.Column("secret", TEXT, nullable=False),
+        sa.Column("old_secret", TEXT),
         sa.Column("old_secret_until", sa.BigInteger()),
         sa.Column("enabled", sa.Boolean(), nullable=False),
-        sa.Column("disabled_reason", sa.Text()),
-        sa.Column("last_status", sa.Integer()),
-        sa.Column("last_error", sa.Text()),
+        sa.Column("disabled_reason", TEXT),
+        sa.Column("last_status", INTEGER),
+        sa.Column("last_error", TEXT),
         sa.Column("last_at", sa.BigInteger()),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_notify_webhooks"),
@@ -302,10 +305,10 @@ def _make_usage() -> None:
     op.create_table(
         "usage_days",
         sa.Column("day", sa.BigInteger(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("service", sa.Text(), nullable=False),
-        sa.Column("currency", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("service", TEXT, nullable=False),
+        sa.Column("currency", TEXT, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
         sa.Column("calls", sa.BigInteger(), nullable=False),
         sa.Column("cached", sa.BigInteger(), nullable=False),
         sa.Column("tokens_in", sa.BigInteger(), nullable=False),
@@ -322,22 +325,22 @@ def _make_usage() -> None:
 def _make_perspective() -> None:
     op.create_table(
         "perspective_curves",
-        sa.Column("attribute", sa.Text(), nullable=False),
-        sa.Column("model_version", sa.Text(), nullable=False),
+        sa.Column("attribute", TEXT, nullable=False),
+        sa.Column("model_version", TEXT, nullable=False),
         sa.Column("curve", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("attribute", "model_version", name="pk_perspective_curves"),
     )
     op.create_table(
         "perspective_suggestions",
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
-        sa.Column("key_id", sa.Text(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("content", sa.Text()),
+        sa.Column("number", INTEGER, nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
+        sa.Column("key_id", TEXT, nullable=False),
+        sa.Column("content_hash", TEXT, nullable=False),
+        sa.Column("content", TEXT),
         sa.Column("scores", sa.LargeBinary(), nullable=False),
-        sa.Column("model_version", sa.Text(), nullable=False),
-        sa.Column("community", sa.Text(), nullable=False),
+        sa.Column("model_version", TEXT, nullable=False),
+        sa.Column("community", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_perspective_suggestions"),
     )

@@ -1,0 +1,130 @@
+"""Turns what PostgreSQL and the way to it report into errors that say where and what to do.
+
+An address is always shown without its password.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asyncpg import exceptions as pg
+
+from penstock.errors import Conflict, StorageFull, StorageUnavailable
+
+OLDEST: Final = (13, 0)
+
+_ENDED = (
+    pg.PostgresConnectionError,  # class 08
+    pg.AdminShutdownError,
+    pg.CrashShutdownError,
+    pg.CannotConnectNowError,
+    pg.DatabaseDroppedError,
+    pg.IdleSessionTimeoutError,
+    pg.IdleInTransactionSessionTimeoutError,
+)
+_CONTENDED = (pg.SerializationError, pg.DeadlockDetectedError)
+
+
+class Unbegun(ConnectionError):
+    """The connection ended before a transaction began on it."""
+
+
+def lost(error: BaseException) -> bool:
+    """Whether the connection ended, so that another one may do."""
+    return unsent(error) or isinstance(error, (*_ENDED, ConnectionError, EOFError))
+
+
+def unsent(error: BaseException) -> bool:
+    """Whether the connection had ended before anything of this statement was sent."""
+    if isinstance(error, pg.InternalClientError):
+        return "cannot switch to state" in str(error)  # its last words are there, unread
+    if isinstance(error, pg.InterfaceError):
+        return "connection is closed" in str(error)  # any other is a call that cannot be right
+    return isinstance(error, Unbegun)
+
+
+def contended(error: BaseException) -> bool:
+    """Whether the transaction was in the way of another one, and may be tried again."""
+    return isinstance(error, (*_CONTENDED, pg.InvalidCachedStatementError))
+
+
+def fault(error: BaseException, where: str) -> Exception:
+    """What a caller is told about `error`: a StorageError or Conflict where that is what it means.
+
+    Anything else (a wrong statement, an unknown table) is a bug and is returned as it is.
+    """
+    told: Conflict | StorageFull | StorageUnavailable
+    if isinstance(error, pg.IntegrityConstraintViolationError):
+        # Without PostgreSQL's own detail, which quotes the values.
+        told = Conflict(f"the record does not fit the stored ones: {error.args[0]}")
+    elif isinstance(error, pg.DiskFullError):
+        told = StorageFull(
+            f"no space is left on the volume of {where}; free space there, "
+            "records are accepted again without a restart"
+        )
+    elif detail := _detail(error):
+        told = StorageUnavailable(detail.format(where=where))
+    else:
+        return error if isinstance(error, Exception) else RuntimeError(repr(error))
+    told.__cause__ = error
+    return told
+
+
+def too_old(version: str, where: str) -> StorageUnavailable:
+    """The server at `where` is of a version that this project does not write to."""
+    return StorageUnavailable(
+        f"{where} is PostgreSQL {version}; {OLDEST[0]} or later is needed: upgrade the server"
+    )
+
+
+def standby(where: str) -> StorageUnavailable:
+    """The server at `where` only follows another one."""
+    return StorageUnavailable(_READ_ONLY.format(where=where))
+
+
+_GONE = (
+    "{where} does not answer; check that PostgreSQL runs and can be reached, "
+    "it is used again without a restart"
+)
+_SILENT = (
+    "{where} did not answer in time; look for load or locks there (pg_stat_activity), then repeat"
+)
+_PASSWORD = "{where} refuses this user or password; correct them in DATABASE_URL"
+_UNKNOWN_DATABASE = (
+    "{where} has no database of that name; make it with createdb, or correct DATABASE_URL"
+)
+_CROWDED = (
+    "{where} takes no more connections; raise max_connections there, or run fewer processes "
+    "(each uses up to 30)"
+)
+_DENIED = (
+    "{where} lets this user not do that; make it the owner of the database, "
+    "or GRANT it what the statement needs"
+)
+_READ_ONLY = "{where} is a read-only standby; point DATABASE_URL at the primary"
+_MEMORY = "{where} is out of memory; lower its settings (work_mem, shared_buffers) or add memory"
+_UNREADABLE = "the volume of {where} reports an input/output error; check the disk, then repeat"
+_BUSY = "{where} could not write this beside what others write at the same time; repeat"
+_SECURE = "{where} and this client do not agree on TLS; check sslmode in DATABASE_URL"
+
+_BY_CLASS: Final = (
+    (pg.InvalidAuthorizationSpecificationError, _PASSWORD),
+    (pg.InvalidCatalogNameError, _UNKNOWN_DATABASE),
+    (pg.TooManyConnectionsError, _CROWDED),
+    (pg.InsufficientPrivilegeError, _DENIED),
+    (pg.ReadOnlySQLTransactionError, _READ_ONLY),
+    (pg.OutOfMemoryError, _MEMORY),
+    (pg.PostgresIOError, _UNREADABLE),
+    ((pg.QueryCanceledError, pg.LockNotAvailableError, TimeoutError), _SILENT),
+    (_CONTENDED, _BUSY),
+    (_ENDED, _GONE),
+)
+
+
+def _detail(error: BaseException) -> str | None:
+    for kind, detail in _BY_CLASS:
+        if isinstance(error, kind):
+            return detail
+    if isinstance(error, OSError) and "SSL" in str(error):
+        return _SECURE
+    return _GONE if isinstance(error, OSError) or lost(error) else None
