@@ -7,7 +7,8 @@ import pytest
 
 from penstock.audit import AuditLog
 from penstock.clock import ManualClock
-from penstock.db import Database, open_database
+from penstock.db import Database
+from tests.databases import DATABASES, open_for_test
 
 
 @pytest.fixture
@@ -15,11 +16,10 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = open_database(folder=tmp_path)
-    yield opened
-    await opened.aclose()
+@pytest.fixture(params=DATABASES)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_for_test(request.param, request, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

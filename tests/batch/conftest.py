@@ -16,9 +16,10 @@ from penstock.batch.records import Done
 from penstock.batch.store import BatchStore
 from penstock.batch.work import BatchWork
 from penstock.clock import SystemClock
-from penstock.db import Database, open_database
+from penstock.db import Database
 from penstock.errors import InvalidInput
 from penstock.observe.metrics import Metrics
+from tests.databases import DATABASES, open_for_test
 
 ENDPOINT = "/v1/numbers"
 NOW = 1_700_000_000_000
@@ -89,12 +90,11 @@ class SeenStore(BatchStore):
                 await self.wrote.wait()
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+@pytest.fixture(params=DATABASES)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """An empty database."""
-    database = open_database(folder=tmp_path)
-    yield database
-    await database.aclose()
+    async with open_for_test(request.param, request, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

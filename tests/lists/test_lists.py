@@ -22,6 +22,7 @@ from penstock.lists.index import LOOK_SECONDS, SMALL
 from penstock.lists.lists import NOTHING, ListChange, Lists
 from penstock.lists.store import adding_list, changing_list
 from penstock.observe.metrics import Metrics
+from tests.databases import DATABASES, open_for_test
 
 
 @dataclass
@@ -52,11 +53,17 @@ class Installation:
         return [entry.action for entry in reversed(await self.audit.page())]
 
 
+on_both = pytest.mark.parametrize("installation", DATABASES, indirect=True)
+"""For what depends on how a database keeps lists; the other tests run on SQLite."""
+
+
 @pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    database = open_database(folder=tmp_path)
-    yield Installation(tmp_path, database)
-    await database.aclose()
+async def installation(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    kind = getattr(request, "param", "sqlite")
+    async with open_for_test(kind, request, tmp_path) as database:
+        yield Installation(tmp_path, database)
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ async def there(installation: Installation) -> Lists:
 
 
 async def blocking(here: Lists, *phrases: str, key_id: str | None = None) -> str:
-    name = f"words {len(here.page(after=None, limit=1000, seen_by=None))}"
+    name = f"words {len(await here.page(after=None, limit=1000, seen_by=None))}"
     made = await here.create(name, kind="block", actor="cli", key_id=key_id)
     await here.add(made.id, [("phrase", phrase, "") for phrase in phrases], actor="cli")
     return made.id
@@ -92,6 +99,7 @@ async def test_a_new_word_acts_at_once_on_what_is_remembered(here: Lists) -> Non
     assert here.match("a badword", key=None, remember="content").decision == "rejected"
 
 
+@on_both
 async def test_a_new_word_acts_in_another_process_at_its_next_request(
     here: Lists, there: Lists
 ) -> None:
@@ -107,6 +115,7 @@ async def test_a_new_word_acts_in_another_process_at_its_next_request(
     assert not there.stale
 
 
+@on_both
 async def test_a_removed_word_stops_acting_everywhere(here: Lists, there: Lists) -> None:
     list_id = await blocking(here, "badword", "worse")
     await there.refresh()
@@ -120,6 +129,7 @@ async def test_a_removed_word_stops_acting_everywhere(here: Lists, there: Lists)
     assert there.match("worse", key=None).decision == "rejected"
 
 
+@on_both
 async def test_a_removed_word_can_be_added_again(here: Lists) -> None:
     list_id = await blocking(here, "badword")
     await here.remove(list_id, (await here.entries(list_id))[0].id, actor="cli")
@@ -131,6 +141,7 @@ async def test_a_removed_word_can_be_added_again(here: Lists) -> None:
     assert [entry.note for entry in await here.entries(list_id)] == ["again"]
 
 
+@on_both
 async def test_a_deleted_list_stops_acting_and_its_numbers_go_on(here: Lists, there: Lists) -> None:
     list_id = await blocking(here, "one", "two", "three")
     await there.refresh()
@@ -145,7 +156,7 @@ async def test_a_deleted_list_stops_acting_and_its_numbers_go_on(here: Lists, th
     assert there.count(list_id) == 0
     assert there.count(again) == 1
     with pytest.raises(NotFound):
-        here.get(list_id)
+        await here.get(list_id)
 
 
 async def test_a_list_of_one_key_is_for_its_requests_alone(here: Lists) -> None:
@@ -156,6 +167,7 @@ async def test_a_list_of_one_key_is_for_its_requests_alone(here: Lists) -> None:
     assert here.match("badword", key=None, remember="content") is NOTHING
 
 
+@on_both
 async def test_settings_of_a_list_act_at_once(here: Lists, there: Lists) -> None:
     list_id = await blocking(here, "badword")
     await there.refresh()
@@ -173,26 +185,28 @@ async def test_settings_of_a_list_act_at_once(here: Lists, there: Lists) -> None
     assert await seen("badword", ListChange(enabled=True)) == "review"
 
 
+@on_both
 async def test_a_list_that_someone_else_changed_is_not_overwritten(
     installation: Installation, here: Lists
 ) -> None:
     list_id = await blocking(here, "badword")
-    known = here.get(list_id).updated_at
+    known = (await here.get(list_id)).updated_at
 
     first = await here.change(list_id, ListChange(name="mine"), actor="a", expected=known)
 
     with pytest.raises(Conflict, match="changed meanwhile"):
         await here.change(list_id, ListChange(name="yours"), actor="b", expected=known)
-    assert here.get(list_id).name == "mine"
+    assert (await here.get(list_id)).name == "mine"
     assert first.updated_at > known
     assert (await installation.audited()).count("list.changed") == 1
 
 
+@on_both
 async def test_a_change_that_comes_too_late_leaves_nothing_behind(
     installation: Installation, here: Lists
 ) -> None:
     """Between reading a list and writing it another process may have written it."""
-    record = here.get(await blocking(here, "badword"))
+    record = await here.get(await blocking(here, "badword"))
     await here.change(record.id, ListChange(name="mine"), actor="a")
 
     with pytest.raises(Conflict):
@@ -201,10 +215,11 @@ async def test_a_change_that_comes_too_late_leaves_nothing_behind(
             installation.audit.entry("b", "list.changed", record.id),
         )
 
-    assert here.get(record.id).name == "mine"
+    assert (await here.get(record.id)).name == "mine"
     assert (await installation.audited()).count("list.changed") == 1
 
 
+@on_both
 async def test_entries_are_added_all_or_none(here: Lists) -> None:
     list_id = await blocking(here, "known")
     entries = [
@@ -246,6 +261,7 @@ async def test_a_file_is_taken_whole_or_not_at_all(here: Lists) -> None:
     assert here.match("a #tag", key=None).decision == "rejected"
 
 
+@on_both
 async def test_a_list_goes_out_and_comes_in_as_csv(here: Lists) -> None:
     data = (
         "kind,value,note\n"
@@ -318,6 +334,7 @@ async def test_a_file_is_bounded(here: Lists, monkeypatch: pytest.MonkeyPatch) -
         await here.import_(list_id, one_chunk(numbered(3)), format="text", actor="cli")
 
 
+@on_both
 async def test_all_of_an_import_acts_here_when_it_is_answered(here: Lists, there: Lists) -> None:
     list_id = await blocking(here)
     count = SMALL + 500
@@ -332,6 +349,7 @@ async def test_all_of_an_import_acts_here_when_it_is_answered(here: Lists, there
         assert process.count(list_id) == count
 
 
+@on_both
 async def test_a_new_word_acts_while_a_large_import_is_learnt(here: Lists, there: Lists) -> None:
     list_id = await blocking(here, "known", "gone")
     gone = (await here.entries(list_id))[1]
@@ -355,6 +373,7 @@ async def test_a_new_word_acts_while_a_large_import_is_learnt(here: Lists, there
     await asyncio.wait([keeping])
 
 
+@on_both
 async def test_a_list_made_while_entries_are_learnt_is_not_lost(here: Lists, there: Lists) -> None:
     """Its entries may be read before the list is."""
     await blocking(here, "first")
@@ -389,6 +408,7 @@ async def test_a_change_is_seen_when_the_hub_tells_nothing(
     assert there.match("badword", key=None).decision == "rejected"
 
 
+@on_both
 async def test_removals_may_be_forgotten_once_everyone_knows(
     installation: Installation, here: Lists, there: Lists
 ) -> None:
@@ -422,6 +442,7 @@ async def test_a_decision_of_people_stands_above_all_lists(here: Lists, there: L
     assert there.match(text + "!", key="key_1").decision == "rejected"
 
 
+@on_both
 async def test_a_newer_decision_replaces_an_older_one(here: Lists) -> None:
     digest = hashlib.sha256(b"said so").hexdigest()
     keys = ["key_1", None]
@@ -451,10 +472,11 @@ async def test_decisions_hold_for_images_too(here: Lists) -> None:
     assert here.match_image("0" * 64, (), (), key="key_1") is NOTHING
 
 
+@on_both
 async def test_decisions_are_shown_and_taken_back_but_not_edited(here: Lists) -> None:
     digest = hashlib.sha256(b"said so").hexdigest()
     await here.decide(digest, decision="rejected", key_ids=["key_1"], actor="a", note="case_1")
-    managed = here.page(after=None, limit=10, seen_by="key_1")[0]
+    managed = (await here.page(after=None, limit=10, seen_by="key_1"))[0]
     entry = (await here.entries(managed.id))[0]
 
     with pytest.raises(Conflict, match="decisions of people"):
@@ -467,6 +489,7 @@ async def test_decisions_are_shown_and_taken_back_but_not_edited(here: Lists) ->
     assert here.match("said so", key="key_1") is NOTHING
 
 
+@on_both
 async def test_every_change_is_audited_with_who_made_it(
     installation: Installation, here: Lists
 ) -> None:
@@ -554,6 +577,7 @@ async def test_keys_together_are_bounded_apart_from_everyones_lists(
     assert here.count(everyones) == 4
 
 
+@on_both
 async def test_entries_added_at_once_share_a_quota(
     here: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,6 +591,7 @@ async def test_entries_added_at_once_share_a_quota(
     assert here.count(list_id) == 4
 
 
+@on_both
 async def test_what_a_list_has_takes_no_room_again(
     here: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -590,6 +615,7 @@ async def test_a_file_of_regexes_is_bounded(here: Lists, monkeypatch: pytest.Mon
         await here.import_(list_id, data, format="text", kind="regex", actor="a")
 
 
+@on_both
 async def test_decisions_of_people_take_no_room(
     here: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -603,6 +629,7 @@ async def test_decisions_of_people_take_no_room(
     assert here.count(list_id) == 4
 
 
+@on_both
 async def test_a_name_is_given_once_for_each_key(
     installation: Installation, here: Lists, there: Lists
 ) -> None:

@@ -21,6 +21,7 @@ from penstock.net.guard import Guard
 from penstock.notify import Event, NewWebhook, Webhooks, new_event
 from penstock.observe.metrics import Metrics
 from penstock.tasks import JobFilter, JobRecord, TaskQueue, open_queue
+from tests.databases import DATABASES, address_for_test
 
 SOON = 20.0
 HANG = -1
@@ -142,6 +143,13 @@ class Rig:
                 turn()
                 await asyncio.sleep(0)
 
+    async def until_taken_over(self) -> None:
+        """Wait until nothing is left of what stopped processes left."""
+        left: object = True
+        while left:
+            await asyncio.sleep(0)
+            left = await self.webhooks._store.left()
+
     async def ended(self, job: JobRecord) -> JobRecord:
         async with asyncio.timeout(SOON):
             return await self.queue.store.ended(job.id)
@@ -164,8 +172,19 @@ class Rig:
 Open = Callable[..., Any]
 
 
+on_both = pytest.mark.parametrize("address", DATABASES, indirect=True)
+"""For what depends on how a database keeps webhooks; the other tests run on SQLite."""
+
+
 @pytest.fixture
-def opened(tmp_path: Path) -> Open:
+async def address(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where the database is, of all processes of the test."""
+    async with address_for_test(getattr(request, "param", "sqlite"), request, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def opened(tmp_path: Path, address: str) -> Open:
     """`async with opened(receiver, ...) as rig:` opens all parts on the test's folder."""
 
     @asynccontextmanager
@@ -179,7 +198,7 @@ def opened(tmp_path: Path) -> Open:
         async with AsyncExitStack() as stack:
             hub = LocalHub(tmp_path)
             stack.callback(hub.close)
-            database = open_database(folder=tmp_path)
+            database = open_database(address, folder=tmp_path)
             stack.push_async_callback(database.aclose)
             queue = open_queue(
                 f"embedded://{tmp_path / 'tasks.db'}", clock=clock, metrics=metrics, workers=workers

@@ -10,7 +10,7 @@ from penstock.clock import SystemClock
 from penstock.notify import Changes
 from penstock.notify.delivery import ATTEMPTS, DELIVERIES, LONGEST_WAIT, WAITS
 from penstock.notify.delivery import _retry_after as retry_after
-from tests.notify.conftest import HANG, Open, receiver
+from tests.notify.conftest import HANG, Open, on_both, receiver
 
 
 async def test_an_event_is_posted_signed(opened: Open) -> None:
@@ -28,6 +28,7 @@ async def test_an_event_is_posted_signed(opened: Open) -> None:
         assert Reader(new.secret).verify(posted.body, posted.headers)["data"] == event.data
 
 
+@on_both
 async def test_the_webhook_remembers_how_it_went(opened: Open) -> None:
     async with receiver(200) as here, opened(here) as rig:
         id = (await rig.subscribe(here.url)).webhook.id
@@ -35,7 +36,7 @@ async def test_the_webhook_remembers_how_it_went(opened: Open) -> None:
         await rig.deliver()
         await rig.database.write("SELECT 1")  # behind the note, in the one writing thread
 
-        webhook = rig.webhooks.get(id)
+        webhook = await rig.webhooks.get(id)
         assert (webhook.last_status, webhook.last_error) == (200, None)
         assert webhook.last_at is not None
 
@@ -65,7 +66,7 @@ async def test_after_the_last_attempt_the_job_is_a_dead_letter(opened: Open) -> 
 
         assert (job.state, job.owner, job.queue) == ("failed", "team", "notifications")
         assert len(here.posted) == ATTEMPTS == 8
-        webhook = rig.webhooks.get(id)
+        webhook = await rig.webhooks.get(id)
         assert (webhook.last_status, webhook.enabled) == (500, True)
 
 
@@ -118,6 +119,7 @@ def test_retry_after_is_seconds_or_a_date(told: str | None, seconds: float | Non
     assert retry_after(told, 1_000_000.0) == seconds
 
 
+@on_both
 async def test_a_receiver_that_is_gone_is_not_called_again(opened: Open) -> None:
     async with receiver(410) as here, opened(here) as rig:
         id = (await rig.subscribe(here.url)).webhook.id
@@ -125,7 +127,7 @@ async def test_a_receiver_that_is_gone_is_not_called_again(opened: Open) -> None
         job = await rig.deliver()
         rig.webhooks.emit(rig.event())
 
-        webhook = rig.webhooks.get(id)
+        webhook = await rig.webhooks.get(id)
         assert job.state == "completed"
         assert not webhook.enabled
         assert webhook.disabled_reason == "127.0.0.1 answered 410"
@@ -201,7 +203,7 @@ async def test_a_receiver_that_hung_a_moment_ago_is_not_called(opened: Open) -> 
         assert (job.state, job.attempt) == ("failed", ATTEMPTS)
         assert job.errors[-2].message == "not called: it did not answer a moment ago"
         assert len(here.posted) == 2  # the first time and the last
-        assert rig.webhooks.get(id).last_error == "no complete answer within 0.3 s"
+        assert (await rig.webhooks.get(id)).last_error == "no complete answer within 0.3 s"
 
 
 @pytest.mark.usefixtures("hurried")
@@ -258,6 +260,7 @@ async def test_what_waits_for_a_webhook_that_is_no_more_ends_quietly(
     assert not here.posted
 
 
+@on_both
 async def test_a_delivery_outlives_its_process(opened: Open) -> None:
     async with receiver() as here:
         async with opened(here, workers=0) as rig:  # stops before anything is posted
@@ -270,6 +273,7 @@ async def test_a_delivery_outlives_its_process(opened: Open) -> None:
     assert posted.event["id"] == event.id
 
 
+@on_both
 async def test_the_old_secret_signs_for_a_day(opened: Open) -> None:
     async with receiver() as here, opened(here) as rig:
         first = await rig.subscribe(here.url)
@@ -281,7 +285,7 @@ async def test_the_old_secret_signs_for_a_day(opened: Open) -> None:
         for secret in (first.secret, second.secret):
             Reader(secret).verify(posted.body, posted.headers)
         later = int((SystemClock().now() + 86_401) * 1000)
-        assert rig.webhooks._store.secrets(first.webhook.id, at=later) == [second.secret]
+        assert await rig.webhooks._store.secrets(first.webhook.id, at=later) == [second.secret]
 
 
 async def test_a_test_event_is_for_one_webhook_whatever_it_subscribed(opened: Open) -> None:

@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from penstock.clock import ManualClock
 from penstock.errors import BlockedAddress, Conflict, InvalidInput, NotFound
+from penstock.hub import LocalHub
 from penstock.notify import Changes, Event
 from penstock.notify.outbox import GATHER_SECONDS, LOST
-from tests.notify.conftest import Open, receiver
+from penstock.notify.store import Delivery
+from tests.notify.conftest import Open, on_both, receiver
 
 URL = "http://127.0.0.1:9999/hook"
 ALLOW = ["127.0.0.1:9999"]
 
 
+@on_both
 async def test_whoever_subscribed_is_told(opened: Open) -> None:
     async with opened(allow=ALLOW, workers=0) as rig:
         await rig.subscribe(URL, "case.opened")
@@ -30,6 +34,7 @@ async def test_whoever_subscribed_is_told(opened: Open) -> None:
 
 async def test_an_event_that_nobody_wants_need_not_be_made(opened: Open) -> None:
     async with opened(allow=ALLOW, workers=0) as rig:
+        await rig.webhooks.refresh()
         assert not rig.webhooks.wants("verdict.review")
         await rig.subscribe(URL, "verdict.*")
 
@@ -49,6 +54,7 @@ async def test_events_of_the_installation_are_for_those_who_hear_of_everyone(
         assert job.owner == "admin"
 
 
+@on_both
 async def test_a_change_is_known_to_every_process_at_once(opened: Open) -> None:
     async with opened(allow=ALLOW, workers=0) as here, opened(allow=ALLOW, workers=0) as there:
         assert not await there.tell(there.event())
@@ -92,6 +98,7 @@ async def test_what_waits_is_a_job_when_the_process_stops(opened: Open) -> None:
         assert len(await rig.jobs()) == 1
 
 
+@on_both
 async def test_what_the_queue_takes_no_more_is_left_to_the_next_process(opened: Open) -> None:
     """The last jobs of a process tell of events while its queue stops."""
     async with opened(allow=ALLOW, workers=0) as rig:
@@ -107,16 +114,14 @@ async def test_what_the_queue_takes_no_more_is_left_to_the_next_process(opened: 
     async with opened(allow=ALLOW, workers=0) as rig:
         keeping = asyncio.ensure_future(rig.webhooks.keep())
         async with asyncio.timeout(20):
-            _, left = await rig.webhooks._store.left()
-            while left:
-                await asyncio.sleep(0)
-                _, left = await rig.webhooks._store.left()
+            await rig.until_taken_over()
         keeping.cancel()
         await asyncio.wait([keeping])
 
         assert sorted(str(job.owner) for job in await rig.jobs()) == ["others", "team", "team"]
 
 
+@on_both
 async def test_what_cannot_even_be_left_is_counted(opened: Open) -> None:
     async with opened(allow=ALLOW, workers=0) as rig:
         await rig.subscribe(URL)
@@ -196,11 +201,11 @@ async def test_events_wait_while_jobs_cannot_be_stored(
         assert len(await rig.tell()) == 3
 
 
-async def test_a_job_does_not_hold_the_secret(opened: Open) -> None:
+async def test_a_job_does_not_hold_the_secret(opened: Open, tmp_path: Path) -> None:
     async with opened(allow=ALLOW, workers=0) as rig:
         secret = (await rig.subscribe(URL)).secret
         await rig.tell(rig.event())
-        folder = rig.database.path.parent
+        folder = tmp_path
 
     stored = b"".join(path.read_bytes() for path in folder.glob("tasks.db*"))
     assert b"hook_" in stored
@@ -217,7 +222,7 @@ async def test_no_record_and_no_log_has_the_secret(
         rotated = await rig.webhooks.rotate(new.webhook.id, actor="key_1")
         await rig.deliver()
         shown = [
-            rig.webhooks.get(new.webhook.id),
+            await rig.webhooks.get(new.webhook.id),
             *await rig.webhooks.page(owner="team"),
             *await rig.audit.page(),
             *await rig.jobs(),
@@ -248,7 +253,7 @@ async def test_an_address_that_may_not_be_called_is_refused(
             await rig.webhooks.update(id, Changes(url=url), actor="key_1")
 
         assert caught.value.fields["errors"][0]["pointer"] == "/url"  # type: ignore[index]
-        assert rig.webhooks.get(id).url == URL
+        assert (await rig.webhooks.get(id)).url == URL
 
 
 async def test_a_public_https_address_is_taken(opened: Open) -> None:
@@ -265,6 +270,7 @@ async def test_events_have_to_be_known(opened: Open) -> None:
                 await rig.webhooks.create(URL, events=events, owner="team", actor="key_1")
 
 
+@on_both
 async def test_an_owner_has_a_bounded_number(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.notify.webhooks.MOST", 2)
     async with opened(allow=ALLOW, workers=0) as rig:
@@ -276,6 +282,7 @@ async def test_an_owner_has_a_bounded_number(opened: Open, monkeypatch: pytest.M
         await rig.subscribe(URL, owner="others")
 
 
+@on_both
 async def test_every_change_is_in_the_audit_log(opened: Open) -> None:
     async with opened(allow=ALLOW, workers=0) as rig:
         id = (await rig.subscribe(f"{URL}?token=hush")).webhook.id
@@ -295,6 +302,7 @@ async def test_every_change_is_in_the_audit_log(opened: Open) -> None:
     assert not any(b"hush" in entry.detail for entry in entries)
 
 
+@on_both
 async def test_enabling_forgets_why_it_was_disabled(opened: Open) -> None:
     async with receiver(410, 200) as here, opened(here) as rig:
         id = (await rig.subscribe(here.url)).webhook.id
@@ -305,10 +313,12 @@ async def test_enabling_forgets_why_it_was_disabled(opened: Open) -> None:
         webhook = await rig.webhooks.update(id, Changes(enabled=True), actor="key_1")
 
         assert (webhook.enabled, webhook.disabled_reason) == (True, None)
-        assert rig.webhooks.get(id) == webhook
+        kept = await rig.webhooks.get(id)
+        assert (kept.enabled, kept.disabled_reason) == (True, None)
         assert (await rig.deliver()).result == {"outcome": "delivered", "status": 200}
 
 
+@on_both
 async def test_what_is_not_there_is_not_found(opened: Open) -> None:
     async with opened(workers=0) as rig:
         for asked in (
@@ -321,6 +331,7 @@ async def test_what_is_not_there_is_not_found(opened: Open) -> None:
                 await asked
 
 
+@on_both
 async def test_pages_go_from_the_newest_to_the_oldest(opened: Open) -> None:
     clock = ManualClock()
     async with opened(allow=ALLOW, workers=0, clock=clock) as rig:
@@ -347,19 +358,67 @@ async def test_webhooks_that_cannot_be_read_stay_as_they_were_known(
     async with opened(allow=ALLOW, workers=0, clock=clock) as rig:
         await rig.subscribe(URL)
         await rig.tell(rig.event())
-        await rig.subscribe(URL)
         known = rig.webhooks._subscriptions
         working = known._read
 
-        def broken() -> list[object]:
+        async def broken() -> list[object]:
             raise StorageUnavailable
 
         monkeypatch.setattr(known, "_read", broken)
+        await rig.subscribe(URL)
         assert len(await rig.tell(rig.event())) == 2
         monkeypatch.setattr(known, "_read", working)
         assert len(await rig.tell(rig.event())) == 3
         clock.advance(1)
         assert len(await rig.tell(rig.event())) == 5
+
+
+@on_both
+async def test_without_a_hub_others_are_heard_of_within_a_second(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is away: nothing is told from one server to the other."""
+    clock = ManualClock()
+    monkeypatch.setattr(LocalHub, "is_current", False)
+    monkeypatch.setattr(LocalHub, "bump", lambda self, name: 0)
+    async with (
+        opened(allow=ALLOW, workers=0, clock=clock) as here,
+        opened(allow=ALLOW, workers=0, clock=clock) as there,
+    ):
+        await there.webhooks.refresh()
+        await here.subscribe(URL)
+        assert not await there.tell(there.event())
+        clock.advance(1)
+
+        assert len(await there.tell(there.event())) == 1
+
+
+async def test_what_is_emitted_before_anything_was_read_is_told_all_the_same(
+    opened: Open,
+) -> None:
+    async with opened(allow=ALLOW, workers=0) as here, opened(allow=ALLOW, workers=0) as there:
+        await here.subscribe(URL)
+
+        there.webhooks.emit(there.event())
+        here.webhooks.emit(here.event())
+        await there.webhooks.flush()
+        await here.webhooks.flush()
+
+        assert len(await here.jobs()) == 2
+
+
+@on_both
+async def test_what_is_left_while_others_take_over_stays(opened: Open) -> None:
+    """A number says nothing about when a row was committed."""
+    async with opened(allow=ALLOW, workers=0) as rig:
+        store, event = rig.webhooks._store, rig.event()
+        await store.leave([Delivery("hook_1", "team", event)])
+        found = await store.left()
+        await store.leave([Delivery("hook_2", "team", event)])
+
+        await store.forget([number for number, _ in found])
+
+        assert [one.webhook_id for _, one in await store.left()] == ["hook_2"]
 
 
 def test_an_event_can_be_packed() -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from penstock.observe.metrics import Metrics
-from penstock.runtime import open_layer_cache
+from penstock.opening import open_layer_cache
 from tests.server.conftest import SHARED, App, Start
 
 FOREIGN = "Это просто обычное сообщение на другом языке, и здесь его никто не читает"

@@ -73,6 +73,8 @@ async def test_a_key_is_made_and_its_token_shown_once(
         "owner": body["id"],
         "role": "viewer",
         "rate_limit": 60,
+        "route_limits": {},
+        "budget": None,
     }
 
 
@@ -191,4 +193,5 @@ async def test_only_admins_see_and_change_keys(ring: KeyRing, connect: Connect, 
     ]
 
     assert [answer.status_code for answer in answers] == [refused] * 4
+    await ring.refresh()
     assert ring.verify(victim.token) is not None

@@ -155,11 +155,13 @@ async def test_a_key_with_too_many_streams_is_told_to_come_later_and_others_are_
 async def test_a_key_that_is_revoked_is_not_accepted_any_more(app: App):
     ring = key_ring(app.runtime)
     made = await ring.create("watcher", actor="test", role="viewer")
+    await ring.refresh()
     who, env = ring.verify(made.token), ring.verify(ADMIN)
     assert who is not None
     assert env is not None
 
-    before = ring.accepts(who)
+    before = await ring.accepts(who)
     await ring.revoke(made.record.id, actor="test")
 
-    assert (before, ring.accepts(who), ring.accepts(env)) == (True, False, True)
+    after = [await ring.accepts(each) for each in (who, env)]
+    assert (before, after) == (True, [False, True])

@@ -157,9 +157,15 @@ async def test_a_source_that_fails_cuts_the_response(clock):
     assert caller.sent.empty()
 
 
-async def test_a_stream_ends_at_the_heartbeat_after_its_key_was_revoked(source, clock):
+@pytest.mark.parametrize("asks", [False, True], ids=["knows", "asks the database"])
+async def test_a_stream_ends_at_the_heartbeat_after_its_key_was_revoked(source, clock, asks):
     allowed = True
-    caller = Caller(source.events(), clock, is_allowed=lambda: allowed)
+
+    async def asked():
+        await asyncio.sleep(0)
+        return allowed
+
+    caller = Caller(source.events(), clock, is_allowed=asked if asks else lambda: allowed)
     await caller.next()
     await source.coming.put(Event("job", b"1"))
     assert b"data: 1" in await caller.body()

@@ -15,7 +15,7 @@ import msgspec
 from penstock.audit.store import AuditEntry, AuditStore
 from penstock.clock import Clock
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 
 LONGEST_TEXT: Final = 500  # characters of one value
 MOST_ITEMS: Final = 50  # of one list or mapping
@@ -25,7 +25,7 @@ LONGEST_NAME: Final = 200  # characters of actor, action and subject
 
 
 class AuditLog:
-    """Adds entries and pages through them. Entries are numbered in the order of their commits."""
+    """Adds entries and pages through them. Entries are numbered as they are written."""
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._store = AuditStore(database)

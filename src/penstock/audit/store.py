@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 
 _ADD: Final = """
 INSERT INTO audit_entries (at, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)
@@ -27,7 +27,7 @@ _LAST: Final = (1 << 63) - 1  # no entry is numbered higher
 class AuditEntry(msgspec.Struct, frozen=True):
     """One change. `at` is milliseconds since 1970, UTC; `detail` is a JSON object."""
 
-    number: int  # ascending in the order of commits
+    number: int  # ascending as they are written; with gaps on PostgreSQL
     at: int
     actor: str  # key id, or "cli"
     action: str  # "policy.activated"
@@ -42,7 +42,7 @@ class AuditStore:
         self._database = database
 
     def adding(self, *, at: int, actor: str, action: str, subject: str, detail: bytes) -> Call:
-        """The statement that adds an entry; its number is given when it is committed."""
+        """The statement that adds an entry; its number is given when it is written."""
         return _ADD, (at, actor, action, subject, detail)
 
     def adding_if_changed(

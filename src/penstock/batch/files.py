@@ -33,8 +33,9 @@ _SET_SIZE = "UPDATE batch_files SET size = ? WHERE id = ?"
 _FIND = f"SELECT {_COLUMNS} FROM batch_files WHERE id = ? AND size IS NOT NULL"
 _PAGE = f"""
 SELECT {_COLUMNS} FROM batch_files
-WHERE size IS NOT NULL AND (? IS NULL OR owner = ?) AND (? IS NULL OR purpose = ?)
-AND (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?
+WHERE size IS NOT NULL AND (CAST(:owner AS TEXT) IS NULL OR owner = :owner)
+AND (CAST(:purpose AS TEXT) IS NULL OR purpose = :purpose)
+AND (created_at, id) < (:created_at, :id) ORDER BY created_at DESC, id DESC LIMIT :limit
 """
 _PIECE = "SELECT data FROM batch_chunks WHERE file_id = ? AND number = ?"
 _DELETE_PIECES = """
@@ -84,7 +85,7 @@ class FileStore:
 
     async def find(self, file_id: str) -> File | None:
         """One file that is complete."""
-        row = self._database.get(_FIND, (file_id,))
+        row = await self._database.row(_FIND, (file_id,))
         return None if row is None else File(**dict(zip(File.__struct_fields__, row, strict=True)))
 
     async def page(
@@ -96,14 +97,16 @@ class FileStore:
         limit: int,
     ) -> list[File]:
         """Files, newest first; `owner` None: everyone's."""
-        params = (owner, owner, purpose, purpose, *(after or _LAST), limit)
+        created_at, last = after or _LAST
+        params = {"owner": owner, "purpose": purpose, "limit": limit}
+        params |= {"created_at": created_at, "id": last}
         rows = await self._database.scan(_PAGE, params)
         return [File(**dict(zip(File.__struct_fields__, row, strict=True))) for row in rows]
 
     async def pieces(self, file_id: str) -> AsyncIterator[bytes]:
         """The bytes of an uploaded file, piece by piece."""
         number = 0
-        while (row := self._database.get(_PIECE, (file_id, number))) is not None:
+        while (row := await self._database.row(_PIECE, (file_id, number))) is not None:
             yield row[0]
             number += 1
             await asyncio.sleep(0)  # a reader that never waits would keep the loop for itself

@@ -34,7 +34,7 @@ ORDER BY created_at DESC, id DESC LIMIT ?
 _LIVE = f"SELECT {_COLUMNS} FROM batch_batches WHERE ended_at IS NULL ORDER BY created_at"
 _ADD_ITEM = """
 INSERT INTO batch_items (batch_id, number, custom_id, state, cached, body)
-VALUES (?, ?, ?, 0, 0, ?) ON CONFLICT DO NOTHING
+VALUES (?, ?, ?, 0, false, ?) ON CONFLICT DO NOTHING
 """
 _ADD_DONE = """
 INSERT INTO batch_items (batch_id, number, state, cached, outcome) VALUES (?, ?, ?, ?, ?)
@@ -70,11 +70,11 @@ WHERE id = ? AND ended_at IS NULL AND status NOT IN ('cancelling', 'finalizing')
 """
 _FINALIZE = """
 UPDATE batch_batches SET status = 'finalizing', finalizing_at = ?
-WHERE id = ? AND status = 'in_progress'
+WHERE id = ? AND status IN ('in_progress', 'finalizing')
 """
 _CLOSE_ITEMS = """
 UPDATE batch_items SET state = 2, outcome = ?, body = NULL
-WHERE batch_id = ? AND number IN (
+WHERE batch_id = ? AND state = 0 AND number IN (
     SELECT number FROM batch_items WHERE batch_id = ? AND state = 0 LIMIT ?
 )
 """
@@ -117,12 +117,14 @@ class BatchStore:
         Raises Conflict when its id is taken, and StorageError.
         """
         rows = [(batch.id, item.number, item.custom_id, item.body) for item in items]
-        await self._database.write((_INSERT, msgspec.structs.astuple(batch)), (_ADD_ITEM, rows))
+        adding = (_INSERT, msgspec.structs.astuple(batch))
+        await self._database.write(adding, (_ADD_ITEM, rows), serial=False)
 
     async def add_finished(self, batch: Batch, done: Sequence[Done]) -> None:
         """Write a batch that was answered in its request. Raises Conflict and StorageError."""
         rows = [(batch.id, one.number, one.state, one.cached, one.outcome) for one in done]
-        await self._database.write((_INSERT, msgspec.structs.astuple(batch)), (_ADD_DONE, rows))
+        adding = (_INSERT, msgspec.structs.astuple(batch))
+        await self._database.write(adding, (_ADD_DONE, rows), serial=False)
 
     async def add_items(self, batch_id: str, items: Sequence[NewItem]) -> None:
         """Write further items; those that are there already stay as they are."""
@@ -143,7 +145,7 @@ class BatchStore:
 
     async def find(self, batch_id: str) -> Batch | None:
         """One batch."""
-        row = self._database.get(_FIND, (batch_id,))
+        row = await self._database.row(_FIND, (batch_id,))
         return None if row is None else _batch(row)
 
     async def page(
@@ -152,9 +154,9 @@ class BatchStore:
         """Batches, newest first, older than `after` (created_at, id); `owner` None: everyone's."""
         place = (*(after or _LAST), limit)
         if owner is None:
-            rows = self._database.get_all(_PAGE, place)
+            rows = await self._database.rows(_PAGE, place)
         else:
-            rows = self._database.get_all(_PAGE_OWNED, (owner, *place))
+            rows = await self._database.rows(_PAGE_OWNED, (owner, *place))
         return [_batch(row) for row in rows]
 
     async def live(self) -> list[Batch]:
@@ -171,12 +173,16 @@ class BatchStore:
         return [NewItem(number, body, custom_id) for number, body, custom_id in rows]
 
     async def finish(self, batch_id: str, done: Sequence[Done], *, rate: float) -> None:
-        """Write outcomes and count them, in one transaction."""
+        """Write outcomes and count them, in one transaction.
+
+        In the order of the items, so that two processes that do so wait for each other, no more.
+        """
+        done = sorted(done, key=lambda one: one.number)
         rows = [(one.state, one.cached, one.outcome, batch_id, one.number) for one in done]
         completed = sum(one.state == COMPLETED for one in done)
         cached = sum(one.cached for one in done)
         counts = (completed, len(done) - completed, cached, rate, batch_id)
-        await self._database.write((_FINISH_ITEM, rows), (_ADD_COUNTS, counts))
+        await self._database.write((_FINISH_ITEM, rows), (_ADD_COUNTS, counts), serial=False)
 
     async def recount(self, batch_id: str) -> tuple[int, int, int]:
         """Count completed, failed and cached items anew: after a crash they may have drifted."""
@@ -190,7 +196,7 @@ class BatchStore:
         return await self._database.write((_CANCEL, (at, batch_id))) == 1
 
     async def finalize(self, batch_id: str, *, at: int) -> bool:
-        """Mark a batch whose items are all done; False when it was cancelled meanwhile."""
+        """Mark a batch whose items are all done; False when it was cancelled or ended meanwhile."""
         return await self._database.write((_FINALIZE, (at, batch_id))) == 1
 
     async def close_items(self, batch_id: str, error: bytes) -> None:

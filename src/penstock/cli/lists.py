@@ -46,7 +46,7 @@ def list_(json_: bool) -> None:
     """List all lists, newest first."""
 
     async def work(runtime: Runtime) -> list[dict[str, Any]]:
-        return [_shown(runtime.lists, record) for record in _all(runtime.lists)]
+        return [_shown(runtime.lists, record) for record in await _all(runtime.lists)]
 
     found = opening.with_runtime(work)
     if json_:
@@ -73,7 +73,7 @@ def create(name: str, kind: Any, key_id: str | None, disguises: bool, json_: boo
     """Make an empty list."""
 
     async def work(runtime: Runtime) -> dict[str, Any]:
-        _check_key(runtime, key_id)
+        await _check_key(runtime, key_id)
         record = await runtime.lists.create(
             name, kind=kind, key_id=key_id, disguises=disguises, actor=ACTOR
         )
@@ -111,7 +111,7 @@ def add(
 
     async def work(runtime: Runtime) -> Report:
         entries = [(kind, value, note) for kind, value in given]
-        found = _find(runtime.lists, list_)
+        found = await _find(runtime.lists, list_)
         try:
             return await runtime.lists.add(found.id, entries, actor=ACTOR)
         except InvalidInput as error:
@@ -130,8 +130,8 @@ def remove(list_: str, value: str, kind: Any, json_: bool) -> None:
     """Remove the entry VALUE from LIST."""
 
     async def work(runtime: Runtime) -> int:
-        found = _find(runtime.lists, list_)
-        entry = runtime.lists.find_entry(found.id, kind=kind, value=value)
+        found = await _find(runtime.lists, list_)
+        entry = await runtime.lists.find_entry(found.id, kind=kind, value=value)
         await runtime.lists.remove(found.id, entry.id, actor=ACTOR)
         return entry.id
 
@@ -146,7 +146,7 @@ def entries(list_: str, json_: bool) -> None:
     """Print the entries of LIST, oldest first."""
 
     async def work(runtime: Runtime) -> list[EntryRecord]:
-        found, records = _find(runtime.lists, list_), list[Any]()
+        found, records = await _find(runtime.lists, list_), list[Any]()
         while page := await runtime.lists.entries(
             found.id, after=records[-1].id if records else 0, limit=PAGE
         ):
@@ -191,7 +191,7 @@ def import_(
     form: FileFormat = format or _format(file, begin)
 
     async def work(runtime: Runtime) -> Report:
-        found = _find(runtime.lists, list_)
+        found = await _find(runtime.lists, list_)
         try:
             return await runtime.lists.import_(
                 found.id, _chunks(begin, file), format=form, kind=kind, actor=ACTOR, partial=partial
@@ -213,7 +213,7 @@ def export(list_: str, format: Any, kind: Any) -> None:
     """Print LIST as a file that import takes; as text the entries of one kind."""
 
     async def work(runtime: Runtime) -> None:
-        found = _find(runtime.lists, list_)
+        found = await _find(runtime.lists, list_)
         async for part in runtime.lists.export(found.id, format=format, kind=kind):
             click.echo(part, nl=False)
 
@@ -228,7 +228,7 @@ def test(text: str, key_id: str | None, json_: bool) -> None:
     """Say what the lists would match in TEXT, and where."""
 
     async def work(runtime: Runtime) -> Any:
-        _check_key(runtime, key_id)
+        await _check_key(runtime, key_id)
         return await runtime.lists.match_long(text, key=key_id)
 
     listed = opening.with_runtime(work)
@@ -253,7 +253,7 @@ def delete(list_: str, yes: bool, json_: bool) -> None:
     """Delete LIST with its entries."""
 
     async def work(runtime: Runtime) -> ListRecord:
-        found = _find(runtime.lists, list_)
+        found = await _find(runtime.lists, list_)
         if not yes:
             count = runtime.lists.count(found.id)
             click.confirm(f"{found.name} has {count} entries. Delete it?", abort=True, err=True)
@@ -264,13 +264,13 @@ def delete(list_: str, yes: bool, json_: bool) -> None:
     print_json({"deleted": deleted.id}) if json_ else click.echo(f"deleted {deleted.name}")
 
 
-def _all(lists: Lists) -> list[ListRecord]:
-    return lists.page(after=None, limit=1 << 30, seen_by=None)
+async def _all(lists: Lists) -> list[ListRecord]:
+    return await lists.page(after=None, limit=1 << 30, seen_by=None)
 
 
-def _find(lists: Lists, name: str) -> ListRecord:
+async def _find(lists: Lists, name: str) -> ListRecord:
     """The list of this id, or the only one of this name."""
-    found = [each for each in _all(lists) if name in (each.id, each.name)]
+    found = [each for each in await _all(lists) if name in (each.id, each.name)]
     if not found:
         raise NotFound(f"there is no list {name!r}; see: penstock lists list")
     if len(found) > 1:
@@ -296,13 +296,13 @@ def _owner(record: ListRecord) -> str:
     return "for everyone" if record.key_id is None else f"for the key {record.key_id}"
 
 
-def _check_key(runtime: Runtime, key_id: str | None) -> None:
+async def _check_key(runtime: Runtime, key_id: str | None) -> None:
     """Refuse a key that there is not: its lists would never act."""
     from penstock.server.keys import KeyRing
     from penstock.server.routes.lists import UNSTORED
 
     if key_id is not None and key_id not in UNSTORED:
-        KeyRing(runtime.database, runtime.hub, runtime.clock).get(key_id)
+        await KeyRing(runtime.database, runtime.hub, runtime.clock).get(key_id)
 
 
 def _looks(image: IO[bytes]) -> tuple[str, str]:

@@ -110,7 +110,7 @@ def curves(json_: bool) -> None:
     async def look(runtime: Runtime) -> list[tuple[str, str, Fit, str | None]]:
         return [
             (each.attribute, each.model_version, each.curve.fit, instant(each.created_at))
-            for each in runtime.perspective.curves()
+            for each in await runtime.perspective.curves()
         ]
 
     found = opening.with_runtime(look)
@@ -198,7 +198,7 @@ def use(version: str) -> None:
         before = await runtime.perspective.version()
         await runtime.perspective.use(version, actor=ACTOR)
         known: dict[str, list[str]] = {before: [], version: []}
-        for each in runtime.perspective.curves():
+        for each in await runtime.perspective.curves():
             known.setdefault(each.model_version, []).append(each.attribute)
         return before, known
 

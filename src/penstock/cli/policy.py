@@ -58,7 +58,7 @@ def list_(json_: bool) -> None:
         from penstock.server.policies import PolicySummary, summary_of
 
         asks = runtime.moderation.asks_provider
-        found = runtime.policies.all()
+        found = await runtime.policies.all()
         summaries = (summary_of(runtime.policies, each, asks_provider=asks) for each in found)
         return [_dumped(PolicySummary(**each)) for each in summaries]
 
@@ -84,13 +84,15 @@ def show(policy_id: str, revision: int | None, json_: bool) -> None:
         from penstock.server.policies import policy_of, revision_of
 
         if revision is not None:
-            return _dumped(revision_of(runtime.policies.revision(policy_id, revision))), None
-        standing = runtime.policies.standing(policy_id)
+            found = await runtime.policies.revision(policy_id, revision)
+            return _dumped(revision_of(found)), None
+        standing = await runtime.policies.standing(policy_id)
         asks = runtime.moderation.asks_provider
-        found = _dumped(policy_of(runtime.policies, standing, asks_provider=asks))
+        view = _dumped(await policy_of(runtime.policies, standing, asks_provider=asks))
         if standing.active is not None:
-            return found, None
-        return found, _dumped(revision_of(runtime.policies.revision(policy_id, standing.latest)))
+            return view, None
+        latest = await runtime.policies.revision(policy_id, standing.latest)
+        return view, _dumped(revision_of(latest))
 
     found, latest = opening.with_runtime(work)
     if json_:
@@ -172,8 +174,8 @@ def dry_run(
         from penstock.services.moderation.rehearsal import Plan
 
         policies = runtime.policies
-        judge = _tried(runtime, policy_id, read=read, revision=revision)
-        active = policies.judge(policy_id) if against == "active" else None
+        judge = await _tried(runtime, policy_id, read=read, revision=revision)
+        active = await policies.judge(policy_id) if against == "active" else None
         plan = Plan(judge, active, _selected(runtime, since=since, owner=owner, key_id=key_id))
         began = runtime.clock.monotonic()
         outcome = await _rehearsal(runtime).run(plan, examples=limit)
@@ -222,7 +224,7 @@ def assign(policy_id: str, key_id: str, json_: bool) -> None:
         from penstock.server.routes.policies import UNSTORED
 
         if key_id not in UNSTORED:
-            KeyRing(runtime.database, runtime.hub, runtime.clock).get(key_id)
+            await KeyRing(runtime.database, runtime.hub, runtime.clock).get(key_id)
         await runtime.policies.assign(policy_id, key_id, actor=ACTOR)
 
     opening.with_runtime(work)
@@ -266,7 +268,7 @@ def suggest(
         began = runtime.clock.monotonic()
         found = await capacity.suggest(
             _rehearsal(runtime),
-            runtime.policies.judge(policy_id),
+            await runtime.policies.judge(policy_id),
             reviews_per_day=reviews_per_day,
             selection=_selected(runtime, since=since, owner=owner, key_id=key_id),
         )
@@ -295,14 +297,16 @@ def _change(work: Work, *, json_: bool) -> None:
         _print_notes(found)
 
 
-def _tried(runtime: Runtime, policy_id: str, *, read: Policy | None, revision: int | None) -> Judge:
+async def _tried(
+    runtime: Runtime, policy_id: str, *, read: Policy | None, revision: int | None
+) -> Judge:
     from penstock.services.moderation.policy import Judge
 
     policies = runtime.policies
     if read is not None:
         return Judge(read)
-    latest = policies.standing(policy_id).latest
-    return policies.judge(policy_id, latest if revision is None else revision)
+    latest = (await policies.standing(policy_id)).latest
+    return await policies.judge(policy_id, latest if revision is None else revision)
 
 
 def _selected(

@@ -4,6 +4,7 @@
         up to 1,000 changed entries: learnt at once, in slices of a millisecond
         more, or a list whose entries read differently now: a new index is filled beside the old
         one, which goes on answering and learning small changes, and takes its place when complete
+    every second: the database is asked itself, in case the hub tells nothing
 
 What lists say about a content key is remembered until anything changes, so a hot text costs one
 look-up. Searching a text has a budget of steps: a small one on the loop, then a larger one in a
@@ -13,12 +14,13 @@ thread, of which each key has one at a time. Where that is spent, too, people de
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from penstock.clock import Clock
 from penstock.db import Database
+from penstock.db.look import Look
 from penstock.errors import StorageError
 from penstock.hub.hub import Hub
 from penstock.lists.allowed import is_as_listed
@@ -53,7 +55,9 @@ SMALL: Final = 1_000  # changed entries that requests wait for
 LOOK_SECONDS: Final = 1.0  # how long a change may stay unseen when the hub tells nothing
 AWAY_SECONDS: Final = 86_400.0  # without a look for so long, removals may have been purged
 
-_PAGE: Final = 100  # entries between two looks of the loop at others, about a millisecond
+_SLICE: Final = 100  # entries between two looks of the loop at others, about a millisecond
+_FAR_PAGE: Final = 1_000  # entries that are read at once where each reading is a round trip
+_TRIES: Final = 3  # looks for one refresh: one that had begun, one of one's own
 
 _log = get_logger("penstock.lists")
 
@@ -74,8 +78,11 @@ class CurrentLists:
         self._state: object = None
         self._change = 0  # number of the last change that the index knows or will be told
         self._looked_at = clock.monotonic()
-        self._refreshing = asyncio.Lock()
+        self._page = _SLICE if database.dialect == "sqlite" else _FAR_PAGE
+        self._look = Look(self._read)
+        self._beginning = asyncio.Lock()
         self._filling = asyncio.Lock()
+        self._learning = asyncio.Lock()
         self._wanted = asyncio.Event()  # a new index
         self._kept = False  # whether `keep` runs
         self._turns = Turns()
@@ -91,27 +98,24 @@ class CurrentLists:
     async def refresh(self) -> None:
         """Learn what changed; those who ask at once share one look.
 
-        Raises StorageError where nothing was ever read; later on what is known goes on counting.
+        Raises StorageError where nothing was ever read; later on what is known goes on counting,
+        and hardly anybody waits for a database that does not answer.
         """
-        async with self._refreshing:
+        if self._generation is None:
+            await self._begin()
+        for _ in range(_TRIES):
             if not self.stale:
                 return
-            # Taken before reading, so that what changes meanwhile is read again.
             generation = self._hub.generation(NAME)
-            now = self._clock.monotonic()
-            if self._generation is None:
-                self._wanted.set()
-                await self.settle()
-            else:
-                try:
-                    if generation != self._generation or self._store.state() != self._state:
-                        await self._catch_up(away=now - self._looked_at)
-                except StorageError as error:
-                    # What is known goes on counting; the next look tries again.
-                    _log.error("lists.unreadable", detail=error.detail)
-                    self._state = None
-            self._generation = generation
-            self._looked_at = now
+            if not await self._look.share():
+                # What is known goes on counting; the next look tries again.
+                self._generation, self._state = generation, None
+                self._looked_at = self._clock.monotonic()
+                return
+
+    async def aclose(self) -> None:
+        """Stop looking; before the database closes."""
+        await self._look.aclose()
 
     async def keep(self) -> None:
         """Fill a new index whenever one is wanted, until cancelled; then nobody waits for it."""
@@ -273,9 +277,31 @@ class CurrentLists:
             self._metrics.count("penstock_list_hits_total", kind=hit.list_kind)
         return listed
 
-    async def _catch_up(self, *, away: float) -> None:
+    async def _begin(self) -> None:
+        """Read everything, once. Raises StorageError."""
+        async with self._beginning:
+            if self._generation is None:
+                # Taken before reading, so that what changes meanwhile is read again.
+                generation, now = self._hub.generation(NAME), self._clock.monotonic()
+                self._wanted.set()
+                await self.settle()
+                self._generation, self._looked_at = generation, now
+
+    async def _read(self) -> None:
+        """Compare the database with what is known, and learn what is new."""
+        generation, now = self._hub.generation(NAME), self._clock.monotonic()
+        try:
+            state = await self._store.state()
+            if generation != self._generation or state != self._state:
+                await self._catch_up(state, away=now - self._looked_at)
+        except StorageError as error:
+            _log.error("lists.unreadable", detail=error.detail)
+            raise
+        self._generation, self._looked_at = generation, now
+
+    async def _catch_up(self, state: tuple[int, int, int], *, away: float) -> None:
+        lists = await self._store.lists()
         before = self._lists
-        state, lists = self._store.state(), self._store.lists()
         self._use(lists)
         reread = (
             away >= AWAY_SECONDS or self._scopes.worn or _reads_differently(before, self._lists)
@@ -287,46 +313,49 @@ class CurrentLists:
             if not self._kept:
                 await self.settle()
         else:
-            await self._learn(self._scopes)
+            await self._learn()
         self._state = state
 
-    async def _learn(self, scopes: Scopes) -> None:
+    async def _learn(self) -> None:
         """Tell the indexes what changed behind the last known number."""
-        while True:
-            changes = self._store.changed(after=self._change, limit=_PAGE)
-            self._apply(scopes, changes)
-            if changes:
-                self._change = changes[-1].change
-                self._memory = Memory()
-            if len(changes) < _PAGE:
-                return
-            await asyncio.sleep(0)
+        async with self._learning:
+            while changes := await self._store.changed(after=self._change, limit=self._page):
+                for part in _slices(changes):
+                    await self._apply(self._scopes, part)
+                    self._change = part[-1].change
+                    self._memory = Memory()
+                    if len(part) == _SLICE:
+                        await asyncio.sleep(0)
+                if len(changes) < self._page:
+                    return
 
     async def _fill(self) -> None:
         """Make new indexes of all that there is and use them."""
-        state = self._store.state()
-        self._use(self._store.lists())
+        state = await self._store.state()
+        self._use(await self._store.lists())
         scopes, after = Scopes(), 0
-        while live := self._store.live(after=after, limit=_PAGE):
-            self._apply(scopes, live)
+        while live := await self._store.live(after=after, limit=self._page):
             after = live[-1].id
-            await asyncio.sleep(0)
-        change = state[0]
-        while changes := self._store.changed(after=change, limit=_PAGE):
-            self._apply(scopes, changes)
-            change = changes[-1].change
-            if len(changes) == _PAGE:
+            for part in _slices(live):
+                await self._apply(scopes, part)
                 await asyncio.sleep(0)
-        # Nothing was awaited since the last look, so nothing can lie between it and this.
-        self._scopes, self._change, self._state = scopes, max(change, self._change), state
-        self._memory = Memory()
+        change = state[0]
+        async with self._learning:  # or what the old ones learn last would be missing in these
+            while changes := await self._store.changed(after=change, limit=self._page):
+                change = changes[-1].change
+                for part in _slices(changes):
+                    await self._apply(scopes, part)
+                    if len(part) == _SLICE:
+                        await asyncio.sleep(0)
+            self._scopes, self._change, self._state = scopes, max(change, self._change), state
+            self._memory = Memory()
         self._metrics.gauge("penstock_list_entries", len(scopes))
 
-    def _apply(self, scopes: Scopes, changes: Sequence[ChangeRecord]) -> None:
+    async def _apply(self, scopes: Scopes, changes: Sequence[ChangeRecord]) -> None:
         if any(change.list_id not in self._lists for change in changes):
             # Made since the lists were read, or gone. Others stay as they are known: how their
             # entries are looked for is compared with that.
-            now = {record.id: record for record in self._store.lists()}
+            now = {record.id: record for record in await self._store.lists()}
             self._use((now | self._lists).values())
         for change in changes:
             record = self._lists.get(change.list_id)
@@ -340,6 +369,11 @@ class CurrentLists:
         self._lists = {record.id: record for record in lists}
         self._own = frozenset(r.key_id for r in self._lists.values() if r.key_id is not None)
         self._memory = Memory()
+
+
+def _slices(changes: Sequence[ChangeRecord]) -> Iterator[Sequence[ChangeRecord]]:
+    for start in range(0, len(changes), _SLICE):
+        yield changes[start : start + _SLICE]
 
 
 def _scope(record: ListRecord) -> Scope:

@@ -22,7 +22,7 @@ import msgspec
 from penstock.audit import AuditLog
 from penstock.clock import Clock
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.hub.hub import Hub
 from penstock.lists import store
@@ -100,7 +100,7 @@ class Lists(CurrentLists):
         """
         _check_name(name)
         most = quota_of(key_id).lists
-        own = self._named(name, key_id)
+        own = await self._named(name, key_id)
         if sum(not is_managed(each.id) for each in own) >= most:
             raise Conflict(f"{whose(key_id)} are {most}, which is the quota; delete some")
         at = self._now()
@@ -113,20 +113,20 @@ class Lists(CurrentLists):
         )
         return record
 
-    def get(self, id: str) -> ListRecord:
+    async def get(self, id: str) -> ListRecord:
         """One list. Raises NotFound."""
-        record = self._changes.find_list(id)
+        record = await self._changes.find_list(id)
         if record is None:
             raise NotFound(f"there is no list {id[:80]!r}")
         return record
 
-    def page(
+    async def page(
         self, *, after: tuple[int, str] | None, limit: int, seen_by: str | None
     ) -> list[ListRecord]:
         """At most `limit` lists, newest first; only everyone's and those of one key."""
         lists = [
             each
-            for each in self._changes.lists()
+            for each in await self._changes.lists()
             if (seen_by is None or each.key_id in (None, seen_by))
             and (after is None or (each.created_at, each.id) < after)
         ]
@@ -140,13 +140,13 @@ class Lists(CurrentLists):
 
         Raises NotFound, and Conflict for a managed list or one that someone else changed.
         """
-        record = self._editable(id)
+        record = await self._editable(id)
         if expected is not None and record.updated_at != expected:
             raise Conflict(f"{id} was changed meanwhile; read it again and repeat the change")
         told = {k: v for k, v in msgspec.structs.asdict(change).items() if v is not None}
         if "name" in told and told["name"] != record.name:
             _check_name(told["name"])
-            self._named(told["name"], record.key_id)
+            await self._named(told["name"], record.key_id)
         changed = msgspec.structs.replace(record, **told)
         before = {key: getattr(record, key) for key in told}
         await self._write(
@@ -154,11 +154,11 @@ class Lists(CurrentLists):
             self._audit.entry(actor, "list.changed", id, {"before": before, "after": told}),
         )
         await self._learnt()
-        return self.get(id)
+        return await self.get(id)
 
     async def delete(self, id: str, *, actor: str) -> None:
         """Delete a list and its entries. Raises NotFound."""
-        record = self.get(id)
+        record = await self.get(id)
         told = {"name": record.name, "kind": record.kind, "key_id": record.key_id}
         await self._write_and_learn(
             *store.deleting_list(id, at=self._now()),
@@ -167,17 +167,17 @@ class Lists(CurrentLists):
 
     async def entries(self, list_id: str, *, after: int = 0, limit: int = 100) -> list[EntryRecord]:
         """At most `limit` entries behind entry `after`, oldest first. Raises NotFound."""
-        self.get(list_id)
+        await self.get(list_id)
         return await self._changes.page(list_id, after=after, limit=limit)
 
-    def find_entry(self, list_id: str, *, kind: EntryKind, value: str) -> EntryRecord:
+    async def find_entry(self, list_id: str, *, kind: EntryKind, value: str) -> EntryRecord:
         """An entry by what it finds. Raises NotFound."""
         try:
             value = self._rules.check(kind, value).value
         except EntryRefused:
             found = None  # what cannot be added is in no list
         else:
-            found = self._changes.find_value(list_id, kind, value)
+            found = await self._changes.find_value(list_id, kind, value)
         if found is None:
             raise NotFound(f"list {list_id[:80]!r} has no {kind} {value[:80]!r}")
         return found
@@ -194,11 +194,11 @@ class Lists(CurrentLists):
 
         Raises InvalidInput with what is wrong with which, also for what the list has already.
         """
-        async with self._adding.of(self._editable(list_id).key_id):
+        async with self._adding.of((await self._editable(list_id)).key_id):
             lines = (Line(at, *entry) for at, entry in enumerate(entries))
             parsed = await check_all(lines, self._rules, repeats=not partial)
             if not partial:
-                self._refuse_known(list_id, parsed, given=len(entries))
+                await self._refuse_known(list_id, parsed, given=len(entries))
             return await self._add(list_id, parsed, actor=actor, action="list.entries_added")
 
     async def import_(
@@ -216,9 +216,9 @@ class Lists(CurrentLists):
         What the list has already is skipped. Raises InvalidInput with the lines that are refused,
         TooLarge. When it returns, this process matches all of it.
         """
-        self._editable(list_id)
+        await self._editable(list_id)
         data = await gather(chunks)
-        async with self._adding.of(self._editable(list_id).key_id):
+        async with self._adding.of((await self._editable(list_id)).key_id):
             parsed = await parse(data, self._rules, format=format, kind=kind)
             if parsed.refused and not partial:
                 raise InvalidInput(
@@ -246,8 +246,8 @@ class Lists(CurrentLists):
 
     async def remove(self, list_id: str, entry_id: int, *, actor: str) -> None:
         """Remove an entry. Raises NotFound."""
-        self.get(list_id)
-        entry = self._changes.find_entry(list_id, entry_id)
+        await self.get(list_id)
+        entry = await self._changes.find_entry(list_id, entry_id)
         if entry is None:
             raise NotFound(f"list {list_id[:80]!r} has no entry {entry_id}")
         at = self._now()
@@ -288,12 +288,13 @@ class Lists(CurrentLists):
         """Forget entries that were removed before an instant (ms); how many."""
         return await self._changes.purge(before=before or self._now() - int(KEEP_REMOVED * 1000))
 
-    def _refuse_known(self, list_id: str, parsed: Parsed, *, given: int) -> None:
+    async def _refuse_known(self, list_id: str, parsed: Parsed, *, given: int) -> None:
         """Raise InvalidInput for what is refused, or is in the list already."""
+        known = await self._changes.known(list_id, parsed.entries)
         refusals = parsed.refusals + [
             Refusal(line, "value is in the list already")
             for line, entry in zip(parsed.lines, parsed.entries, strict=True)
-            if self._changes.find_value(list_id, entry.kind, entry.value)
+            if (entry.kind, entry.value) in known
         ]
         if refusals:
             raise InvalidInput(
@@ -310,9 +311,11 @@ class Lists(CurrentLists):
         if entries:
             await self._make_sure_of_room(list_id, entries)
             told = {"given": len(entries), "entries": _shown(entries)}
-            adding = bound(store.adding_entries, list_id, entries, actor=actor, at=self._now())
+            adding = bound(
+                self._changes.adding_entries, list_id, entries, actor=actor, at=self._now()
+            )
             count = await self._write(
-                adding() if len(entries) <= _MANY else await asyncio.to_thread(adding),
+                *adding() if len(entries) <= _MANY else await asyncio.to_thread(adding),
                 self._audit.entry(actor, action, list_id, told),
             )
             taken = count - 1
@@ -324,25 +327,25 @@ class Lists(CurrentLists):
 
     async def _make_sure_of_room(self, list_id: str, entries: Sequence[NewEntry]) -> None:
         """Raise Conflict where entries would be over a quota; those that are there take none."""
-        key_id = self.get(list_id).key_id
+        key_id = (await self.get(list_id)).key_id
         room = Room(self._scopes)
         try:
             await asyncio.to_thread(room.check, key_id, entries)
         except Conflict:
-            known = await self._changes.values(list_id)
+            known = await self._changes.known(list_id, entries)
             new = [each for each in entries if (each.kind, each.value) not in known]
             await asyncio.to_thread(room.check, key_id, new)
 
-    def _named(self, name: str, key_id: str | None) -> list[ListRecord]:
+    async def _named(self, name: str, key_id: str | None) -> list[ListRecord]:
         """The lists of this key, of which none has this name. Raises Conflict."""
-        own = [each for each in self._changes.lists() if each.key_id == key_id]
+        own = [each for each in await self._changes.lists() if each.key_id == key_id]
         for each in own:
             if each.name == name:
                 raise Conflict(f"{whose(key_id)} have one called {name!r} already: {each.id}")
         return own
 
-    def _editable(self, id: str) -> ListRecord:
-        record = self.get(id)
+    async def _editable(self, id: str) -> ListRecord:
+        record = await self.get(id)
         if is_managed(id):
             raise Conflict(
                 f"{id} holds decisions of people and is not edited; decide the case anew, "

@@ -1,9 +1,11 @@
 """The queries of user lists and their entries; the only SQL about them.
 
 Every change to an entry gets the next number of `change`, in the transaction of the change, so that
-a process learns what is new by asking for what lies behind the last number it saw. A removed entry
-stays as a row with `deleted_at` until others had days to learn of it; the row with the highest
-number stays for good, or the numbers would begin again.
+a process learns what is new by asking for what lies behind the last number it saw. So no number may
+be committed behind a higher one: changes take their turns. SQLite has one writer anyway, PostgreSQL
+locks the table of lists against other changes, not against readers. A removed entry stays as a row
+with `deleted_at` until others had days to learn of it; the row with the highest number stays for
+good, or the numbers would begin again.
 
 Where a list must not have changed meanwhile, a NULL in a column that takes none ends the whole
 transaction, the audit entry with it.
@@ -12,12 +14,14 @@ transaction, the audit entry with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call, Dialect
+from penstock.db.dialect import values_of
 from penstock.lists.entries import EntryKind, NewEntry
 from penstock.lists.listed import ListKind
 
@@ -80,9 +84,6 @@ _PAGE: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries
 WHERE list_id = ? AND id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?
 """
-_VALUES: Final = """
-SELECT kind, value FROM moderation_entries WHERE list_id = ? AND deleted_at IS NULL
-"""
 _FIND_ENTRY: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries WHERE id = ? AND list_id = ? AND deleted_at IS NULL
 """
@@ -90,24 +91,30 @@ _FIND_VALUE: Final = f"""
 SELECT {_ENTRY} FROM moderation_entries
 WHERE list_id = ? AND kind = ? AND value = ? AND deleted_at IS NULL
 """
-_TAKEN: Final = """
+_KNOWN: Final = """
+SELECT kind, value FROM moderation_entries
+WHERE list_id = :list_id AND kind IN ({kinds}) AND value IN ({values}) AND deleted_at IS NULL
+"""
+_OWN: Final = "coalesce(other.key_id, '') = coalesce(:key_id, '')"
+_TAKEN: Final = f"""
 EXISTS (
     SELECT 1 FROM moderation_lists AS other
-    WHERE other.key_id IS :key_id AND other.name = :name AND other.id <> :id
+    WHERE {_OWN} AND other.name = :name AND other.id <> :id
 )
 """
 _ADD_LIST: Final = f"""
 INSERT INTO moderation_lists ({_LIST})
-SELECT :id, iif({_TAKEN} OR :most <= (
+SELECT :id, CASE WHEN {_TAKEN} OR :most <= (
     SELECT count(*) FROM moderation_lists AS other
-    WHERE other.key_id IS :key_id AND substr(other.id, 1, length(:managed)) <> :managed
-), NULL, :name), :kind, :key_id, :disguises, :enabled, :created_by, :created_at, :updated_at
+    WHERE {_OWN} AND substr(other.id, 1, length(:managed)) <> :managed
+) THEN NULL ELSE :name END, :kind, :key_id, :disguises, :enabled, :created_by, :created_at,
+:updated_at
 """
 _CHANGE_LIST: Final = f"""
 UPDATE moderation_lists
-SET name = iif(updated_at = :expected AND NOT {_TAKEN}, :name, NULL),
+SET name = CASE WHEN updated_at = :expected AND NOT {_TAKEN} THEN :name ELSE NULL END,
     kind = :kind, disguises = :disguises, enabled = :enabled,
-    updated_at = max(:at, updated_at + 1)
+    updated_at = CASE WHEN :at > updated_at THEN :at ELSE updated_at + 1 END
 WHERE id = :id
 """
 _DELETE_LIST: Final = "DELETE FROM moderation_lists WHERE id = ?"
@@ -121,14 +128,28 @@ UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
 WHERE list_id = ? AND deleted_at IS NULL
 """,
 )
-_ADD_ENTRY: Final = f"""
-INSERT INTO moderation_entries (list_id, kind, value, note, created_by, created_at, change)
-VALUES ((SELECT id FROM moderation_lists WHERE id = ?1), ?2, ?3, ?4, ?5, ?6, {_NEXT})
-ON CONFLICT (list_id, kind, value) DO UPDATE
+_REVIVE: Final = """
 SET deleted_at = NULL, note = excluded.note, created_by = excluded.created_by,
     created_at = excluded.created_at, change = excluded.change
+"""
+_ADD_ENTRIES: Final = f"""
+INSERT INTO moderation_entries (list_id, kind, value, note, created_by, created_at, change)
+SELECT (SELECT id FROM moderation_lists WHERE id = :list_id), kind, value, note,
+    CAST(:actor AS TEXT), CAST(:at AS BIGINT), {_NEXT} + place
+FROM ({{given}}) AS given WHERE true
+ON CONFLICT (list_id, kind, value) DO UPDATE {_REVIVE}
 WHERE moderation_entries.deleted_at IS NOT NULL
 """
+_GIVEN: Final[dict[Dialect, str]] = {
+    "sqlite": """
+SELECT key AS place, json_extract(value, '$[0]') AS kind, json_extract(value, '$[1]') AS value,
+    json_extract(value, '$[2]') AS note FROM json_each(:rows)
+""",
+    "postgresql": """
+SELECT place, entry ->> 0 AS kind, entry ->> 1 AS value, entry ->> 2 AS note
+FROM json_array_elements(CAST(:rows AS json)) WITH ORDINALITY AS listed (entry, place)
+""",
+}
 _REMOVE_ENTRY: Final = f"""
 UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
 WHERE id = ? AND list_id = ? AND deleted_at IS NULL
@@ -136,14 +157,15 @@ WHERE id = ? AND list_id = ? AND deleted_at IS NULL
 _ENSURE_LIST: Final = f"""
 INSERT INTO moderation_lists ({_LIST})
 VALUES ({", ".join(f":{name}" for name in ListRecord.__struct_fields__)})
-ON CONFLICT (id) DO UPDATE SET updated_at = max(excluded.updated_at, updated_at + 1)
+ON CONFLICT (id) DO UPDATE SET updated_at = CASE
+    WHEN excluded.updated_at > moderation_lists.updated_at THEN excluded.updated_at
+    ELSE moderation_lists.updated_at + 1
+END
 """
 _DECIDE: Final = f"""
 INSERT INTO moderation_entries (list_id, kind, value, note, created_by, created_at, change)
 VALUES (?, 'sha256', ?, ?, ?, ?, {_NEXT})
-ON CONFLICT (list_id, kind, value) DO UPDATE
-SET deleted_at = NULL, note = excluded.note, created_by = excluded.created_by,
-    created_at = excluded.created_at, change = excluded.change
+ON CONFLICT (list_id, kind, value) DO UPDATE {_REVIVE}
 """
 _UNDECIDE: Final = f"""
 UPDATE moderation_entries SET deleted_at = ?, change = {_NEXT}
@@ -153,6 +175,8 @@ _PURGE: Final = """
 DELETE FROM moderation_entries
 WHERE deleted_at < ? AND change < (SELECT max(change) FROM moderation_entries)
 """
+_IN_TURN: Final = "LOCK TABLE moderation_lists IN SHARE ROW EXCLUSIVE MODE"  # PostgreSQL's
+_TOGETHER: Final = 1_000  # entries in one statement
 
 
 class ListStore:
@@ -160,51 +184,78 @@ class ListStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        dialect = database.dialect
+        self._in_turn: tuple[str, ...] = () if dialect == "sqlite" else (_IN_TURN,)
+        self._add_entries = _ADD_ENTRIES.format(given=_GIVEN[dialect])
+        self._known = _KNOWN.format(
+            kinds=values_of(dialect, ":kinds"), values=values_of(dialect, ":values")
+        )
 
-    def lists(self) -> list[ListRecord]:
+    async def lists(self) -> list[ListRecord]:
         """All lists."""
-        return [_list(row) for row in self._database.get_all(_LISTS)]
+        return [_list(row) for row in await self._database.rows(_LISTS)]
 
-    def find_list(self, id: str) -> ListRecord | None:
+    async def find_list(self, id: str) -> ListRecord | None:
         """One list."""
-        row = self._database.get(_FIND_LIST, (id,))
+        row = await self._database.row(_FIND_LIST, (id,))
         return None if row is None else _list(row)
 
-    def state(self) -> tuple[int, int, int]:
+    async def state(self) -> tuple[int, int, int]:
         """The number of the last change to an entry, and two that differ when a list changed."""
-        row = self._database.get(_STATE)
+        row = await self._database.row(_STATE)
         return (0, 0, 0) if row is None else (row[0], row[1], row[2])
 
-    def changed(self, *, after: int, limit: int) -> list[ChangeRecord]:
+    async def changed(self, *, after: int, limit: int) -> list[ChangeRecord]:
         """Entries changed behind number `after`, in order."""
-        return [_change(row) for row in self._database.get_all(_CHANGED, (after, limit))]
+        return [_change(row) for row in await self._database.rows(_CHANGED, (after, limit))]
 
-    def live(self, *, after: int, limit: int) -> list[ChangeRecord]:
+    async def live(self, *, after: int, limit: int) -> list[ChangeRecord]:
         """Entries that are not removed, by id."""
-        return [_change(row) for row in self._database.get_all(_LIVE, (after, limit))]
+        return [_change(row) for row in await self._database.rows(_LIVE, (after, limit))]
 
     async def page(self, list_id: str, *, after: int, limit: int) -> list[EntryRecord]:
         """At most `limit` entries of a list behind id `after`, oldest first."""
         rows = await self._database.rows(_PAGE, (list_id, after, limit))
         return [EntryRecord(*row) for row in rows]
 
-    async def values(self, list_id: str) -> set[tuple[str, str]]:
-        """Kind and value of every entry of a list."""
-        return {(row[0], row[1]) for row in await self._database.rows(_VALUES, (list_id,))}
+    async def known(self, list_id: str, entries: Sequence[NewEntry]) -> set[tuple[str, str]]:
+        """Kind and value of those entries that a list has."""
+        found: set[tuple[str, str]] = set()
+        waiting = iter(entries)
+        while part := list(islice(waiting, _TOGETHER)):
+            params = {
+                "list_id": list_id,
+                "kinds": _json(sorted({each.kind for each in part})),
+                "values": _json([each.value for each in part]),
+            }
+            found.update((row[0], row[1]) for row in await self._database.rows(self._known, params))
+        return found
 
-    def find_entry(self, list_id: str, id: int) -> EntryRecord | None:
+    async def find_entry(self, list_id: str, id: int) -> EntryRecord | None:
         """One entry that is not removed."""
-        row = self._database.get(_FIND_ENTRY, (id, list_id))
+        row = await self._database.row(_FIND_ENTRY, (id, list_id))
         return None if row is None else EntryRecord(*row)
 
-    def find_value(self, list_id: str, kind: EntryKind, value: str) -> EntryRecord | None:
+    async def find_value(self, list_id: str, kind: EntryKind, value: str) -> EntryRecord | None:
         """The entry of a list that finds this, unless it is removed."""
-        row = self._database.get(_FIND_VALUE, (list_id, kind, value))
+        row = await self._database.row(_FIND_VALUE, (list_id, kind, value))
         return None if row is None else EntryRecord(*row)
+
+    def adding_entries(
+        self, list_id: str, entries: Iterable[NewEntry], *, actor: str, at: int
+    ) -> list[Call]:
+        """Add entries; those that the list has are left. Raises Conflict where it is gone."""
+        calls: list[Call] = []
+        waiting = iter(entries)
+        while part := list(islice(waiting, _TOGETHER)):
+            rows = _json([(each.kind, each.value, each.note) for each in part])
+            params = {"list_id": list_id, "rows": rows, "actor": actor, "at": at}
+            calls.append((self._add_entries, params))
+        return calls
 
     async def write(self, *statements: Call) -> int:
-        """Run statements as one transaction; the number of changed rows."""
-        return await self._database.write(*statements)
+        """Run statements as one transaction, in turn; the number of changed rows."""
+        return await self._database.write(*self._in_turn, *statements, serial=False)
 
     async def purge(self, *, before: int) -> int:
         """Forget entries that were removed before an instant."""
@@ -228,12 +279,6 @@ def deleting_list(id: str, *, at: int) -> Sequence[Call]:
     """Delete a list and its entries."""
     gone, kept = _EMPTY_LIST
     return (_DELETE_LIST, (id,)), (gone, (id,)), (kept, (at, id))
-
-
-def adding_entries(list_id: str, entries: Iterable[NewEntry], *, actor: str, at: int) -> Call:
-    """Add entries; those that the list has are left. Raises Conflict where it is gone."""
-    rows: Any = [(list_id, each.kind, each.value, each.note, actor, at) for each in entries]
-    return _ADD_ENTRY, rows
 
 
 def removing_entry(list_id: str, id: int, *, at: int) -> Call:
@@ -263,3 +308,7 @@ def _list(row: tuple[Any, ...]) -> ListRecord:
 def _change(row: tuple[Any, ...]) -> ChangeRecord:
     id, change, list_id, kind, value, deleted = row
     return ChangeRecord(id, change, list_id, kind, value, bool(deleted))
+
+
+def _json(rows: Any) -> str:
+    return msgspec.json.encode(rows).decode()

@@ -85,7 +85,7 @@ class Deliverer:
         return deliver
 
     async def _deliver(self, id: str, event: Event, tried: int) -> dict[str, Any]:
-        webhook = self._store.find(id)
+        webhook = await self._store.find(id)
         if webhook is None or not webhook.enabled:
             self._metrics.count(DELIVERIES, outcome="dropped")
             return {"outcome": "dropped", "reason": "deleted" if webhook is None else "disabled"}
@@ -119,7 +119,7 @@ class Deliverer:
             check_scheme(await self._dialler.guard.check(webhook.url))
         now = self._clock.now()
         body = payload(event)
-        secrets = self._store.secrets(webhook.id, at=int(now * 1000))
+        secrets = await self._store.secrets(webhook.id, at=int(now * 1000))
         headers = signed(event.id, timestamp=int(now), body=body, secrets=secrets)
         headers["content-type"] = "application/json"
         return await self._dialler.fetch(

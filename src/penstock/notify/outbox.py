@@ -1,7 +1,8 @@
 """Events on their way from a request to the queue: a bounded buffer, and what empties it.
 
 A request must not wait for a commit that is not its own, so an event becomes a job some 50 ms
-later, with all others of that time in one transaction. What the queue does not take any more when
+later, with all others of that time in one transaction. Where it is not known at once who wants to
+hear of it, it is held, and that is read first. What the queue does not take any more when
 the process stops (its last jobs tell of events, too) is kept in the database for the next one. A
 process that is killed loses what is not a job yet.
 """
@@ -17,6 +18,7 @@ from penstock.clock import Clock
 from penstock.errors import PenstockError, QueueStopped, RequestError, StorageError
 from penstock.notify.event import Event
 from penstock.notify.store import Delivery, WebhookStore
+from penstock.notify.subscriptions import Subscriptions
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.tasks import Task, TaskQueue
@@ -39,6 +41,7 @@ class Outbox:
         task: Task[..., Any],
         *,
         store: WebhookStore,
+        subscriptions: Subscriptions,
         clock: Clock,
         metrics: Metrics,
         most: int = MOST,
@@ -46,23 +49,25 @@ class Outbox:
         self._queue = queue
         self._task = task
         self._store = store
+        self._subscriptions = subscriptions
         self._clock = clock
         self._metrics = metrics
         self._most = most
-        self._waiting: deque[Delivery] = deque()
+        self._waiting: deque[Delivery | Event] = deque()  # events: it is not known for whom
         self._filled = asyncio.Event()
 
-    def put(self, webhook_id: str, owner: str, event: Event) -> None:
+    def put(self, event: Event) -> None:
         """Have an event delivered; beyond the bound it is lost, and counted."""
-        if len(self._waiting) >= self._most:
-            self._lose(1, "full")
+        if self._subscriptions.stale:
+            self._put(event)
             return
-        self._waiting.append(Delivery(webhook_id, owner, event))
-        self._filled.set()
+        for one in self._subscriptions.of(event):
+            self._put(Delivery(one.id, one.owner, event))
 
     async def keep(self) -> None:
         """Turn what comes in into jobs until cancelled, what was left behind first."""
         try:
+            await self._subscriptions.refresh()
             await self._recover()
             while True:
                 await self._filled.wait()
@@ -77,24 +82,57 @@ class Outbox:
         """Turn all that waits into jobs; False when that cannot be done now."""
         self._filled.clear()
         while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-            while taken:  # a call to the queue has one owner; the order of each one's events stays
-                owner = taken[0].owner
-                now = [one for one in taken if one.owner == owner]
-                try:
-                    await self._accept(now, owner)
-                except (StorageError, QueueStopped, asyncio.CancelledError) as error:
-                    self._waiting.extendleft(reversed(taken))
+            if any(isinstance(one, Event) for one in self._waiting):
+                if not await self._subscriptions.refresh():
                     self._filled.set()
-                    if isinstance(error, asyncio.CancelledError):
-                        raise
-                    _log.warning("webhooks.not_enqueued", detail=error.detail)
                     return False
-                except Exception:  # the edge of a flush: the next events are as due
-                    _log.exception("webhooks.not_enqueued")
-                    self._lose(len(now), "not_storable")
-                taken = [one for one in taken if one.owner != owner]
+                if self._subscriptions.stale:
+                    continue
+                self._address()
+            if not await self._enqueue(self._taken(TOGETHER)):
+                return False
         return True
+
+    async def _enqueue(self, taken: list[Delivery]) -> bool:
+        while taken:  # a call to the queue has one owner; the order of each one's events stays
+            owner = taken[0].owner
+            now = [one for one in taken if one.owner == owner]
+            try:
+                await self._accept(now, owner)
+            except (StorageError, QueueStopped, asyncio.CancelledError) as error:
+                self._waiting.extendleft(reversed(taken))
+                self._filled.set()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                _log.warning("webhooks.not_enqueued", detail=error.detail)
+                return False
+            except Exception:  # the edge of a flush: the next events are as due
+                _log.exception("webhooks.not_enqueued")
+                self._lose(len(now), "not_storable")
+            taken = [one for one in taken if one.owner != owner]
+        return True
+
+    def _put(self, one: Delivery | Event) -> None:
+        if len(self._waiting) >= self._most:
+            self._lose(1, "full")
+            return
+        self._waiting.append(one)
+        self._filled.set()
+
+    def _taken(self, most: int) -> list[Delivery]:
+        """The first that wait; none of them is held."""
+        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        return [one for one in taken if isinstance(one, Delivery)]
+
+    def _address(self) -> None:
+        """Make deliveries of the events that are held, in their places."""
+        held, self._waiting = self._waiting, deque()
+        for one in held:
+            if isinstance(one, Delivery):
+                self._put(one)
+            else:
+                for receiver in self._subscriptions.of(one):
+                    self._put(Delivery(receiver.id, receiver.owner, one))
 
     async def _accept(self, calls: Sequence[Delivery], owner: str) -> None:
         arguments = [(one.webhook_id, one.event) for one in calls]
@@ -109,23 +147,25 @@ class Outbox:
             self._lose(1, "not_storable")
 
     async def _leave(self) -> None:
+        held = sum(isinstance(one, Event) for one in self._waiting)
+        if held and not await self._subscriptions.refresh():
+            self._lose(held, "stopped")  # it was never known who wants to hear of them
+        self._address()
+        waiting = self._taken(len(self._waiting))
         try:
-            await self._store.leave(self._waiting)
+            await self._store.leave(waiting)
         except Exception as error:  # nobody is left to be told, and the other parts have to stop
-            _log.error("webhooks.lost", count=len(self._waiting), error=type(error).__name__)
-            self._lose(len(self._waiting), "stopped")
-        self._waiting.clear()
+            _log.error("webhooks.lost", count=len(waiting), error=type(error).__name__)
+            self._lose(len(waiting), "stopped")
 
     async def _recover(self) -> None:
         """Take over what stopped processes left; two that start at once may both do so."""
         try:
-            while True:
-                last, found = await self._store.left()
-                if not found:
-                    return
-                for owner in {one.owner for one in found}:
-                    await self._accept([one for one in found if one.owner == owner], owner)
-                await self._store.forget(last)
+            while found := await self._store.left():
+                calls = [one for _, one in found]
+                for owner in {one.owner for one in calls}:
+                    await self._accept([one for one in calls if one.owner == owner], owner)
+                await self._store.forget([number for number, _ in found])
         except PenstockError as error:  # it stays where it is
             _log.warning("webhooks.left_behind", detail=error.detail)
 

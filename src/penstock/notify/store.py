@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
+from penstock.db.dialect import values_of
 from penstock.notify.event import Event
 
 MOST: Final = 10_000  # webhooks that are subscribed at once, and deliveries read at once
@@ -82,18 +83,18 @@ _ROTATE: Final = """
 UPDATE notify_webhooks SET old_secret = secret, old_secret_until = ?, secret = ? WHERE id = ?
 """
 _RETIRE: Final = """
-UPDATE notify_webhooks SET enabled = 0, disabled_reason = ? WHERE id = ? AND enabled
+UPDATE notify_webhooks SET enabled = false, disabled_reason = ? WHERE id = ? AND enabled
 """
 _NOTE: Final = """
-UPDATE notify_webhooks SET last_status = ?, last_error = ?, last_at = ?
-WHERE id = ? AND (last_at IS NULL OR last_at <= ?3)
+UPDATE notify_webhooks SET last_status = :status, last_error = :error, last_at = :at
+WHERE id = :id AND (last_at IS NULL OR last_at <= :at)
 """
 _DELETE: Final = "DELETE FROM notify_webhooks WHERE id = ?"
 _LEAVE: Final = "INSERT INTO notify_waiting (webhook_id, owner, event) VALUES (?, ?, ?)"
 _LEFT: Final = """
 SELECT number, webhook_id, owner, event FROM notify_waiting ORDER BY number LIMIT ?
 """
-_FORGET: Final = "DELETE FROM notify_waiting WHERE number <= ?"
+_FORGET: Final = "DELETE FROM notify_waiting WHERE number IN ({numbers})"
 _LAST: Final = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 
 
@@ -102,31 +103,33 @@ class WebhookStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        numbers = values_of(database.dialect, ":numbers", "bigint")
+        self._forget = _FORGET.format(numbers=numbers)
 
-    def find(self, id: str) -> Webhook | None:
+    async def find(self, id: str) -> Webhook | None:
         """One webhook."""
-        row = self._database.get(_FIND, (id,))
+        row = await self._database.row(_FIND, (id,))
         return None if row is None else _webhook(row)
 
-    def secrets(self, id: str, *, at: int) -> list[str]:
+    async def secrets(self, id: str, *, at: int) -> list[str]:
         """The secrets that sign at an instant, the present one first; none for no webhook."""
-        row = self._database.get(_SECRETS, (id,))
+        row = await self._database.row(_SECRETS, (id,))
         if row is None:
             return []
         secret, old, until = row
         return [secret, old] if old is not None and until > at else [secret]
 
-    def subscriptions(self) -> list[Subscription]:
+    async def subscriptions(self) -> list[Subscription]:
         """What all that are enabled want to be told."""
-        rows = self._database.get_all(_SUBSCRIBED, (MOST,))
+        rows = await self._database.rows(_SUBSCRIBED, (MOST,))
         return [
             Subscription(id, owner, bool(everyone), _patterns(events))
             for id, owner, everyone, events in rows
         ]
 
-    def count(self, owner: str) -> int:
+    async def count(self, owner: str) -> int:
         """How many webhooks an owner has."""
-        row = self._database.get(_COUNT, (owner,))
+        row = await self._database.row(_COUNT, (owner,))
         return 0 if row is None else int(row[0])
 
     async def page(
@@ -180,22 +183,22 @@ class WebhookStore:
         rows = [(one.webhook_id, one.owner, msgspec.json.encode(one.event)) for one in waiting]
         await self._database.write((_LEAVE, rows))
 
-    async def left(self) -> tuple[int, list[Delivery]]:
-        """What processes left behind, and the number of the last."""
-        rows = await self._database.rows(_LEFT, (MOST,))
-        found = [
-            Delivery(webhook_id, owner, msgspec.json.decode(event, type=Event))
-            for _, webhook_id, owner, event in rows
+    async def left(self) -> list[tuple[int, Delivery]]:
+        """What processes left behind, each with its number."""
+        return [
+            (number, Delivery(webhook_id, owner, msgspec.json.decode(event, type=Event)))
+            for number, webhook_id, owner, event in await self._database.rows(_LEFT, (MOST,))
         ]
-        return rows[-1][0] if rows else 0, found
 
-    async def forget(self, number: int) -> None:
-        """Remove what was left behind, up to a number."""
-        await self._database.write((_FORGET, (number,)))
+    async def forget(self, numbers: Sequence[int]) -> None:
+        """Remove what was left behind; not what others are leaving now, whatever their numbers."""
+        told = msgspec.json.encode(numbers).decode()
+        await self._database.write((self._forget, {"numbers": told}))
 
     def note(self, id: str, *, status: int | None, error: str | None, at: int) -> None:
         """Remember how the latest attempt went, some time soon; nobody waits for it."""
-        self._database.write_later((_NOTE, (status, error, at, id)))
+        noted = {"id": id, "status": status, "error": error, "at": at}
+        self._database.write_later((_NOTE, noted))
 
 
 def _webhook(row: tuple[Any, ...]) -> Webhook:

@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from penstock.audit import AuditLog
 from penstock.clock import Clock
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.errors import BlockedAddress, Conflict, InvalidInput, NotFound
 from penstock.hub import Hub
 from penstock.net.dial import Dialler
@@ -85,28 +85,32 @@ class Webhooks:
             metrics=metrics,
             retire=self._retire,
         )
-        self._outbox = Outbox(
-            queue, self._deliverer.task, store=self._store, clock=clock, metrics=metrics
-        )
         self._subscriptions = Subscriptions(self._store.subscriptions, hub=hub, clock=clock)
+        self._outbox = Outbox(
+            queue,
+            self._deliverer.task,
+            store=self._store,
+            subscriptions=self._subscriptions,
+            clock=clock,
+            metrics=metrics,
+        )
 
     # --- telling ---------------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
         """Have an event told to whoever subscribed; on the event loop, without waiting.
 
-        It is durable some 50 ms later. While nobody subscribes it costs a look-up.
+        It is durable some 50 ms later, if `keep` runs. While nobody subscribes it costs a look-up.
         """
-        for receiver in self._subscriptions.of(event):
-            self._outbox.put(receiver.id, receiver.owner, event)
+        self._outbox.put(event)
 
     def wants(self, type: str) -> bool:
-        """Whether anybody subscribed to such events, so that others need not be made."""
+        """Whether anybody subscribed to such events, or may have: others need not be made."""
         return self._subscriptions.has(type)
 
     async def test(self, id: str) -> Job[Any]:
         """Send a test event to one webhook, as a job. Raises NotFound and Conflict."""
-        webhook = self.get(id)
+        webhook = await self.get(id)
         if not webhook.enabled:
             raise Conflict(f"{id} is disabled: enable it first")
         event = new_event(
@@ -131,6 +135,10 @@ class Webhooks:
         """
         await self._outbox.keep()
 
+    async def refresh(self) -> None:
+        """Learn who subscribed; `keep` does so, too."""
+        await self._subscriptions.refresh()
+
     async def flush(self) -> None:
         """Turn what was emitted into jobs now."""
         await self._outbox.flush()
@@ -153,7 +161,7 @@ class Webhooks:
         called, and Conflict when the owner has too many.
         """
         _check(events)
-        if self._store.count(owner) >= MOST:
+        if await self._store.count(owner) >= MOST:
             raise Conflict(f"{owner} has {MOST} webhooks already: delete one first")
         webhook = Webhook(
             id=f"hook_{secrets.token_hex(8)}",
@@ -173,12 +181,12 @@ class Webhooks:
         secret = new_secret()
         entry = self._entry(actor, "webhook.created", webhook)
         await self._store.add(webhook, secret=secret, audit=entry)
-        self._subscriptions.changed()
+        await self._subscriptions.changed()
         return NewWebhook(webhook, secret)
 
-    def get(self, id: str) -> Webhook:
+    async def get(self, id: str) -> Webhook:
         """One webhook. Raises NotFound."""
-        webhook = self._store.find(id)
+        webhook = await self._store.find(id)
         if webhook is None:
             raise NotFound(f"there is no webhook {id[:80]!r}")
         return webhook
@@ -194,7 +202,7 @@ class Webhooks:
 
     async def update(self, id: str, changes: Changes, *, actor: str) -> Webhook:
         """Change a webhook; enabling it forgets why it was disabled. Raises as `create`."""
-        webhook = self.get(id)
+        webhook = await self.get(id)
         asked = {
             name: value
             for name, value in msgspec.structs.asdict(changes).items()
@@ -209,12 +217,12 @@ class Webhooks:
         changed = msgspec.structs.replace(webhook, **asked)
         entry = self._entry(actor, "webhook.changed", changed)
         await self._store.change(changed, audit=entry)
-        self._subscriptions.changed()
+        await self._subscriptions.changed()
         return changed
 
     async def rotate(self, id: str, *, actor: str) -> NewWebhook:
         """Make a new secret; the one before signs, too, for 24 hours. Raises NotFound."""
-        webhook = self.get(id)
+        webhook = await self.get(id)
         until = self._now() + int(OLD_SECRET_SECONDS * 1000)
         secret = new_secret()
         entry = self._entry(actor, "webhook.secret_rotated", webhook)
@@ -223,14 +231,14 @@ class Webhooks:
 
     async def delete(self, id: str, *, actor: str) -> None:
         """Remove a webhook; what waits for it ends quietly. Raises NotFound."""
-        webhook = self.get(id)
+        webhook = await self.get(id)
         await self._store.delete(id, audit=self._entry(actor, "webhook.deleted", webhook))
-        self._subscriptions.changed()
+        await self._subscriptions.changed()
 
     async def _retire(self, webhook: Webhook, reason: str) -> None:
         entry = self._entry(SYSTEM, "webhook.disabled", webhook, reason=reason)
         await self._store.retire(webhook.id, reason=reason, audit=entry)
-        self._subscriptions.changed()
+        await self._subscriptions.changed()
         _log.warning("webhooks.disabled", webhook=webhook.id, reason=reason)
 
     async def _checked(self, url: str) -> str:

@@ -186,19 +186,20 @@ def summary_of(policies: Policies, standing: Standing, *, asks_provider: bool) -
     }
 
 
-def policy_of(
+async def policy_of(
     policies: Policies, standing: Standing, *, asks_provider: bool, only_key: str | None = None
 ) -> PolicyView:
     """A policy as it stands; of its keys only `only_key`, or all."""
     id, judge = standing.policy_id, standing.judge
     if only_key is None:
-        keys = policies.keys(id, limit=KEYS)
+        keys = await policies.keys(id, limit=KEYS)
     else:
-        keys = [only_key] if policies.is_own(id, only_key) else []
+        keys = [only_key] if await policies.is_own(id, only_key) else []
+    revisions = await policies.revisions(id, limit=REVISIONS)
     return PolicyView(
         **summary_of(policies, standing, asks_provider=asks_provider),
         policy=None if judge is None else document_of(judge),
-        revisions=[revision_summary(each) for each in policies.revisions(id, limit=REVISIONS)],
+        revisions=[revision_summary(each) for each in revisions],
         keys=keys,
     )
 

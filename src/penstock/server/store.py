@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.web.principal import Role
 
 
@@ -25,11 +26,23 @@ class KeyRecord(msgspec.Struct, frozen=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    route_limits: str | None = None  # JSON: route -> rate, as `limits.stored` writes it
+    budget_micros: int | None = None
+    budget_tokens: int | None = None
+    budget_period: str | None = None  # day or month
 
     def is_live(self, at: int) -> bool:
         """Whether the key opens anything at instant `at`."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > at)
 
+
+CHANGEABLE: Final = frozenset(
+    (
+        *("name", "rate_limit", "route_limits"),
+        *("budget_micros", "budget_tokens", "budget_period"),
+    )
+)
+"""Columns that may be set on a key that exists."""
 
 _COLUMNS = ", ".join(KeyRecord.__struct_fields__)
 _VALUES = ", ".join(f":{name}" for name in KeyRecord.__struct_fields__)
@@ -55,11 +68,16 @@ _REVOKE_KEEPING_ADMIN = f"""
     )
 )
 """
+_CHANGE = "UPDATE auth_keys SET {values} WHERE id = :id AND revoked_at IS NULL"
 _TOUCH = """
 UPDATE auth_keys SET last_used_at = :at
 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :at)
 """
-_STATE = "SELECT count(*), max(created_at), count(revoked_at), max(revoked_at) FROM auth_keys"
+_STATE = """
+SELECT count(*), max(created_at), count(revoked_at), max(revoked_at),
+CAST(sum(rate_limit) AS BIGINT), CAST(sum(budget_micros) AS BIGINT),
+CAST(sum(budget_tokens) AS BIGINT), count(budget_period), sum(length(route_limits)) FROM auth_keys
+"""
 _LAST = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 
 
@@ -69,18 +87,18 @@ class KeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, id: str) -> KeyRecord | None:
+    async def find(self, id: str) -> KeyRecord | None:
         """One key, revoked or not."""
-        row = self._database.get(_FIND, (id,))
+        row = await self._database.row(_FIND, (id,))
         return None if row is None else KeyRecord(*row)
 
-    def unrevoked(self) -> list[KeyRecord]:
+    async def unrevoked(self) -> list[KeyRecord]:
         """Every key that was not revoked, expired ones too."""
-        return [KeyRecord(*row) for row in self._database.get_all(_UNREVOKED)]
+        return [KeyRecord(*row) for row in await self._database.rows(_UNREVOKED)]
 
-    def state(self) -> tuple[Any, ...] | None:
-        """Something that differs when keys were made or revoked since."""
-        return self._database.get(_STATE)
+    async def state(self) -> tuple[Any, ...] | None:
+        """Something that differs when keys were made, revoked or given other limits since."""
+        return await self._database.row(_STATE)
 
     async def page(self, *, after: tuple[int, str] | None, limit: int) -> list[KeyRecord]:
         """At most `limit` keys, newest first, older than `after` (created_at, id)."""
@@ -95,19 +113,27 @@ class KeyStore:
     async def add_first(self, record: KeyRecord, *, audit: Call) -> bool:
         """Store `record` if there is no key yet, not even a revoked one; says whether it did.
 
-        One statement, so that of several processes that start at once exactly one makes the key;
-        `audit` is an entry for where it did.
+        Serial, so that of several processes that start at once exactly one makes the key; `audit`
+        is an entry for where it did.
         """
-        return await self._database.write((_ADD_FIRST, msgspec.structs.asdict(record)), audit) > 0
+        adding = (_ADD_FIRST, msgspec.structs.asdict(record))
+        return await self._database.write(adding, audit, serial=True) > 0
 
     async def revoke(self, id: str, *, at: int, keep_admin: bool, audit: Call) -> bool:
         """Revoke a key; False for none, a revoked one, or (`keep_admin`) the last admin's.
 
-        `audit` is an entry for where it did.
+        Serial, so that of the two last admins' keys one stays; `audit` is an entry for where it
+        did.
         """
         sql = _REVOKE_KEEPING_ADMIN if keep_admin else _REVOKE
         params: dict[str, Any] = {"id": id, "at": at}
-        return await self._database.write((sql, params), audit) > 0
+        return await self._database.write((sql, params), audit, serial=True) > 0
+
+    async def change(self, id: str, values: Mapping[str, Any], *, audit: Call) -> bool:
+        """Set columns of a live key; False for none. `audit` is an entry for where it did."""
+        assert values.keys() <= CHANGEABLE, values.keys()
+        sql = _CHANGE.format(values=", ".join(f"{name} = :{name}" for name in values))
+        return await self._database.write((sql, {**values, "id": id}), audit) > 0
 
     def touch(self, id: str, *, at: int) -> None:
         """Note the time of use, some time soon; nobody waits for it."""

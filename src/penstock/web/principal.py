@@ -5,11 +5,14 @@ Knows no framework, so that authentication and tests import it without FastAPI.
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import msgspec
 
 from penstock.errors import Forbidden
+
+if TYPE_CHECKING:
+    from penstock.usage.budgets import Budget
 
 Role = Literal["viewer", "operator", "admin"]
 
@@ -19,10 +22,20 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _RANK: Final[dict[str, int]] = {role: rank for rank, role in enumerate(ROLES)}
 
 
+class RouteLimit(msgspec.Struct, frozen=True):
+    """How often one route may be called; `route` is as people write it: `POST /v1/batches`."""
+
+    route: str
+    limit: int  # requests in a window; 0: no bound
+    window: float  # seconds
+
+
 class Limits(msgspec.Struct, frozen=True):
     """What a key may use."""
 
     requests_per_minute: int | None = None  # None = the server's default
+    routes: tuple[RouteLimit, ...] = ()  # before the server's of the same name
+    budget: Budget | None = None
 
 
 class Principal(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -67,7 +67,7 @@ class EventStream(Response):
         clock: Clock,
         heartbeat: float = HEARTBEAT,
         place: AbstractContextManager[None] | None = None,
-        is_allowed: Callable[[], bool] = lambda: True,
+        is_allowed: Callable[[], bool | Awaitable[bool]] = lambda: True,
         status_code: int = 200,  # FastAPI's document reads it from this signature
     ) -> None:
         self.status_code = status_code
@@ -107,7 +107,8 @@ class EventStream(Response):
             while True:
                 await asyncio.wait((coming, beat), return_when=asyncio.FIRST_COMPLETED)
                 if beat.done():
-                    if not self._is_allowed():
+                    allowed = self._is_allowed()
+                    if not (allowed if isinstance(allowed, bool) else await allowed):
                         return
                     await _write(send, _COMMENT)
                     beat = self._beat()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -33,7 +33,7 @@ class Streams:
         self,
         *,
         clock: Clock,
-        is_allowed: Callable[[Principal], bool],
+        is_allowed: Callable[[Principal], bool | Awaitable[bool]],
         most: int = MOST,
         most_of_a_key: int = MOST_OF_A_KEY,
         spacing: float = SPACING,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,15 @@ import pytest
 
 from penstock.audit import AuditLog
 from penstock.clock import ManualClock
-from penstock.db import Database, open_database
+from penstock.db import Database
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.hub import LocalHub
 from penstock.services.moderation import policies as limits
 from penstock.services.moderation.holdings import LOOK_SECONDS
 from penstock.services.moderation.policies import Change, Policies
 from penstock.services.moderation.policy import Judge, Policy, Threshold, read_policy
+from tests.databases import DATABASES
+from tests.services.conftest import open_empty
 
 DEFAULT = Policy()
 
@@ -50,11 +51,12 @@ class Installation:
         return [(entry.actor, entry.action, entry.subject) for entry in reversed(entries)]
 
 
-@pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    database = open_database(folder=tmp_path)
-    yield Installation(tmp_path, database)
-    await database.aclose()
+@pytest.fixture(params=DATABASES)
+async def installation(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    async with open_empty(request.param, request, tmp_path) as database:
+        yield Installation(tmp_path, database)
 
 
 @pytest.fixture
@@ -70,35 +72,35 @@ def review_of(judge: Judge) -> float | None:
     return judge.policy.thresholds["hate"].review
 
 
-def test_the_policy_of_the_settings_holds_until_another_is_activated(
+async def test_the_policy_of_the_settings_holds_until_another_is_activated(
     installation: Installation,
 ) -> None:
     policies = installation.open(forum(0.3))
 
-    assert review_of(policies.of(None)) == 0.3
-    assert review_of(policies.of("key_1")) == 0.3
-    assert policies.standing("forum").active == 0
+    assert review_of(await policies.fetch(None)) == 0.3
+    assert review_of(await policies.fetch("key_1")) == 0.3
+    assert (await policies.standing("forum")).active == 0
 
 
 async def test_a_draft_holds_for_nobody(policies: Policies) -> None:
     made = await policies.draft(forum(0.4, "default"), actor="key_1", note="stricter")
 
     assert (made.number, made.note, made.created_by) == (1, "stricter", "key_1")
-    assert policies.standing("default").active == 0
-    assert policies.of(None).version != made.version
+    assert (await policies.standing("default")).active == 0
+    assert (await policies.fetch(None)).version != made.version
 
 
 async def test_an_activated_revision_holds_at_once_in_every_process(
     installation: Installation, policies: Policies
 ) -> None:
     other = installation.open()
-    other.of(None)
+    await other.fetch(None)
     await policies.draft(forum(0.4, "default"), actor="key_1")
 
     standing = await policies.activate("default", 1, actor="key_1")
 
     assert standing.active == 1
-    assert review_of(policies.of(None)) == review_of(other.of("any key")) == 0.4
+    assert review_of(await policies.fetch(None)) == review_of(await other.fetch("any key")) == 0.4
 
 
 async def test_a_draft_that_says_what_the_latest_says_is_that_revision(
@@ -140,7 +142,7 @@ async def test_rolling_back_goes_back_step_by_step(policies: Policies) -> None:
     steps = [(await policies.roll_back("default", actor="a")).active for _ in range(3)]
 
     assert steps == [2, 1, 0]
-    assert policies.of(None).version == Judge(Policy()).version
+    assert (await policies.fetch(None)).version == Judge(Policy()).version
     with pytest.raises(Conflict, match="no other revision"):
         await policies.roll_back("default", actor="a")
 
@@ -174,7 +176,7 @@ async def test_of_two_who_activate_at_once_one_is_refused(
 
     refused = [each for each in outcomes if isinstance(each, Conflict)]
     assert len(refused) == 1
-    held = policies.standing("default").active
+    held = (await policies.standing("default")).active
     assert refused[0].fields == {"active": held}
     activations = [each for each in await installation.audited() if "activated" in each[1]]
     assert len(activations) == 1
@@ -210,13 +212,13 @@ async def test_a_key_can_have_a_policy_of_its_own(
 
     await policies.assign("forum", "key_1", actor="a")
 
-    assert review_of(other.of("key_1")) == 0.1
-    assert other.of("key_2").policy.id == "default"
-    assert policies.keys("forum") == ["key_1"]
-    assert policies.is_own("forum", "key_1")
-    assert not policies.is_own("forum", "key_2")
+    assert review_of(await other.fetch("key_1")) == 0.1
+    assert (await other.fetch("key_2")).policy.id == "default"
+    assert await policies.keys("forum") == ["key_1"]
+    assert await policies.is_own("forum", "key_1")
+    assert not await policies.is_own("forum", "key_2")
     await policies.unassign("forum", "key_1", actor="a")
-    assert other.of("key_1").policy.id == "default"
+    assert (await other.fetch("key_1")).policy.id == "default"
 
 
 async def test_a_policy_of_which_nothing_holds_is_given_to_nobody(policies: Policies) -> None:
@@ -238,11 +240,52 @@ async def test_what_does_not_exist_is_not_found(policies: Policies) -> None:
     await policies.draft(forum(0.1), actor="a")
 
     with pytest.raises(NotFound, match="no policy 'none'"):
-        policies.standing("none")
+        await policies.standing("none")
     with pytest.raises(NotFound, match="no revision 7"):
         await policies.activate("forum", 7, actor="a")
     with pytest.raises(NotFound, match="no revision 0"):
         await policies.activate("forum", 0, actor="a")
+
+
+async def test_a_number_that_no_column_holds_is_one_that_there_is_not(policies: Policies) -> None:
+    made = await policies.draft(forum(0.1), actor="a")
+
+    assert await policies.revisions("forum", before=1 << 80) == [made]
+    with pytest.raises(NotFound, match="no revision"):
+        await policies.revision("forum", 1 << 53)
+
+
+async def test_who_asks_while_a_change_is_read_waits_for_it(
+    installation: Installation, policies: Policies
+) -> None:
+    other = installation.open()
+    await policies.fetch(None)
+    await other.draft(forum(0.1, "default"), actor="a")
+    await other.activate("default", 1, actor="a")
+
+    assert policies.peek(None) is None
+    found = await asyncio.gather(*(policies.fetch(f"key_{number}") for number in range(20)))
+
+    assert {review_of(judge) for judge in found} == {0.1}
+    assert policies.peek(None) is policies.of("key_1") is found[0]
+
+
+async def test_what_a_key_is_given_again_is_seen_also_without_being_told(
+    installation: Installation, policies: Policies
+) -> None:
+    """Neither the number of keys nor of policies differs then."""
+    deaf = installation.open(hub=LocalHub())
+    for name, review in (("forum", 0.1), ("chat", 0.2)):
+        await policies.draft(forum(review, name), actor="a")
+        await policies.activate(name, 1, actor="a")
+    await policies.assign("forum", "key_1", actor="a")
+    before = await deaf.fetch("key_1")
+    installation.clock.advance(0.5)
+    await policies.assign("chat", "key_1", actor="a")
+
+    installation.clock.advance(LOOK_SECONDS)
+
+    assert (review_of(before), review_of(await deaf.fetch("key_1"))) == (0.1, 0.2)
 
 
 async def test_every_change_is_audited_and_told(
@@ -272,44 +315,41 @@ async def test_a_judge_that_still_holds_is_kept_with_what_it_remembers(
     await policies.draft(forum(0.1), actor="a")
     await policies.activate("forum", 1, actor="a")
     await policies.assign("forum", "key_1", actor="a")
-    before = policies.of("key_1")
+    before = await policies.fetch("key_1")
 
     await policies.assign("forum", "key_2", actor="a")
 
-    assert policies.of("key_1") is policies.of("key_2") is before
+    assert await policies.fetch("key_1") is await policies.fetch("key_2") is before
 
 
 async def test_what_the_hub_did_not_tell_is_seen_a_little_later(
     installation: Installation, policies: Policies
 ) -> None:
     deaf = installation.open(hub=LocalHub())
-    deaf.of(None)
+    await deaf.fetch(None)
     await policies.draft(forum(0.1, "default"), actor="a")
     await policies.activate("default", 1, actor="a")
 
-    unseen = deaf.of(None)
+    unseen = await deaf.fetch(None)
     installation.clock.advance(LOOK_SECONDS)
 
     assert unseen.version == Judge(Policy()).version
-    assert review_of(deaf.of(None)) == 0.1
+    assert review_of(await deaf.fetch(None)) == 0.1
 
 
 async def test_while_storage_fails_what_is_known_holds(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    installation: Installation, policies: Policies, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = open_database(folder=tmp_path)
-    installation = Installation(tmp_path, database)
-    policies = installation.open()
     await policies.draft(forum(0.1, "default"), actor="a")
     await policies.activate("default", 1, actor="a")
-    known = policies.of(None)
-    await database.aclose()
+    known = await policies.fetch(None)
+    await installation.database.aclose()
 
-    LocalHub(tmp_path).bump("moderation_policies")
+    LocalHub(installation.folder).bump("moderation_policies")
 
-    assert [policies.of(None) for _ in range(3)] == [known] * 3
+    assert [await policies.fetch(None) for _ in range(3)] == [known] * 3
     installation.clock.advance(60)
-    assert policies.of("key_1") is known
+    assert await policies.fetch("key_1") is known
     told = [each for each in caplog.records if "policies_unreadable" in each.getMessage()]
     assert len(told) == 1
 
@@ -319,15 +359,16 @@ async def test_a_revision_of_another_version_leaves_what_held(
 ) -> None:
     await policies.draft(forum(0.1, "default"), actor="a")
     await policies.activate("default", 1, actor="a")
-    with sqlite3.connect(installation.database.path) as raw:
-        raw.execute("UPDATE moderation_policies SET document = '{\"moods\": 3}'")
-    raw.close()
+    unreadable = b'{"moods": 3}'
+    await installation.database.write(
+        ("UPDATE moderation_policies SET document = ?", (unreadable,))
+    )
 
     fresh = installation.open()
 
-    assert fresh.of(None).version == Judge(Policy()).version
+    assert (await fresh.fetch(None)).version == Judge(Policy()).version
     with pytest.raises(Conflict, match="another version"):
-        fresh.judge("default", 1)
+        await fresh.judge("default", 1)
 
 
 @pytest.mark.parametrize("id", ["", "a b", "-x", "x" * 65, "a/b", "ü"])

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from penstock.clock import ManualClock
-from penstock.db import Database, open_database
+from penstock.db import Database
 from penstock.errors import Conflict
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.capacity import suggest
@@ -20,7 +20,9 @@ from penstock.services.moderation.records import packed
 from penstock.services.moderation.rehearsal import Change, Plan, Rehearsal
 from penstock.services.moderation.rehearsal_store import DECISIONS, Selection
 from penstock.services.moderation.schemas import Judgement
-from penstock.services.moderation.store import StoredVerdict, VerdictStore
+from penstock.services.moderation.store import StoredVerdict
+from tests.databases import DATABASES
+from tests.services.conftest import open_empty
 
 Scores = tuple[float | None, ...]
 
@@ -29,11 +31,10 @@ STRICT = Judge(Policy(id="strict", thresholds={"hate": Threshold(review=0.1, rej
 LOOSE = Judge(Policy(id="loose", thresholds={"hate": Threshold(review=0.7, reject=0.95)}))
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = open_database(folder=tmp_path)
-    yield database
-    await database.aclose()
+@pytest.fixture(params=DATABASES)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_empty(request.param, request, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def verdict(
 
 
 async def record(database: Database, *verdicts: StoredVerdict) -> None:
-    store = VerdictStore(database)
-    await asyncio.gather(*(store.save(each) for each in verdicts))
+    rows = [msgspec.structs.astuple(each) for each in verdicts]
+    await database.bulk("moderation_verdicts", StoredVerdict.__struct_fields__, rows)
 
 
 def traffic(count: int, seed: int = 1) -> list[StoredVerdict]:
@@ -139,6 +140,30 @@ async def all_changes(rehearsal: Rehearsal, plan: Plan, limit: int) -> list[Chan
         page, place = await rehearsal.changes(plan, after=place, limit=limit)
         found += page
     return found
+
+
+async def test_both_databases_find_the_same(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Also of rows from before scores had a column, or had fewer of them, and of broken ones."""
+    recorded = traffic(400, seed=7)
+    recorded[50:90] = [older(each) for each in recorded[50:90]]
+    recorded[90:120] = [
+        msgspec.structs.replace(each, scores=(each.scores or b"")[: 4 * 14])
+        for each in recorded[90:120]
+    ]
+    recorded[120] = msgspec.structs.replace(recorded[120], scores=b"123", record=b"no")
+    plan, compared = Plan(STRICT), Plan(STRICT, LOOSE, Selection(owner="team", key_id="key_1"))
+    found = []
+
+    for kind in DATABASES:
+        async with open_empty(kind, request, tmp_path) as database:
+            await record(database, *recorded)
+            rehearsal = Rehearsal(database, clock=ManualClock(NOW / 1000), rows=64)
+            outcomes = [await rehearsal.run(each, examples=50) for each in (plan, compared)]
+            found.append((outcomes, await all_changes(rehearsal, plan, 30)))
+
+    assert found[0] == found[1]
+    assert found[0][0][0].examined == 399
+    assert found[0][0][0].unreadable == 1
 
 
 @pytest.mark.parametrize("judge", [STRICT, LOOSE], ids=["strict", "loose"])

@@ -18,6 +18,8 @@ from penstock.hub import LocalHub
 from penstock.observe.metrics import Metrics
 from penstock.services.moderation import store as module
 from penstock.services.moderation.store import StoredVerdict, VerdictStore, _verdict
+from tests.databases import DATABASES
+from tests.services.conftest import open_empty
 
 
 def verdict(id: str = "mod_1", **changes: Any) -> StoredVerdict:
@@ -47,11 +49,12 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-@pytest.fixture
-async def database(tmp_path: Path, metrics: Metrics) -> AsyncIterator[Database]:
-    opened = open_database(folder=tmp_path, patience=0.05, metrics=metrics)
-    yield opened
-    await opened.aclose()
+@pytest.fixture(params=DATABASES)
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path, metrics: Metrics
+) -> AsyncIterator[Database]:
+    async with open_empty(request.param, request, tmp_path, metrics=metrics) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -101,16 +104,17 @@ async def test_a_repetition_neither_writes_nor_reads(
     assert metrics.total("penstock_db_writes_total") == 1
 
 
-async def test_a_verdict_that_could_not_be_written_is_not_known(
-    store: VerdictStore, database: Database
-) -> None:
-    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+async def test_a_verdict_that_could_not_be_written_is_not_known(tmp_path: Path) -> None:
+    database = open_database(folder=tmp_path, patience=0.05)
+    store = VerdictStore(database)
+    with closing(sqlite3.connect(tmp_path / "penstock.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable):
             await store.save(verdict())
 
     assert not store.knows("mod_1")
     assert await store.save(verdict()) is True
+    await database.aclose()
 
 
 async def test_the_same_verdict_from_many_callers_is_one_row(store: VerdictStore) -> None:
@@ -175,10 +179,11 @@ async def test_a_users_verdicts_are_erased(store: VerdictStore) -> None:
     assert await store.count() == 2
 
 
-async def test_an_erased_verdict_is_forgotten_by_other_processes(tmp_path: Path) -> None:
-    here, there = open_database(folder=tmp_path), open_database(folder=tmp_path)
-    one = VerdictStore(here, hub=LocalHub(tmp_path))
-    two = VerdictStore(there, hub=LocalHub(tmp_path))
+async def test_an_erased_verdict_is_forgotten_by_other_processes(
+    database: Database, tmp_path: Path
+) -> None:
+    one = VerdictStore(database, hub=LocalHub(tmp_path))
+    two = VerdictStore(database, hub=LocalHub(tmp_path))
     await one.save(verdict(user_id="u1"))
     await two.save(verdict(user_id="u1"))
     assert two.knows("mod_1")
@@ -187,17 +192,17 @@ async def test_an_erased_verdict_is_forgotten_by_other_processes(tmp_path: Path)
 
     assert not two.knows("mod_1")
     assert await two.save(verdict()) is True
-    await here.aclose()
-    await there.aclose()
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_queries_by_key_owner_time_and_user_use_an_index(database: Database) -> None:
     for sql in (module._FIND, module._RECENT, module._RECENT_OWNED, module._PURGE, module._ERASE):
-        plan = database.get_all(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?"))
+        plan = await database.rows(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?"))
         steps = [step for *_, step in plan]
         assert not [step for step in steps if step.startswith("SCAN") or "TEMP" in step]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_the_text_is_on_disk_only_when_asked_for(store: VerdictStore, tmp_path: Path) -> None:
     """F-87: the store adds nothing to what it is given."""
     await store.save(verdict())

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ import pytest
 
 from penstock.audit import AuditLog
 from penstock.clock import ManualClock
-from penstock.db import Database, open_database
+from penstock.db import Database
 from penstock.errors import StorageFull
 from penstock.observe.metrics import Metrics
 from penstock.services.review import ReviewService
 from penstock.services.review.schemas import Decision, Reviewer, VerdictFacts
 from penstock.services.review.store import ReviewStore
+from tests.databases import DATABASES
+from tests.services.conftest import open_empty
 
 ADMIN = Reviewer("key_admin")
 ANNA = Reviewer("key_anna", "team")
@@ -130,7 +132,7 @@ class Desk:
         """Refer a text; the id of its case."""
         referral = refers(content, id, **{"created_at": self.now, **changes})
         await self.service.refer(referral)
-        case = self.store.finding.live(referral.verdict_id)
+        case = await self.store.finding.live(referral.verdict_id)
         assert case is not None
         return case.id
 
@@ -163,11 +165,10 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = open_database(folder=tmp_path)
-    yield opened
-    await opened.aclose()
+@pytest.fixture(params=DATABASES)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_empty(request.param, request, tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -175,15 +176,15 @@ def desk(database: Database, clock: ManualClock) -> Desk:
     return Desk(database, clock)
 
 
-Count = Callable[[str], int]
+Count = Callable[[str], Awaitable[int]]
 
 
 @pytest.fixture
 def rows(database: Database) -> Count:
     """How many rows a table of review has."""
 
-    def count(table: str) -> int:
-        found = database.get(f"SELECT count(*) FROM review_{table}")
+    async def count(table: str) -> int:
+        found = await database.row(f"SELECT count(*) FROM review_{table}")
         assert found is not None
         return int(found[0])
 

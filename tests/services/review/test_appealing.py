@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.services.review import service
 from penstock.services.review.schemas import Case, Example
-from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest
+from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Count, Desk, digest
 
 TEXT = "you absolute legend"
 
@@ -97,7 +95,7 @@ async def test_an_appeal_against_what_people_decided_overturns_them(desk: Desk) 
 
 
 async def test_an_appeal_against_a_verdict_under_review_joins_its_case(
-    desk: Desk, rows: Callable[[str], int]
+    desk: Desk, rows: Count
 ) -> None:
     first = await desk.refer(TEXT, "mod_3")
     desk.verdicts.add("mod_3", TEXT, decision="review")
@@ -105,7 +103,7 @@ async def test_an_appeal_against_a_verdict_under_review_joins_its_case(
     case = await appealed(desk, "mod_3")
 
     assert (case.id, case.kind, await desk.contents(first)) == (first, "appeal", [TEXT])
-    assert (rows("cases"), rows("items")) == (1, 1)
+    assert (await rows("cases"), await rows("items")) == (1, 1)
 
 
 async def test_appeals_about_the_same_content_share_a_case(desk: Desk, verdict: str) -> None:
@@ -117,15 +115,13 @@ async def test_appeals_about_the_same_content_share_a_case(desk: Desk, verdict: 
     assert cases[1].items == 2
 
 
-async def test_the_same_appeal_again_changes_nothing(
-    desk: Desk, verdict: str, rows: Callable[[str], int]
-) -> None:
+async def test_the_same_appeal_again_changes_nothing(desk: Desk, verdict: str, rows: Count) -> None:
     first = await appealed(desk, verdict)
 
     again = await appealed(desk, verdict)
 
     assert again.id == first.id
-    assert (rows("items"), rows("events")) == (1, 2)
+    assert (await rows("items"), await rows("events")) == (1, 2)
     assert await desk.actions(first.id) == ["case.appealed"]
 
 
@@ -145,12 +141,12 @@ async def test_an_appeal_about_nothing_known_is_refused(desk: Desk, verdict: str
 
 
 async def test_an_appeal_with_another_text_is_refused(
-    desk: Desk, verdict: str, rows: Callable[[str], int]
+    desk: Desk, verdict: str, rows: Count
 ) -> None:
     with pytest.raises(InvalidInput, match="not what was judged"):
         await appealed(desk, verdict, text="you absolute legend!")
 
-    assert rows("cases") == 0
+    assert await rows("cases") == 0
 
 
 async def test_overturning_anew_replaces_the_example(desk: Desk, verdict: str) -> None:

@@ -3,17 +3,18 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from penstock.db import Database
+from penstock.db.tables import metadata
 from penstock.errors import StorageError
 from penstock.services.review import finding_store, store
 from penstock.services.review.schemas import Filter, Reviewer
-from penstock.services.review.store import MOST_CONTENTS, MOST_ITEMS
+from penstock.services.review.store import MOST_CONTENTS, MOST_ITEMS, ReviewStore
 from penstock.services.review.views import file_view
-from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Desk, digest, refers
+from tests.services.review.conftest import ADMIN, ANNA, STRANGER, Count, Desk, digest, refers
 from tests.services.review.test_similar import ADVERT
 
 OTHER = ADVERT.replace("handbags", "jewellery")
@@ -35,24 +36,22 @@ async def test_a_referral_opens_a_case(desk: Desk) -> None:
     ]
 
 
-async def test_the_same_verdict_again_changes_nothing(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_the_same_verdict_again_changes_nothing(desk: Desk, rows: Count) -> None:
     first = await desk.refer("you are an idiot")
 
     second = await desk.refer("you are an idiot")
 
     assert second == first
-    assert (rows("cases"), rows("items"), rows("events")) == (1, 1, 1)
+    assert (await rows("cases"), await rows("items"), await rows("events")) == (1, 1, 1)
 
 
 async def test_a_referral_is_one_commit(desk: Desk) -> None:
     written = 0
 
-    async def write(*statements: object) -> int:
+    async def write(*statements: object, serial: bool | None = None) -> int:
         nonlocal written
         written += 1
-        return await original(*statements)
+        return await original(*statements, serial=serial)
 
     original, desk.database.write = desk.database.write, write  # type: ignore[method-assign]
 
@@ -65,14 +64,14 @@ async def test_no_content_is_kept_by_default(desk: Desk, database: Database) -> 
     await desk.refer(ADVERT)
     await desk.refer("a short secret")
 
-    tables = [row[0] for row in database.get_all("SELECT name FROM sqlite_master")]
+    tables = [name for name in metadata.tables if name.startswith("review_")]
     kept = [
         row
         for table in tables
-        if table.startswith("review_")
-        for row in database.get_all(f"SELECT * FROM {table}")
+        for row in await database.rows(f"SELECT * FROM {table}")
         if "secret" in repr(row) or "wonderful" in repr(row)
     ]
+    assert tables
     assert not kept
 
 
@@ -185,28 +184,24 @@ async def test_what_comes_after_a_decision_opens_a_case_that_names_it(desk: Desk
     assert (case.state, case.decision, case.similar_to) == ("open", None, first)
 
 
-async def test_referrals_at_once_in_two_processes_share_a_case(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_referrals_at_once_in_two_processes_share_a_case(desk: Desk, rows: Count) -> None:
     services = [desk.service, desk.another()]
 
     await asyncio.gather(
         *(services[n % 2].refer(refers(f"{ADVERT} {n}", f"mod_{n}")) for n in range(40))
     )
 
-    assert (rows("cases"), rows("items")) == (1, 40)
+    assert (await rows("cases"), await rows("items")) == (1, 40)
     (case,) = (await desk.service.page(Filter(), who=ADMIN)).cases
     assert case.items == 40
 
 
-async def test_the_same_referral_at_once_is_put_on_record_once(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_the_same_referral_at_once_is_put_on_record_once(desk: Desk, rows: Count) -> None:
     services = [desk.service, desk.another()]
 
     await asyncio.gather(*(services[n % 2].refer(refers(ADVERT)) for n in range(20)))
 
-    assert (rows("cases"), rows("items")) == (1, 1)
+    assert (await rows("cases"), await rows("items")) == (1, 1)
 
 
 @pytest.mark.parametrize("text", [ADVERT, OTHER, "you are an idiot"])
@@ -235,11 +230,23 @@ async def test_a_claimed_case_takes_only_more_of_what_it_holds(desk: Desk) -> No
     assert (other != case_id, same == case_id) == (True, True)
 
 
-async def test_a_claim_made_while_something_is_placed_keeps_it_out(desk: Desk) -> None:
+async def test_a_claim_made_while_something_is_placed_keeps_it_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case_id = await desk.refer(ADVERT)
+    joined: list[bool] = []
 
-    await asyncio.gather(desk.service.claim(case_id, who=ANNA), desk.refer(OTHER))
+    async def join(store: ReviewStore, *given: Any, **named: Any) -> bool:
+        await desk.service.claim(case_id, who=ANNA)
+        joined.append(await original(store, *given, **named))
+        return joined[-1]
 
+    original = ReviewStore.join
+    monkeypatch.setattr(ReviewStore, "join", join)
+
+    await desk.refer(OTHER)
+
+    assert joined == [False]
     case = (await desk.service.open_file(case_id, who=ANNA)).case
     assert (case.assignee, case.contents) == ("key_anna", 1)
 
@@ -267,9 +274,7 @@ async def test_content_may_be_kept_without_end(desk: Desk) -> None:
     assert await desk.contents(case_id) == ["you are an idiot"]
 
 
-async def test_erasing_a_user_removes_what_is_about_them(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_erasing_a_user_removes_what_is_about_them(desk: Desk, rows: Count) -> None:
     shared = await desk.refer(ADVERT, user_id="u1", retention_seconds=1e6)
     await desk.refer(OTHER, user_id="u2")
     await desk.refer("only u1 said this", user_id="u1")
@@ -277,7 +282,12 @@ async def test_erasing_a_user_removes_what_is_about_them(
     removed = await desk.service.erase("u1")
 
     case = (await desk.service.open_file(shared, who=ADMIN)).case
-    assert (removed, rows("cases"), rows("items"), rows("contents")) == (2, 1, 1, 1)
+    assert (removed, await rows("cases"), await rows("items"), await rows("contents")) == (
+        2,
+        1,
+        1,
+        1,
+    )
     assert (case.items, case.contents, await desk.contents(shared)) == (1, 1, [None])
     assert not await desk.service.erase("u1")
 
@@ -292,9 +302,7 @@ async def test_what_a_user_said_is_erased_also_where_others_said_the_same(desk: 
     assert await desk.contents(case_id) == [None, OTHER]
 
 
-async def test_purging_removes_decided_cases_and_leaves_live_ones(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_purging_removes_decided_cases_and_leaves_live_ones(desk: Desk, rows: Count) -> None:
     old = await desk.refer(ADVERT)
     await desk.service.decide(old, "approved", who=ANNA)
     await desk.refer("still open")
@@ -302,8 +310,9 @@ async def test_purging_removes_decided_cases_and_leaves_live_ones(
 
     assert await desk.service.purge(desk.now) == 1
 
-    assert (rows("cases"), rows("items"), rows("contents"), rows("bands")) == (1, 1, 1, 1)
-    assert not desk.store.find(old)
+    left = [await rows(table) for table in ("cases", "items", "contents", "bands")]
+    assert left == [1, 1, 1, 1]
+    assert not await desk.store.find(old)
 
 
 async def test_nobody_sees_the_cases_of_others(desk: Desk) -> None:
@@ -314,13 +323,14 @@ async def test_nobody_sees_the_cases_of_others(desk: Desk) -> None:
     assert not seen.cases
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_no_query_of_a_referral_looks_through_all_cases(
     desk: Desk, database: Database
 ) -> None:
     """They run on the loop and in the writer, so an index must answer each."""
     await desk.refer(ADVERT)
     statements = [
-        *(store._OPEN, store._JOIN, finding_store._NEAR, finding_store._SAME),
+        *(desk.store._open, store._JOIN, desk.store.finding._near, finding_store._SAME),
         *(finding_store._WAITS, finding_store._LIVE),
         *(finding_store._HEARD, finding_store._APPEALS),
     ]
@@ -329,7 +339,7 @@ async def test_no_query_of_a_referral_looks_through_all_cases(
         row[3]
         for sql in statements
         for names in [set(re.findall(r":(\w+)", sql))]
-        for row in database.get_all(
+        for row in await database.rows(
             f"EXPLAIN QUERY PLAN {sql}",
             dict.fromkeys(names, "[1]") if names else ("[1]",) * sql.count("?"),
         )

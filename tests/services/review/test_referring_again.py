@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from penstock.db import Database
 from penstock.services.review import finding_store
-from tests.services.review.conftest import ANNA, Desk, digest, refers
+from tests.services.review.conftest import ANNA, Count, Desk, digest, refers
 from tests.services.review.test_similar import ADVERT
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_a_verdict_that_waits_already_costs_one_read(desk: Desk, database: Database) -> None:
     await desk.refer(ADVERT)
     reads: list[str] = []
 
-    def get(sql: str, params: tuple[object, ...] = ()) -> object:
+    async def row(sql: str, params: Any = ()) -> Any:
         reads.append(sql)
-        return original(sql, params)
+        return await original(sql, params)
 
-    original, database.get = database.get, get  # type: ignore[method-assign,assignment]
+    original, database.row = database.row, row  # type: ignore[method-assign]
 
     await desk.service.refer(refers(ADVERT))
 
-    plan = database.get_all(f"EXPLAIN QUERY PLAN {finding_store._WAITS}", ("", "", 0))
+    plan = await database.rows(f"EXPLAIN QUERY PLAN {finding_store._WAITS}", ("", "", 0))
     assert reads == [finding_store._WAITS]
     assert [row[3].split()[:2] for row in plan] == [["SEARCH", "i"], ["SEARCH", "c"]]
 
@@ -70,16 +73,14 @@ async def test_a_verdict_has_a_case_again_after_its_case_was_purged(desk: Desk) 
     assert (await desk.service.open_file(second, who=ANNA)).case.similar_to is None
 
 
-async def test_while_a_decision_is_being_made_to_count_it_holds(
-    desk: Desk, rows: Callable[[str], int]
-) -> None:
+async def test_while_a_decision_is_being_made_to_count_it_holds(desk: Desk, rows: Count) -> None:
     desk.lists.full = True
     case_id = await desk.refer("you are an idiot")
     await desk.service.decide(case_id, "rejected", who=ANNA)
 
     await desk.service.refer(refers("you are an idiot", created_at=desk.now))
-    within = rows("cases")
+    within = await rows("cases")
     desk.clock.advance(61)
     await desk.service.refer(refers("you are an idiot", created_at=desk.now))
 
-    assert (within, rows("cases")) == (1, 2)
+    assert (within, await rows("cases")) == (1, 2)

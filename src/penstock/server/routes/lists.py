@@ -108,7 +108,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         _check_owner(request.key_id, who)
         _check_kind(request.kind, who)
         if request.key_id not in (None, who.key_id, *UNSTORED):
-            keys.get(request.key_id or "")
+            await keys.get(request.key_id or "")
         record = await lists.create(
             request.name,
             kind=request.kind,
@@ -126,7 +126,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         await _refreshed(lists)
         after = None if cursor is None else decode_cursor(cursor, type=tuple[int, str])
         seen_by = None if who.may("admin") else who.key_id
-        found = lists.page(after=after, limit=limit + 1, seen_by=seen_by)
+        found = await lists.page(after=after, limit=limit + 1, seen_by=seen_by)
         page = found[:limit]
         more = len(found) > limit
         return Page(
@@ -141,7 +141,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         if key_id != who.key_id and not who.may("admin"):
             raise Forbidden("only admins try the lists of another key")
         if key_id not in (who.key_id, *UNSTORED):
-            keys.get(key_id)
+            await keys.get(key_id)
         if (request.text is None) == (request.image is None):
             raise InvalidInput(
                 "give a text or an image, and not both",
@@ -159,7 +159,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
     async def get_list(list_id: Id, response: Response, who: Viewer) -> ListView:
         """One list. Its ETag is for If-Match."""
         await _refreshed(lists)
-        return _answered(lists, _seen(lists, list_id, who), response)
+        return _answered(lists, await _seen(lists, list_id, who), response)
 
     @routes.patch("/{list_id}", responses=changing)
     async def change_list(
@@ -170,7 +170,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
         if_match: IfMatch = None,
     ) -> ListView:
         """Change the name, the kind or how it is looked for. Acts on the next request."""
-        record = _changeable(lists, list_id, who)
+        record = await _changeable(lists, list_id, who)
         if if_match is not None and if_match not in ("*", _etag(record)):
             raise Conflict(f"{list_id} was changed meanwhile; read it again and repeat the change")
         _check_kind(request.kind or record.kind, who)
@@ -182,7 +182,7 @@ def _add_lists(routes: APIRouter, lists: Lists, keys: KeyRing) -> None:
     @routes.delete("/{list_id}", status_code=204, responses=changing)
     async def delete_list(list_id: Id, who: Operator) -> None:
         """Delete a list with its entries."""
-        _changeable(lists, list_id, who)
+        await _changeable(lists, list_id, who)
         await lists.delete(list_id, actor=who.key_id)
 
 
@@ -192,7 +192,7 @@ def _add_entries(routes: APIRouter, lists: Lists) -> None:
         list_id: Id, who: Viewer, cursor: Cursor = None, limit: Limit = 100
     ) -> Page[ListEntryView]:
         """List the entries of a list, oldest first."""
-        _seen(lists, list_id, who)
+        await _seen(lists, list_id, who)
         after = 0 if cursor is None else decode_cursor(cursor, type=int)
         found = await lists.entries(list_id, after=after, limit=limit + 1)
         page = found[:limit]
@@ -207,7 +207,7 @@ def _add_entries(routes: APIRouter, lists: Lists) -> None:
     )
     async def add_entries(list_id: Id, request: EntriesRequest, who: Operator) -> ReportView:
         """Add entries. They act on the next request, on what is cached too."""
-        _changeable(lists, list_id, who)
+        await _changeable(lists, list_id, who)
         given = [(each.kind, each.value, each.note) for each in request.entries]
         report = await lists.add(list_id, given, actor=who.key_id, partial=request.partial)
         return report_of(report, "entries")
@@ -215,7 +215,7 @@ def _add_entries(routes: APIRouter, lists: Lists) -> None:
     @routes.delete("/{list_id}/entries/{entry_id}", status_code=204, responses=responses(NotFound))
     async def remove_entry(list_id: Id, entry_id: EntryId, who: Operator) -> None:
         """Remove an entry; of a managed list this takes a decision back."""
-        _changeable(lists, list_id, who)
+        await _changeable(lists, list_id, who)
         await lists.remove(list_id, entry_id, actor=who.key_id)
 
 
@@ -238,7 +238,7 @@ def _add_files(routes: APIRouter, lists: Lists) -> None:
 
         What the list has already is skipped.
         """
-        _changeable(lists, list_id, who)
+        await _changeable(lists, list_id, who)
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         format = _MEDIA.get(media)
         if format is None:
@@ -258,7 +258,7 @@ def _add_files(routes: APIRouter, lists: Lists) -> None:
         list_id: Id, who: Viewer, format: FileFormat = "csv", kind: Kind = "phrase"
     ) -> StreamingResponse:
         """A list as a file that import takes; as text, the entries of one kind."""
-        record = _seen(lists, list_id, who)
+        record = await _seen(lists, list_id, who)
         name = f"{record.id}.{'csv' if format == 'csv' else 'txt'}"
         return StreamingResponse(
             lists.export(list_id, format=format, kind=kind),
@@ -280,17 +280,17 @@ async def _refreshed(lists: Lists) -> None:
         await lists.refresh()
 
 
-def _seen(lists: Lists, list_id: str, who: Principal) -> ListRecord:
+async def _seen(lists: Lists, list_id: str, who: Principal) -> ListRecord:
     """A list that the asker may see. Raises NotFound."""
-    record = lists.get(list_id)
+    record = await lists.get(list_id)
     if record.key_id not in (None, who.key_id) and not who.may("admin"):
         raise NotFound(f"there is no list {list_id[:80]!r}")
     return record
 
 
-def _changeable(lists: Lists, list_id: str, who: Principal) -> ListRecord:
+async def _changeable(lists: Lists, list_id: str, who: Principal) -> ListRecord:
     """A list that the asker may change. Raises NotFound, Forbidden."""
-    record = _seen(lists, list_id, who)
+    record = await _seen(lists, list_id, who)
     _check_owner(record.key_id, who)
     if not is_managed(list_id):  # a decision may be taken back by those who may decide
         _check_kind(record.kind, who)

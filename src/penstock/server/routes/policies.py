@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -63,7 +64,7 @@ Expected = Annotated[
         "if another is, nothing is changed: 409. Like If-Match.",
     ),
 ]
-Show = partial[PolicyView]
+Show = Callable[..., Awaitable[PolicyView]]
 Document = Annotated[dict[str, Any], Field(examples=[{"id": "forum", "thresholds": {"hate": {}}}])]
 
 
@@ -145,8 +146,11 @@ def _add_reading(
     @routes.get("")
     async def list_policies(_: Viewer) -> Page[PolicySummary]:
         """List all policies, the installation's first; there are few."""
-        found = [summary_of(policies, each, asks_provider=asks_provider) for each in policies.all()]
-        return Page(items=[PolicySummary(**each) for each in found], next=None)
+        found = [
+            PolicySummary(**summary_of(policies, each, asks_provider=asks_provider))
+            for each in await policies.all()
+        ]
+        return Page(items=found, next=None)
 
     @routes.get("/{policy_id}", responses=responses(NotFound))
     async def get_policy(policy_id: Id, response: Response, who: Viewer) -> PolicyView:
@@ -155,16 +159,17 @@ def _add_reading(
         Who is no admin sees of its keys only the one that asks.
         """
         only_key = None if who.may("admin") else who.key_id
-        return _tagged(shown(policies.standing(policy_id), only_key=only_key), response)
+        standing = await policies.standing(policy_id)
+        return _tagged(await shown(standing, only_key=only_key), response)
 
     @routes.get("/{policy_id}/revisions", responses=responses(NotFound))
     async def list_revisions(
         policy_id: Id, _: Viewer, cursor: Cursor = None, limit: Limit = 50
     ) -> Page[RevisionSummary]:
         """List the revisions of a policy, latest first."""
-        policies.standing(policy_id)
+        await policies.standing(policy_id)
         before = None if cursor is None else decode_cursor(cursor, type=int)
-        found = policies.revisions(policy_id, before=before, limit=limit + 1)
+        found = await policies.revisions(policy_id, before=before, limit=limit + 1)
         page = found[:limit]
         return Page(
             items=[revision_summary(each) for each in page],
@@ -174,7 +179,7 @@ def _add_reading(
     @routes.get("/{policy_id}/revisions/{number}", responses=responses(NotFound))
     async def get_revision(policy_id: Id, number: Number, _: Viewer) -> RevisionView:
         """One revision with its document."""
-        return revision_of(policies.revision(policy_id, number))
+        return revision_of(await policies.revision(policy_id, number))
 
     @routes.get("/{policy_id}/diff", responses=responses(NotFound))
     async def compare_revisions(
@@ -188,11 +193,13 @@ def _add_reading(
         ] = None,
     ) -> DifferenceView:
         """Where two revisions differ."""
-        standing = policies.standing(policy_id)
+        standing = await policies.standing(policy_id)
         old = before if before is not None else standing.active
         new = standing.latest if after is None else after
         first = standing.latest if old is None else old
-        return difference_of(policies.revision(policy_id, first), policies.revision(policy_id, new))
+        return difference_of(
+            await policies.revision(policy_id, first), await policies.revision(policy_id, new)
+        )
 
 
 def _add_changing(routes: APIRouter, policies: Policies, shown: Show) -> None:
@@ -225,7 +232,7 @@ def _add_changing(routes: APIRouter, policies: Policies, shown: Show) -> None:
             actor=who.key_id,
             expected=_expected(request.expected, if_match),
         )
-        return _tagged(shown(standing), response)
+        return _tagged(await shown(standing), response)
 
     @routes.post("/{policy_id}/rollback", responses=responses(NotFound, Conflict))
     async def roll_back_policy(
@@ -238,7 +245,7 @@ def _add_changing(routes: APIRouter, policies: Policies, shown: Show) -> None:
         """Let the revision hold that held before; once more, the one before that."""
         expected = _expected(request.expected if request else None, if_match)
         standing = await policies.roll_back(policy_id, actor=who.key_id, expected=expected)
-        return _tagged(shown(standing), response)
+        return _tagged(await shown(standing), response)
 
 
 def _add_giving(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
@@ -248,7 +255,7 @@ def _add_giving(routes: APIRouter, policies: Policies, keys: KeyRing) -> None:
     async def assign_policy(policy_id: Id, key_id: KeyId, who: Admin) -> None:
         """Let this policy decide what the key asks, instead of the installation's."""
         if key_id not in UNSTORED:
-            keys.get(key_id)
+            await keys.get(key_id)
         await policies.assign(policy_id, key_id, actor=who.key_id)
 
     @routes.delete("/{policy_id}/keys/{key_id}", status_code=204, responses=responses(NotFound))
@@ -261,7 +268,7 @@ def _add_trying(routes: APIRouter, policies: Policies, rehearsal: Rehearsal, clo
     @routes.post("/{policy_id}/dry-run", responses=responses(NotFound, Conflict))
     async def dry_run_policy(policy_id: Id, request: DryRunRequest, who: Operator) -> DryRunView:
         """What a policy would have decided about recorded verdicts, without one model call."""
-        plan = _plan(policies, policy_id, request, who)
+        plan = await _plan(policies, policy_id, request, who)
         began = clock.monotonic()
         outcome = await rehearsal.run(plan, examples=request.limit)
         return dry_run_of(plan, outcome, seconds=clock.monotonic() - began)
@@ -274,7 +281,7 @@ def _add_trying(routes: APIRouter, policies: Policies, rehearsal: Rehearsal, clo
 
         A page may be short or empty where changes are rare: the last is the one without `next`.
         """
-        plan = _plan(policies, policy_id, request, who)
+        plan = await _plan(policies, policy_id, request, who)
         after = None
         if request.cursor is not None:
             after = decode_cursor(request.cursor, type=tuple[int, str])
@@ -293,7 +300,7 @@ def _add_trying(routes: APIRouter, policies: Policies, rehearsal: Rehearsal, clo
         capacity = request.reviews_per_day
         found = await suggest(
             rehearsal,
-            policies.judge(policy_id),
+            await policies.judge(policy_id),
             reviews_per_day=capacity,
             selection=_selection(request, who),
         )
@@ -326,17 +333,18 @@ def _named(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _plan(policies: Policies, policy_id: str, request: DryRunRequest, who: Principal) -> Plan:
+async def _plan(policies: Policies, policy_id: str, request: DryRunRequest, who: Principal) -> Plan:
     if request.policy is not None and request.revision is not None:
         told = "name a revision or send a policy, not both"
         raise InvalidInput(told, errors=[{"pointer": "/revision", "detail": told}])
     if request.policy is not None:
         judge = Judge(_inline(policy_id, request.policy))
     elif request.revision is not None:
-        judge = policies.judge(policy_id, request.revision)
+        judge = await policies.judge(policy_id, request.revision)
     else:
-        judge = policies.judge(policy_id, policies.standing(policy_id).latest)
-    against = policies.judge(policy_id) if request.against == "active" else None
+        standing = await policies.standing(policy_id)
+        judge = await policies.judge(policy_id, standing.latest)
+    against = await policies.judge(policy_id) if request.against == "active" else None
     return Plan(judge, against, _selection(request, who))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from penstock.observe.health import HealthChecks, SystemUsage
 from penstock.web.roles import MaybeViewer
 
 Usage = Callable[[], SystemUsage]
+
+DRAINING: Final = "penstock.draining"
+"""In the lifespan state of a server that still serves and was asked to end: `cli/draining.py`."""
 
 
 class Alive(BaseModel):
@@ -39,8 +42,11 @@ def router(checks: HealthChecks, usage: Usage) -> APIRouter:
         return Alive()
 
     @routes.get("/readyz", responses={503: {"model": HealthReport}})
-    async def ready(response: Response) -> HealthReport:
-        """200 when requests can be served, 503 when not."""
+    async def ready(request: Request, response: Response) -> HealthReport:
+        """200 when requests can be served, 503 when not, or not for long."""
+        if request.scope.get("state", {}).get(DRAINING):
+            response.status_code = 503
+            return HealthReport(status="draining")
         report = await health_report(checks)
         if report.status == "unhealthy":
             response.status_code = 503

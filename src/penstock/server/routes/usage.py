@@ -1,4 +1,4 @@
-"""/v1/usage: what keys used, by day, key and service."""
+"""/v1/usage: what keys used, by day, key and service; and statistics of everyone's requests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from penstock.clock import Clock
 from penstock.errors import Forbidden, InvalidInput, StorageUnavailable
+from penstock.server.routes.statistics import Service, StatisticsView, Top, view
 from penstock.usage import Usage, UsageFilter, UsageRow
 from penstock.usage.store import DAY, Group, is_position, position
 from penstock.web.errors import responses
@@ -119,6 +120,19 @@ def router(usage: Usage, clock: Clock) -> APIRouter:
             last_day=last,
             total=UsageTotal(**_counts(await usage.total(wanted))),
         )
+
+    @routes.get("/statistics")
+    async def get_statistics(
+        who: Viewer,
+        service: Service = "moderation",
+        first: First = None,
+        last: Last = None,
+        top: Top = 20,
+    ) -> StatisticsView:
+        """Requests, blocked and cached ones, flags, users and calls of providers, by day."""
+        today = datetime.fromtimestamp(clock.now(), UTC).date()
+        first, last = _days(first, last, today=today)
+        return await view(usage.statistics, service, _start(first), _start(last), who=who, top=top)
 
     return routes
 

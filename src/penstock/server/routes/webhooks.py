@@ -153,12 +153,12 @@ def router(webhooks: Webhooks) -> APIRouter:
     @routes.get("/{webhook_id}", responses=known)
     async def get_webhook(webhook_id: Id, who: Operator) -> WebhookView:
         """One webhook."""
-        return _view(_visible(webhooks, webhook_id, who))
+        return _view(await _visible(webhooks, webhook_id, who))
 
     @routes.patch("/{webhook_id}", responses=known | wrong)
     async def change_webhook(webhook_id: Id, request: WebhookChange, who: Operator) -> WebhookView:
         """Change a webhook, or disable and enable it."""
-        _visible(webhooks, webhook_id, who)
+        await _visible(webhooks, webhook_id, who)
         _check_everyone(request.everyone, who)
         changes = msgspec.convert(_given(request), Changes)
         return _view(await webhooks.update(webhook_id, changes, actor=who.key_id))
@@ -166,7 +166,7 @@ def router(webhooks: Webhooks) -> APIRouter:
     @routes.delete("/{webhook_id}", status_code=204, responses=known)
     async def delete_webhook(webhook_id: Id, who: Operator) -> None:
         """Remove a webhook; what waits to be posted to it is dropped."""
-        _visible(webhooks, webhook_id, who)
+        await _visible(webhooks, webhook_id, who)
         await webhooks.delete(webhook_id, actor=who.key_id)
 
     @routes.post("/{webhook_id}/rotate", responses=known)
@@ -174,13 +174,13 @@ def router(webhooks: Webhooks) -> APIRouter:
         webhook_id: Id, response: Response, who: Operator
     ) -> NewWebhookView:
         """Make a new secret, shown here only. The one before signs, too, for 24 hours."""
-        _visible(webhooks, webhook_id, who)
+        await _visible(webhooks, webhook_id, who)
         return _new_view(await webhooks.rotate(webhook_id, actor=who.key_id), response)
 
     @routes.post("/{webhook_id}/test", status_code=202, responses=responses(NotFound, Conflict))
     async def test_webhook(webhook_id: Id, response: Response, who: Operator) -> TestView:
         """Post an event of type `webhook.test`, as a job."""
-        _visible(webhooks, webhook_id, who)
+        await _visible(webhooks, webhook_id, who)
         job = await webhooks.test(webhook_id)
         response.headers["location"] = f"/v1/jobs/{job.id}"
         return TestView(job_id=job.id)
@@ -188,8 +188,8 @@ def router(webhooks: Webhooks) -> APIRouter:
     return routes
 
 
-def _visible(webhooks: Webhooks, id: str, who: Principal) -> Webhook:
-    webhook = webhooks.get(id)
+async def _visible(webhooks: Webhooks, id: str, who: Principal) -> Webhook:
+    webhook = await webhooks.get(id)
     if who.role != "admin" and (webhook.owner != who.owner or webhook.everyone):
         raise NotFound(f"there is no webhook {id!r}")  # as if it were not there
     return webhook

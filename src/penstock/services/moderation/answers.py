@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
+
+import msgspec
 
 from penstock.errors import InvalidInput, TooLarge
 from penstock.lists import Listed
@@ -23,6 +25,8 @@ from penstock.services.moderation.schemas import (
     Verdict,
 )
 from penstock.services.moderation.service import ModerationService
+
+T = TypeVar("T")
 
 MODEL = "penstock-moderation"  # what responses call the whole of prescreen, models and provider
 MAX_BYTES = 1 << 20  # of all texts of one request
@@ -146,18 +150,17 @@ def _wrong(pointer: str, detail: str) -> dict[str, str]:
 
 def _result(verdict: Verdict) -> ModerationResult:
     judgement = verdict.judgement
-    scores = judgement.scores
-    if verdict.applied is None:
-        applied = _applied(tuple([score is None for score in scores]))
-    else:
+    tables = _tables(judgement.scores, verdict.flags)
+    applied = tables.applied
+    if verdict.applied is not None:
         applied = dict(zip(CATEGORIES, verdict.applied, strict=True))
     spans = tuple(
         Span(f.start, f.end, f.category, f.score, f.stage, f.rule) for f in judgement.findings
     )
     return ModerationResult(
         flagged=any(verdict.flags) or verdict.decision == "rejected",
-        categories=dict(zip(CATEGORIES, verdict.flags, strict=True)),
-        category_scores=dict(zip(CATEGORIES, [score or 0.0 for score in scores], strict=True)),
+        categories=tables.flags,
+        category_scores=tables.scores,
         category_applied_input_types=applied,
         penstock=Detail(
             id=verdict.id,
@@ -176,11 +179,29 @@ def _result(verdict: Verdict) -> ModerationResult:
     )
 
 
-@lru_cache(maxsize=64)
-def _applied(unjudged: tuple[bool, ...]) -> dict[str, list[str]]:
-    """Where each category was judged in a text; there are a handful of such tables."""
-    pairs = zip(CATEGORIES, unjudged, strict=True)
-    return {category: [] if absent else ["text"] for category, absent in pairs}
+class _Tables(NamedTuple):
+    """What stands by category in a result. JSON already: to write it is half of a hot answer."""
+
+    flags: dict[str, bool]
+    scores: dict[str, float]
+    applied: dict[str, list[str]]
+
+
+@lru_cache(maxsize=2048)
+def _tables(scores: tuple[float | None, ...], flags: tuple[bool, ...]) -> _Tables:
+    """The tables of a text; some 3 kB each."""
+    return _Tables(
+        _written(dict(zip(CATEGORIES, flags, strict=True))),
+        _written(dict(zip(CATEGORIES, [score or 0.0 for score in scores], strict=True))),
+        _written(
+            {c: [] if s is None else ["text"] for c, s in zip(CATEGORIES, scores, strict=True)}
+        ),
+    )
+
+
+def _written(table: dict[str, T]) -> dict[str, T]:
+    """A table as JSON, which an encoder takes as it is wherever a table may stand."""
+    return cast("dict[str, T]", msgspec.Raw(msgspec.json.encode(table)))
 
 
 def _listed(listed: Listed) -> ListedDetail | None:

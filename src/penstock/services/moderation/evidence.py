@@ -182,7 +182,8 @@ class Evidence:
 
     async def _match(self, text: str, key: str | None, content_key: str) -> Listed:
         """What lists say now; what takes long is looked for in a thread."""
-        await self._refresh()
+        if self._lists.stale:
+            await self._lists.refresh()
         return await self._lists.match_long(text, key=key, remember=content_key)
 
 

@@ -1,7 +1,10 @@
 """Which revision of every policy holds, and whose it is: known in memory, read again on change.
 
-A change in any process moves a generation of the hub. The tables are looked at now and then as
-well, because a process may die between its change and telling of it.
+    peek (memory) ── a generation moved, or a second has passed ── fetch: look, read if it differs
+
+A change in any process moves a generation of the hub, and whoever asks next waits for the reading.
+The tables are looked at every second as well, because the hub may be cut off and a process may die
+between its change and telling of it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Final
 import msgspec
 
 from penstock.clock import Clock
+from penstock.db.look import Look
 from penstock.errors import PenstockError, StorageError
 from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
@@ -19,8 +23,7 @@ from penstock.services.moderation.policy import Judge, Policy
 from penstock.services.moderation.policy_store import Activation, PolicyStore
 
 GENERATION: Final = "moderation_policies"  # bumped with every change
-RETRY_SECONDS: Final = 1.0  # between attempts to read policies from a database that failed
-LOOK_SECONDS: Final = 5.0  # how long a change may stay unseen when the hub tells nothing
+LOOK_SECONDS: Final = 1.0  # how long a change may stay unseen when the hub tells nothing
 
 _log = get_logger(__name__)
 
@@ -33,6 +36,10 @@ class Known:
     by_key: dict[str, Judge]
     default: Judge
 
+    def of(self, key: str | None) -> Judge:
+        """Who decides what a key asks."""
+        return self.default if key is None else self.by_key.get(key, self.default)
+
 
 class Holdings:
     """Answers on every request who decides; `base` is the judge of the settings' policy."""
@@ -42,44 +49,54 @@ class Holdings:
         self._hub = hub
         self._clock = clock
         self._base = base
-        self._known = Known({}, {}, base)
-        self._generation: int | None = None  # of the hub, when it was read; None: nothing was
-        self._state: object = None
+        self.known = Known({}, {}, base)
+        self._looking = Look(self._look)
+        self._generation: int | None = None  # of the hub at the last look; None: there was none
+        self._state: object = None  # of the tables when they were read
         self._failed = False
         self._look_at = 0.0  # monotonic; before, only the generation is asked
 
-    def known(self) -> Known:
-        """What holds now. While it cannot be read, what was known goes on holding."""
+    def peek(self) -> Known | None:
+        """What holds, unless something may have changed since it was read: two reads of memory."""
         if (
             self._hub.generation(GENERATION) != self._generation
             or self._clock.monotonic() >= self._look_at
         ):
-            self._catch_up()
-        return self._known
+            return None
+        return self.known
 
-    def _catch_up(self) -> None:
+    async def fetch(self) -> Known:
+        """What holds now. While it cannot be read, what was known goes on holding."""
+        if self.peek() is None:
+            await self._looking.share()
+        return self.known
+
+    async def aclose(self) -> None:
+        """Stop looking; before the database closes."""
+        await self._looking.aclose()
+
+    async def _look(self) -> None:
         """Read what holds again if it may have changed."""
-        now = self._clock.monotonic()
-        if self._failed and now < self._look_at:
-            return
+        # Taken before reading, so that what changes meanwhile is read again.
         generation = self._hub.generation(GENERATION)
         try:
-            # Taken before reading, so that what changes meanwhile is read again.
-            state = self._store.state()
-            if generation != self._generation or state != self._state:
-                self._known = self._read()
+            state = await self._store.state()
+            if self._failed or generation != self._generation or state != self._state:
+                self.known = await self._read()
+                self._state = state
+            self._failed = False
         except StorageError as error:
             if not self._failed:
                 _log.error("moderation.policies_unreadable", detail=error.detail)
             self._failed = True
-            self._look_at = now + RETRY_SECONDS
-            return
-        self._generation, self._state, self._failed = generation, state, False
-        self._look_at = now + LOOK_SECONDS
+            raise
+        finally:
+            self._generation = generation
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
 
-    def _read(self) -> Known:
+    async def _read(self) -> Known:
         held_now: dict[str, tuple[Activation, Judge]] = {}
-        for activation, document in self._store.holding():
+        for activation, document in await self._store.holding():
             judge = self._made(activation, document)
             if judge is not None:
                 held_now[activation.policy_id] = (activation, judge)
@@ -88,13 +105,13 @@ class Holdings:
         judges = {id: judge for id, (_, judge) in held_now.items()}
         by_key = {
             key_id: judges.get(policy_id, default)
-            for key_id, policy_id in self._store.assigned().items()
+            for key_id, policy_id in (await self._store.assigned()).items()
         }
         return Known(held_now, by_key, default)
 
     def _made(self, activation: Activation, document: bytes | None) -> Judge | None:
         """The judge that is known already, so that it keeps what it remembers, or a new one."""
-        known = self._known.held.get(activation.policy_id)
+        known = self.known.held.get(activation.policy_id)
         if known is not None and known[0].revision == activation.revision:
             return known[1]
         if activation.revision == 0:

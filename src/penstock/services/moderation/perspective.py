@@ -18,15 +18,18 @@ from typing import Final, NamedTuple, Protocol
 
 from penstock.audit import AuditLog
 from penstock.clock import Clock
-from penstock.errors import NotFound
+from penstock.db.look import Look
+from penstock.errors import NotFound, StorageError, StorageUnavailable
 from penstock.hub import Hub
 from penstock.models.shelf import MOST_LOADED, Shelf, Shelved
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer, Trace
 from penstock.providers.factory import open_local
 from penstock.providers.provider import Provider
 from penstock.services.moderation.attributes import FORMULAS, NEEDED, attributes_of, by_category
 from penstock.services.moderation.calibration import Curve
+from penstock.services.moderation.holdings import LOOK_SECONDS
 from penstock.services.moderation.language import UNKNOWN, identify
 from penstock.services.moderation.passages import Comment, Passage
 from penstock.services.moderation.perspective_store import (
@@ -43,6 +46,8 @@ TOPIC: Final = "perspective"  # its generation moves with every curve and every 
 INLINE_CHARACTERS: Final = 4_000  # longer comments are taken apart in a thread
 AT_ONCE: Final = 4  # sentences between turns of the loop: a millisecond
 ENGLISH: Final = "en"
+
+_log = get_logger("penstock.perspective")
 
 
 class Assessor(Protocol):
@@ -117,9 +122,12 @@ class Perspective:
         self._store_text = store_text
         self._shelf = Shelf(folder)
         self._voices: dict[str, _Voice] = {}
-        self._generation = -1
+        self._looking = Look(self._look)
+        self._generation: int | None = None  # of the hub at the last look; None: there was none
+        self._look_at = 0.0  # monotonic; before, only the generation is asked
+        self._failure = ""  # why curves could not be read, if they could not
         self._pinned: str | None = None
-        self._curves: dict[tuple[str, str], Curve] = {}
+        self._curves: dict[tuple[str, str], Curve] | None = None  # None: nothing was read yet
 
     async def read(
         self, comment: Comment, *, owner: str, key: str | None = None, model: str | None = None
@@ -160,6 +168,10 @@ class Perspective:
             calibrated=frozenset(curves),
             stages=read.stages,
         )
+
+    async def aclose(self) -> None:
+        """Stop reading curves; before the database closes."""
+        await self._looking.aclose()
 
     async def measure(self, text: str, *, model: str | None = None) -> dict[str, float] | None:
         """Our own scores by attribute, past cache and curves: what a curve is fitted on.
@@ -226,9 +238,9 @@ class Perspective:
         await self._audit.record(actor, "perspective.model_pinned", version, {"before": before})
         self._hub.bump(TOPIC)
 
-    def curves(self) -> list[StoredCurve]:
+    async def curves(self) -> list[StoredCurve]:
         """The curves that are applied."""
-        return self._store.curves()
+        return await self._store.curves()
 
     async def save(self, curves: Mapping[str, Curve], *, version: str, actor: str) -> None:
         """Apply curves by attribute to what this model version answers from now on."""
@@ -245,7 +257,7 @@ class Perspective:
         """Delete the curves of an attribute, of a model version, or all. Raises NotFound."""
         meant = [
             each
-            for each in self.curves()
+            for each in await self.curves()
             if attribute in (None, each.attribute) and version in (None, each.model_version)
         ]
         if not meant:
@@ -257,16 +269,44 @@ class Perspective:
         return meant
 
     async def _voice(self, model: str | None) -> _Voice:
-        generation = self._hub.generation(TOPIC)
-        if generation != self._generation:
-            stored = self._store.curves()
-            self._curves = {(each.attribute, each.model_version): each.curve for each in stored}
-            self._pinned = None
-            self._generation = generation
+        if self._stale:
+            await self._refresh()
         version = model or self._pinned
         if version is None:
             version = self._pinned = await asyncio.to_thread(self._shelf.pinned)
         return self._voices.get(version) or await self._prepared(version)
+
+    @property
+    def _stale(self) -> bool:
+        """Whether something may have changed since the last look."""
+        return (
+            self._hub.generation(TOPIC) != self._generation
+            or self._clock.monotonic() >= self._look_at
+        )
+
+    async def _refresh(self) -> None:
+        """Learn what changed; those who ask at once share one look.
+
+        Raises StorageError where nothing was ever read; later on what is known goes on counting.
+        """
+        await self._looking.share()
+        if self._curves is None:
+            raise StorageUnavailable(self._failure or "the database does not answer")
+
+    async def _look(self) -> None:
+        generation = self._hub.generation(TOPIC)  # before reading: what changes is read again
+        try:
+            stored = await self._store.curves()
+            self._curves = {(each.attribute, each.model_version): each.curve for each in stored}
+            self._pinned, self._failure = None, ""
+        except StorageError as error:
+            if not self._failure:
+                _log.error("perspective.curves_unreadable", detail=error.detail)
+            self._failure = error.detail
+            raise
+        finally:
+            self._generation = generation
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
 
     async def _prepared(self, version: str) -> _Voice:
         found = await asyncio.to_thread(self._shelf.load, version)
@@ -284,7 +324,8 @@ class Perspective:
         return voice
 
     def _curves_of(self, version: str, attributes: Sequence[str]) -> dict[str, Curve]:
-        wanted = ((name, self._curves.get((name, version))) for name in attributes)
+        known = self._curves or {}
+        wanted = ((name, known.get((name, version))) for name in attributes)
         return {name: curve for name, curve in wanted if curve is not None}
 
     def _now(self) -> int:

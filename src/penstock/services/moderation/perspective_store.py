@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.services.moderation.calibration import Curve
 
 MOST_SUGGESTIONS: Final = 100_000
@@ -71,11 +71,11 @@ class PerspectiveStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def curves(self) -> list[StoredCurve]:
+    async def curves(self) -> list[StoredCurve]:
         """Every curve, at once: there are a handful."""
         return [
             StoredCurve(attribute, version, msgspec.json.decode(curve, type=Curve), created_at)
-            for attribute, version, curve, created_at in self._database.get_all(_CURVES)
+            for attribute, version, curve, created_at in await self._database.rows(_CURVES)
         ]
 
     async def save(self, curves: list[StoredCurve], *beside: Call) -> None:
@@ -103,7 +103,8 @@ class PerspectiveStore:
             suggestion.community,
             suggestion.created_at,
         )
-        await self._database.write((_SUGGEST, row), (_BOUND, (MOST_SUGGESTIONS,)))
+        bound = (_BOUND, (MOST_SUGGESTIONS,))
+        await self._database.write((_SUGGEST, row), bound, serial=False)
 
     async def suggestions(
         self, *, before: int | None = None, limit: int = 100

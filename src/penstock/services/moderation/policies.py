@@ -3,8 +3,9 @@
     draft ── revision 1, 2, ... (never changed) ── activate ── holds ── roll back: the one before
 
 Revision 0 is the policy of the settings: it holds for everyone until another revision of its id is
-activated. A key may be given a policy of its own. `Policies.of` answers on every request from a
-dictionary; a change in any process is seen there at once, because it moves a generation of the hub.
+activated. A key may be given a policy of its own. `Policies.peek` answers on every request from a
+dictionary, or sends to `fetch`: a change in any process moves a generation of the hub, so that it
+is read before the next request is decided.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from penstock.clock import Clock
 from penstock.db import Database
 from penstock.errors import Conflict, InvalidInput, NotFound
 from penstock.hub.hub import Hub
-from penstock.services.moderation.holdings import GENERATION, Holdings
+from penstock.services.moderation.holdings import GENERATION, Holdings, Known
 from penstock.services.moderation.policy import Judge, Policy, complete
 from penstock.services.moderation.policy_store import Activation, PolicyStore, Revision
 
@@ -86,64 +87,85 @@ class Policies:
         """The id of the installation's policy."""
         return self._base.policy.id
 
-    def of(self, key: str | None) -> Judge:
-        """Who decides what this API key asks. Costs two look-ups while nothing changes.
+    def peek(self, key: str | None) -> Judge | None:
+        """Who decides what this API key asks, if that is known to be so; else ask `fetch`.
+
+        Costs two look-ups while nothing changes.
+        """
+        known = self._holdings.peek()
+        return None if known is None else known.of(key)
+
+    async def fetch(self, key: str | None) -> Judge:
+        """Who decides what this API key asks, once what may have changed was read.
 
         While policies cannot be read, those that are known hold.
         """
-        known = self._holdings.known()
-        return known.default if key is None else known.by_key.get(key, known.default)
+        return (await self._holdings.fetch()).of(key)
 
-    def judge(self, policy_id: str, number: int | None = None) -> Judge:
+    def of(self, key: str | None) -> Judge:
+        """Who decided what this API key asks when policies were last read."""
+        return self._holdings.known.of(key)
+
+    async def refresh(self) -> None:
+        """Read what may have changed, so that `of` says what holds."""
+        await self._holdings.fetch()
+
+    async def aclose(self) -> None:
+        """Stop reading; before the database closes."""
+        await self._holdings.aclose()
+
+    async def judge(self, policy_id: str, number: int | None = None) -> Judge:
         """A revision ready to be applied; None: the one that holds. Raises NotFound, Conflict."""
         if number is None:
-            standing = self.standing(policy_id)
+            standing = await self.standing(policy_id)
             if standing.judge is None:
                 raise Conflict(f"no revision of the policy {policy_id!r} was activated yet")
             return standing.judge
         if number == 0 and policy_id == self.base_id:
             return self._base
-        return Judge(decoded(self.revision(policy_id, number)))
+        return Judge(decoded(await self.revision(policy_id, number)))
 
-    def standing(self, policy_id: str) -> Standing:
+    async def standing(self, policy_id: str) -> Standing:
         """One policy. Raises NotFound."""
-        latest = self._store.latest(policy_id)
+        latest = await self._store.latest(policy_id)
         if latest is None and policy_id != self.base_id:
             raise NotFound(f"there is no policy {policy_id[:80]!r}")
-        return self._standing(policy_id, latest.number if latest else 0)
+        known = await self._holdings.fetch()
+        return self._standing(known, policy_id, latest.number if latest else 0)
 
-    def all(self) -> list[Standing]:
+    async def all(self) -> list[Standing]:
         """Every policy by id, the installation's first."""
-        latest = dict(self._store.ids())
-        first = self._standing(self.base_id, latest.pop(self.base_id, 0))
-        return [first, *(self._standing(id, number) for id, number in latest.items())]
+        latest = dict(await self._store.ids())
+        known = await self._holdings.fetch()
+        first = self._standing(known, self.base_id, latest.pop(self.base_id, 0))
+        return [first, *(self._standing(known, id, number) for id, number in latest.items())]
 
-    def revision(self, policy_id: str, number: int) -> Revision:
+    async def revision(self, policy_id: str, number: int) -> Revision:
         """One revision, the settings' too. Raises NotFound."""
         if number == 0 and policy_id == self.base_id:
             return self._settings()
-        found = self._store.find(policy_id, number) if number > 0 else None
+        found = await self._store.find(policy_id, number) if number > 0 else None
         if found is None:
-            self.standing(policy_id)
+            await self.standing(policy_id)
             raise NotFound(f"the policy {policy_id!r} has no revision {number}")
         return found
 
-    def revisions(
+    async def revisions(
         self, policy_id: str, *, before: int | None = None, limit: int = 50
     ) -> list[Revision]:
         """At most `limit` revisions, latest first, numbered below `before`."""
-        found = self._store.revisions(policy_id, before=before, limit=limit)
+        found = await self._store.revisions(policy_id, before=before, limit=limit)
         if len(found) < limit and policy_id == self.base_id and before != 0:
             found.append(self._settings())
         return found
 
-    def keys(self, policy_id: str, *, limit: int = MAX_KEYS) -> list[str]:
+    async def keys(self, policy_id: str, *, limit: int = MAX_KEYS) -> list[str]:
         """Ids of the keys that have this policy for their own."""
-        return self._store.keys(policy_id, limit=limit)
+        return await self._store.keys(policy_id, limit=limit)
 
-    def is_own(self, policy_id: str, key_id: str) -> bool:
+    async def is_own(self, policy_id: str, key_id: str) -> bool:
         """Whether this key has this policy for its own."""
-        return self._store.assignment(key_id) == policy_id
+        return await self._store.assignment(key_id) == policy_id
 
     async def draft(self, policy: Policy, *, actor: str, note: str = "") -> Revision:
         """Write the next revision of `policy.id`; one that says what the latest says is that one.
@@ -154,10 +176,10 @@ class Policies:
         whole = complete(policy)
         version = Judge(whole).version
         for _ in range(ATTEMPTS):
-            latest = self._latest(policy.id)
+            latest = await self._latest(policy.id)
             if latest is not None and latest.version == version:
                 return latest
-            self._check_room(policy.id, latest)
+            await self._check_room(policy.id, latest)
             made = Revision(
                 policy_id=policy.id,
                 number=latest.number + 1 if latest else 1,
@@ -187,10 +209,10 @@ class Policies:
         `expected` is the revision that the caller takes for active (0: none, or the settings').
         Raises NotFound, and Conflict when another holds or is being activated at the same time.
         """
-        judge = self.judge(policy_id, number)
-        last, active = self._expect(policy_id, expected)
+        judge = await self.judge(policy_id, number)
+        last, active = await self._expect(policy_id, expected)
         if active == number:
-            return self.standing(policy_id)
+            return await self.standing(policy_id)
         return await self._activate(policy_id, number, judge, last=last, active=active, actor=actor)
 
     async def roll_back(
@@ -200,12 +222,12 @@ class Policies:
 
         Raises NotFound, and Conflict as `activate` does or when nothing held before.
         """
-        self.standing(policy_id)
-        last, active = self._expect(policy_id, expected)
-        before = self._before(policy_id)
+        await self.standing(policy_id)
+        last, active = await self._expect(policy_id, expected)
+        before = await self._before(policy_id)
         if before is None:
             raise Conflict(f"no other revision of the policy {policy_id!r} held before")
-        judge = self.judge(policy_id, before)
+        judge = await self.judge(policy_id, before)
         return await self._activate(
             policy_id, before, judge, last=last, active=active, actor=actor, is_rollback=True
         )
@@ -215,8 +237,8 @@ class Policies:
 
         Raises NotFound, and Conflict where no revision of it holds.
         """
-        self.judge(policy_id)
-        assigned = self._store.assigned()
+        await self.judge(policy_id)
+        assigned = await self._store.assigned()
         previous = assigned.get(key_id)
         if previous == policy_id:
             return
@@ -233,8 +255,8 @@ class Policies:
 
     async def unassign(self, policy_id: str, key_id: str, *, actor: str) -> None:
         """Let the installation's policy decide what the key asks. Raises NotFound."""
-        self.standing(policy_id)
-        if self._store.assignment(key_id) != policy_id:
+        await self.standing(policy_id)
+        if await self._store.assignment(key_id) != policy_id:
             raise NotFound(f"the key {key_id[:80]!r} does not have the policy {policy_id!r}")
         told = self._audit.entry(actor, "policy.unassigned", policy_id, {"key_id": key_id})
         try:
@@ -261,27 +283,27 @@ class Policies:
         try:
             await self._store.activate(made, told, after=last)
         except Conflict:
-            raise self._conflict(policy_id) from None
+            raise await self._conflict(policy_id) from None
         finally:
             self._announce()
         at, version = made.activated_at, judge.version
         self._tell(Change(action, policy_id, actor, at, number, previous=active, version=version))
-        return self.standing(policy_id)
+        return await self.standing(policy_id)
 
-    def _expect(self, policy_id: str, expected: int | None) -> tuple[int, int | None]:
+    async def _expect(self, policy_id: str, expected: int | None) -> tuple[int, int | None]:
         """Number of the last activation (0: none) and what holds, if that is what was expected."""
-        history = self._store.history(policy_id)
+        history = await self._store.history(policy_id)
         last = history[-1].number if history else 0
         active = history[-1].revision if history else self._initial(policy_id)
         if expected is not None and expected != (active or 0):
-            raise self._conflict(policy_id)
+            raise await self._conflict(policy_id)
         return last, active
 
-    def _before(self, policy_id: str) -> int | None:
+    async def _before(self, policy_id: str) -> int | None:
         """What held before what holds: every roll-back took one activation back."""
         initial = self._initial(policy_id)
         held = [] if initial is None else [initial]
-        for each in self._store.history(policy_id):
+        for each in await self._store.history(policy_id):
             if each.is_rollback:
                 held.pop()
             else:
@@ -291,16 +313,16 @@ class Policies:
     def _initial(self, policy_id: str) -> int | None:
         return 0 if policy_id == self.base_id else None
 
-    def _conflict(self, policy_id: str) -> Conflict:
-        held = self._expect(policy_id, None)[1]
+    async def _conflict(self, policy_id: str) -> Conflict:
+        _, held = await self._expect(policy_id, None)
         told = "no revision is" if held is None else f"revision {held} is"
         return Conflict(
             f"{told} active now for the policy {policy_id!r}; look at it, then decide again",
             active=held,
         )
 
-    def _latest(self, policy_id: str) -> Revision | None:
-        latest = self._store.latest(policy_id)
+    async def _latest(self, policy_id: str) -> Revision | None:
+        latest = await self._store.latest(policy_id)
         return self._settings() if latest is None and policy_id == self.base_id else latest
 
     def _check_id(self, policy_id: str) -> None:
@@ -311,14 +333,14 @@ class Policies:
                 errors=[{"pointer": "/policy/id", "detail": told}],
             )
 
-    def _check_room(self, policy_id: str, latest: Revision | None) -> None:
-        if latest is None and len(self._store.ids()) >= MAX_POLICIES:
+    async def _check_room(self, policy_id: str, latest: Revision | None) -> None:
+        if latest is None and len(await self._store.ids()) >= MAX_POLICIES:
             raise Conflict(f"there are {MAX_POLICIES} policies; that is the most")
         if latest is not None and latest.number >= MAX_REVISIONS:
             raise Conflict(f"{policy_id!r} has {MAX_REVISIONS} revisions; that is the most")
 
-    def _standing(self, policy_id: str, latest: int) -> Standing:
-        held = self._holdings.known().held.get(policy_id)
+    def _standing(self, known: Known, policy_id: str, latest: int) -> Standing:
+        held = known.held.get(policy_id)
         if held is not None:
             activation, judge = held
             return Standing(policy_id, activation.revision, judge, activation, latest)

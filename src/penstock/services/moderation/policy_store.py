@@ -2,6 +2,7 @@
 
 Changes are written with the audit entry that tells of them, in one transaction. An activation says
 which one it follows: where another came first it breaks a rule of the table and nothing is written.
+Numbers from outside may be larger than a column holds, so they are compared as BIGINT.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -40,12 +41,14 @@ class Activation(msgspec.Struct, frozen=True):
 _REVISION = "id, revision, version, document, note, created_by, created_at"
 _ACTIVATION = "number, policy_id, revision, is_rollback, activated_by, activated_at"
 _IDS = "SELECT id, max(revision) FROM moderation_policies GROUP BY id ORDER BY id"
-_FIND = f"SELECT {_REVISION} FROM moderation_policies WHERE id = ? AND revision = ?"
+_FIND = f"""
+SELECT {_REVISION} FROM moderation_policies WHERE id = ? AND revision = CAST(? AS BIGINT)
+"""
 _LATEST = f"""
 SELECT {_REVISION} FROM moderation_policies WHERE id = ? ORDER BY revision DESC LIMIT 1
 """
 _REVISIONS = f"""
-SELECT {_REVISION} FROM moderation_policies WHERE id = ? AND revision < ?
+SELECT {_REVISION} FROM moderation_policies WHERE id = ? AND revision < CAST(? AS BIGINT)
 ORDER BY revision DESC LIMIT ?
 """
 _HOLDING = f"""
@@ -60,8 +63,10 @@ _KEYS = """
 SELECT key_id FROM moderation_assignments WHERE policy_id = ? ORDER BY key_id LIMIT ?
 """
 _ASSIGNMENT = "SELECT policy_id FROM moderation_assignments WHERE key_id = ?"
+# Counts too: of two changes at once, the one with the lower number may be the later to be seen.
 _STATE = """
-SELECT (SELECT max(number) FROM moderation_activations), count(*), max(assigned_at)
+SELECT (SELECT max(number) FROM moderation_activations),
+    (SELECT count(*) FROM moderation_activations), count(*), sum(assigned_at)
 FROM moderation_assignments
 """
 _ADD = f"INSERT INTO moderation_policies ({_REVISION}) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -70,7 +75,7 @@ INSERT INTO moderation_activations
 (policy_id, revision, is_rollback, activated_by, activated_at)
 VALUES (:policy_id, CASE WHEN coalesce(
     (SELECT max(number) FROM moderation_activations WHERE policy_id = :policy_id), 0
-) = :after THEN :revision END, :is_rollback, :by, :at)
+) = CAST(:after AS BIGINT) THEN CAST(:revision AS INTEGER) END, :is_rollback, :by, :at)
 """
 _ASSIGN = """
 INSERT INTO moderation_assignments (key_id, policy_id, assigned_at) VALUES (?, ?, ?)
@@ -82,53 +87,53 @@ _LAST: Final = (1 << 63) - 1  # no revision is numbered higher
 
 
 class PolicyStore:
-    """Asks about and changes policies. Reads are by key and inline: policies are few."""
+    """Asks about and changes policies, which are few."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ids(self) -> list[tuple[str, int]]:
+    async def ids(self) -> list[tuple[str, int]]:
         """Every stored policy and its latest revision."""
-        return [(str(id), int(latest)) for id, latest in self._database.get_all(_IDS)]
+        return [(str(id), int(latest)) for id, latest in await self._database.rows(_IDS)]
 
-    def find(self, policy_id: str, number: int) -> Revision | None:
+    async def find(self, policy_id: str, number: int) -> Revision | None:
         """One revision."""
-        return _revision(self._database.get(_FIND, (policy_id, min(number, _LAST))))
+        return _revision(await self._database.row(_FIND, (policy_id, min(number, _LAST))))
 
-    def latest(self, policy_id: str) -> Revision | None:
+    async def latest(self, policy_id: str) -> Revision | None:
         """The revision that was written last."""
-        return _revision(self._database.get(_LATEST, (policy_id,)))
+        return _revision(await self._database.row(_LATEST, (policy_id,)))
 
-    def revisions(self, policy_id: str, *, before: int | None, limit: int) -> list[Revision]:
+    async def revisions(self, policy_id: str, *, before: int | None, limit: int) -> list[Revision]:
         """At most `limit` revisions, latest first, numbered below `before`."""
         place = _LAST if before is None else min(before, _LAST)
-        rows = self._database.get_all(_REVISIONS, (policy_id, place, limit))
+        rows = await self._database.rows(_REVISIONS, (policy_id, place, limit))
         return [Revision(*row) for row in rows]
 
-    def holding(self) -> list[tuple[Activation, bytes | None]]:
+    async def holding(self) -> list[tuple[Activation, bytes | None]]:
         """What holds now for every policy that was ever activated; None for revision 0."""
-        return [(_activation(row[:-1]), row[-1]) for row in self._database.get_all(_HOLDING)]
+        return [(_activation(row[:-1]), row[-1]) for row in await self._database.rows(_HOLDING)]
 
-    def history(self, policy_id: str) -> list[Activation]:
+    async def history(self, policy_id: str) -> list[Activation]:
         """Every activation of a policy, oldest first."""
-        return [_activation(row) for row in self._database.get_all(_HISTORY, (policy_id,))]
+        return [_activation(row) for row in await self._database.rows(_HISTORY, (policy_id,))]
 
-    def assigned(self) -> dict[str, str]:
+    async def assigned(self) -> dict[str, str]:
         """The policy of every key that has one of its own."""
-        return dict(self._database.get_all(_ASSIGNED))
+        return dict(await self._database.rows(_ASSIGNED))
 
-    def keys(self, policy_id: str, *, limit: int) -> list[str]:
+    async def keys(self, policy_id: str, *, limit: int) -> list[str]:
         """Keys that a policy is for."""
-        return [str(row[0]) for row in self._database.get_all(_KEYS, (policy_id, limit))]
+        return [str(row[0]) for row in await self._database.rows(_KEYS, (policy_id, limit))]
 
-    def assignment(self, key_id: str) -> str | None:
+    async def assignment(self, key_id: str) -> str | None:
         """The policy of one key, if it has one of its own."""
-        row = self._database.get(_ASSIGNMENT, (key_id,))
+        row = await self._database.row(_ASSIGNMENT, (key_id,))
         return None if row is None else str(row[0])
 
-    def state(self) -> tuple[Any, ...] | None:
+    async def state(self) -> tuple[Any, ...] | None:
         """Something that differs when what holds or who it is for was changed since."""
-        return self._database.get(_STATE)
+        return await self._database.row(_STATE)
 
     async def add(self, revision: Revision, told: Call) -> None:
         """Write a revision. Raises Conflict when another has its number."""

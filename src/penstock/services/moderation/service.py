@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +21,7 @@ from penstock.errors import InvalidInput, NotFound, StorageError
 from penstock.lists.listed import Listed
 from penstock.observe.metrics import Metrics
 from penstock.pipeline import Answer
+from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.evidence import NAMESPACE, Asking, Evidence, is_foreign
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.parts import Item, applied
@@ -29,7 +32,7 @@ from penstock.services.moderation.records import record, referral
 from penstock.services.moderation.referral import Referrals
 from penstock.services.moderation.schemas import Judgement, PolicyRef, Verdict
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
-from penstock.usage import Usage
+from penstock.usage import Outcome, Usage
 
 PROVIDER_TEXTS = 32  # texts of one request that wait for a provider at once
 LOCAL_TEXTS = 2  # the same without a provider: they share the loop with everyone else
@@ -117,7 +120,7 @@ class ModerationService:
             check_text(text, pointer=pointer)
         if self._normalise:  # what differs in outer blanks or encoding alone is one question
             text = str(normal_form(text))
-        judge = self._policies.of(key)
+        judge = self._policies.peek(key) or await self._policies.fetch(key)
         question = Question(
             stages or judge.policy.stages, excerpt_rule or self._excerpt_rule, always_ask
         )
@@ -160,7 +163,7 @@ class ModerationService:
         for index, text in enumerate(texts):
             check_text(text, pointer=f"/texts/{index}")
         gate = self._gate()
-        judge = self._policies.of(None)
+        judge = await self._policies.fetch(None)
         asking = Asking("", None, None, judge, Question(judge.policy.stages, self._excerpt_rule))
 
         async def one(text: str) -> str:
@@ -196,7 +199,7 @@ class ModerationService:
             source=_source(listed) if listed.decision else "",
         )
         score_key = judgement.digest + (code or "") + listed.digest
-        verdict_id = "mod_" + fingerprint(asking.owner, part.key, score_key, judge.version)
+        verdict_id = _verdict_id(asking.owner, part.key, score_key, judge.version)
         # What is left to people is looked after on every request: its case may have ended.
         recorded = ruling.decision != "review" and self._store.knows(verdict_id)
         if not recorded:
@@ -207,6 +210,7 @@ class ModerationService:
             owner=asking.owner,
             service=NAMESPACE,
             receipt=receipt,
+            outcome=Outcome(ruling.decision, _flagged(ruling.flags), asking.user_id),
         )
         return Verdict(
             id=verdict_id,
@@ -263,6 +267,12 @@ def check_text(text: str, *, pointer: str = "/input") -> None:
         raise InvalidInput(f"the text {where}", errors=[_wrong(pointer, where)]) from None
 
 
+@lru_cache(maxsize=4096)
+def _verdict_id(*parts: str) -> str:
+    """The id of a verdict: it says everything that the verdict depends on."""
+    return "mod_" + fingerprint(*parts)
+
+
 def _wrong(pointer: str, detail: str) -> dict[str, str]:
     return {"pointer": pointer, "detail": detail}
 
@@ -271,3 +281,8 @@ def _source(listed: Listed) -> str:
     """The list that a decision rests on, in words."""
     hit = listed.hits[0]
     return f"the {hit.list_kind} list {hit.list_name!r}"
+
+
+def _flagged(flags: Sequence[bool]) -> Sequence[str]:
+    """The names of the categories that were flagged; mostly none."""
+    return tuple(compress(CATEGORIES, flags)) if True in flags else ()

@@ -116,9 +116,9 @@ class VerdictStore:
     async def find(self, verdict_id: str, *, owner: str | None = None) -> StoredVerdict | None:
         """One verdict; with `owner`, only if it is that owner's."""
         if owner is None:
-            row = self._database.get(_FIND, (verdict_id,))
+            row = await self._database.row(_FIND, (verdict_id,))
         else:
-            row = self._database.get(_FIND_OWNED, (verdict_id, owner))
+            row = await self._database.row(_FIND_OWNED, (verdict_id, owner))
         return None if row is None else _verdict(row)
 
     async def recent(
@@ -128,9 +128,9 @@ class VerdictStore:
         created_at, id = after or _LAST
         place = (min(created_at, _LAST[0]), id)
         if owner is None:
-            rows = self._database.get_all(_RECENT, (*place, limit))
+            rows = await self._database.rows(_RECENT, (*place, limit))
         else:
-            rows = self._database.get_all(_RECENT_OWNED, (owner, *place, limit))
+            rows = await self._database.rows(_RECENT_OWNED, (owner, *place, limit))
         return [_verdict(row) for row in rows]
 
     async def count(self, *, owner: str | None = None) -> int:

@@ -8,23 +8,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.services.review.schemas import Content
 
 AT_ONCE: Final = 500  # rows per transaction, so that other writes pass between
 
 _KEPT = """content_until = CASE
-        WHEN content IS NULL THEN coalesce({source}content_until, content_until)
-        ELSE content_until END,
-    content = coalesce(content, {source}content)"""
+        WHEN review_contents.content IS NULL
+        THEN coalesce({source}content_until, review_contents.content_until)
+        ELSE review_contents.content_until END,
+    content = coalesce(review_contents.content, {source}content)"""
 _ADD = f"""
 INSERT INTO review_contents
     (case_id, content_hash, risk, category, content, content_until, created_at)
-SELECT :case_id, :content_hash, :risk, :category, :content, :content_until, :created_at
+SELECT :case_id, :content_hash, CAST(:risk AS DOUBLE PRECISION), :category, :content,
+    CAST(:content_until AS BIGINT), CAST(:created_at AS BIGINT)
 WHERE changes() = 1
 ON CONFLICT (case_id, content_hash) DO UPDATE SET
-    category = CASE WHEN excluded.risk > risk THEN excluded.category ELSE category END,
-    risk = max(risk, excluded.risk),
+    category = CASE WHEN excluded.risk > review_contents.risk
+        THEN excluded.category ELSE review_contents.category END,
+    risk = CASE WHEN excluded.risk > review_contents.risk
+        THEN excluded.risk ELSE review_contents.risk END,
     {_KEPT.format(source="excluded.")}
 """
 _GIVE = f"""
@@ -42,7 +46,7 @@ FROM review_contents k JOIN (
     SELECT content_hash, min(verdict_id) AS verdict_id, count(*) AS items
     FROM review_items WHERE case_id = :id GROUP BY content_hash
 ) found ON found.content_hash = k.content_hash
-WHERE k.case_id = :id ORDER BY k.created_at, k.rowid LIMIT :limit
+WHERE k.case_id = :id ORDER BY k.created_at, found.verdict_id LIMIT :limit
 """
 _DROP_OLD = """
 UPDATE review_contents SET content = NULL WHERE (case_id, content_hash) IN (

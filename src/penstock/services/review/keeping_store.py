@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
+from penstock.services.review.alone_store import Alone
 from penstock.services.review.schemas import Decision, Example
 from penstock.services.review.similar import bands
 
@@ -15,16 +16,16 @@ AT_ONCE: Final = 500  # rows per transaction, so that other writes pass between
 _EXAMPLE_COLUMNS = ", ".join(Example.__struct_fields__)
 _LEARN = f"""
 INSERT INTO review_examples ({_EXAMPLE_COLUMNS})
-SELECT 'ex_' || lower(hex(randomblob(8))), c.id, k.content, i.content_hash, k.category,
-    min(i.decision), :decision, min(i.user_id), :at
+SELECT 'ex_' || substr(i.content_hash, 1, 32), c.id, k.content, i.content_hash, k.category,
+    min(i.decision), CAST(:decision AS TEXT), min(i.user_id), CAST(:at AS BIGINT)
 FROM review_items i JOIN review_cases c ON c.id = i.case_id
 LEFT JOIN review_contents k ON k.case_id = i.case_id AND k.content_hash = i.content_hash
 WHERE i.case_id = :id AND c.kind = 'appeal'
 AND i.decision IN ('approved', 'rejected') AND i.decision <> :decision
-GROUP BY i.content_hash
+GROUP BY i.content_hash, c.id, k.content, k.category
 ON CONFLICT (content_hash) DO UPDATE SET
     case_id = excluded.case_id,
-    content = coalesce(excluded.content, content),
+    content = coalesce(excluded.content, review_examples.content),
     was = excluded.was,
     decision = excluded.decision,
     created_at = excluded.created_at
@@ -75,8 +76,9 @@ _ERASE_EXAMPLES = "DELETE FROM review_examples WHERE user_id = ?"
 class KeepingStore:
     """Asks about and changes `review_examples`, and removes what is over."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, alone: Alone) -> None:
         self._database = database
+        self._alone = alone
 
     def learn(self, case_id: str, *, decision: Decision, at: int) -> Call:
         """The statement that remembers what is being overturned.
@@ -107,7 +109,7 @@ class KeepingStore:
         while found := await self._database.scan(_ABOUT, (user_id, AT_ONCE)):
             ids = [row[0] for row in found]
             about = [{"id": id, "user_id": user_id} for id in ids]
-            await self._database.write(
+            await self._alone.write(
                 (_ERASE_CONTENT, about),
                 (_ERASE_ITEMS, [(id, user_id) for id in ids]),
                 (_ERASE_CONTENTS, about),
@@ -129,7 +131,7 @@ class KeepingStore:
         ]
         if not ids:
             return
-        await self._database.write(
+        await self._alone.write(
             (_DROP_BAND, placed),
             (_DROP_ITEMS, ids),
             (_DROP_CONTENTS, ids),

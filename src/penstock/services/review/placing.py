@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.errors import StorageUnavailable
 from penstock.services.review.schemas import Case, Content, Item, Kind
 from penstock.services.review.similar import alike, bands, probes, signature
@@ -111,11 +111,11 @@ async def place(
     owner, signed = item.owner, case.signature
     looked_under = probes(signed, owner=owner) if signed else []
     for attempt in range(ATTEMPTS + 1):
-        known = _known(store, item)
+        known = await _known(store, item)
         if known is not None:
             return Placed(known.id, opened=False, new=False)
-        mark = store.mark()  # before looking: what comes up meanwhile is later
-        around = _around(store, case, item, looked_under)
+        mark = await store.mark()  # before looking: what comes up meanwhile is later
+        around = await _around(store, case, item, looked_under)
         if around.target is not None and attempt < ATTEMPTS:
             into = around.target.id
             if await store.join(case, item, content, into=into, then=then(into)):
@@ -131,7 +131,7 @@ async def place(
         )
         if opened:
             return Placed(case.id, opened=True, new=True)
-    known = _known(store, item)  # someone else was quicker with the same verdict
+    known = await _known(store, item)  # someone else was quicker with the same verdict
     if known is None:
         raise StorageUnavailable(f"no case took {item.verdict_id}; repeat the request")
     return Placed(known.id, opened=False, new=False)
@@ -141,18 +141,20 @@ def _milliseconds(seconds: float) -> int:
     return int(min(seconds, LONGEST_SPAN) * 1000)
 
 
-def _known(store: ReviewStore, item: Item) -> Case | None:
+async def _known(store: ReviewStore, item: Item) -> Case | None:
     """The live case that holds the verdict; for an appeal, for whatever key."""
     key_id = None if item.appealed_at is not None else item.key_id
-    return store.finding.live(item.verdict_id, key_id=key_id)
+    return await store.finding.live(item.verdict_id, key_id=key_id)
 
 
-def _around(store: ReviewStore, case: Case, item: Item, looked_under: Sequence[int]) -> Around:
+async def _around(
+    store: ReviewStore, case: Case, item: Item, looked_under: Sequence[int]
+) -> Around:
     signed = case.signature
-    same = store.finding.same(item.content_hash, owner=item.owner)
+    same = await store.finding.same(item.content_hash, owner=item.owner)
     near = [
         each
-        for each in store.finding.near(looked_under, owner=item.owner)
+        for each in await store.finding.near(looked_under, owner=item.owner)
         if signed and each.signature and alike(signed, each.signature)
     ]
     fitting = [each for each in same if _takes(each)] + [each for each in near if _takes_new(each)]

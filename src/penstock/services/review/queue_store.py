@@ -10,14 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from penstock.db import Database
+from penstock.services.review.finding_store import OWNED, cases
 from penstock.services.review.schemas import Case, Filter
 
 _COLUMNS = ", ".join(Case.__struct_fields__)
+_IN_TIME = "CASE WHEN due_at > :now THEN 1 ELSE 0 END"
 _URGENT = f"""
 SELECT {_COLUMNS} FROM review_cases
 WHERE decided_at IS NULL {{conditions}}
-AND (due_at > :now, -risk, due_at, id) > (:after_overdue, :after_risk, :after_due, :after_id)
-ORDER BY due_at > :now, -risk, due_at, id LIMIT :limit
+AND ({_IN_TIME}, -risk, due_at, id) > (:after_overdue, :after_risk, :after_due, :after_id)
+ORDER BY {_IN_TIME}, -risk, due_at, id LIMIT :limit
 """
 _LATEST = f"""
 SELECT {_COLUMNS} FROM review_cases
@@ -26,9 +28,9 @@ ORDER BY decided_at DESC, id DESC LIMIT :limit
 """
 _NEXT = f"""
 SELECT {_COLUMNS} FROM review_cases
-WHERE decided_at IS NULL AND (:owner IS NULL OR (owner = :owner AND state <> 'escalated'))
+WHERE decided_at IS NULL AND {OWNED} AND (CAST(:owner AS TEXT) IS NULL OR state <> 'escalated')
 AND (assignee IS NULL OR assignee = :actor OR claimed_at <= :stale)
-ORDER BY assignee IS :actor DESC, due_at > :now, -risk, due_at, id LIMIT 1
+ORDER BY CASE WHEN assignee = :actor THEN 0 ELSE 1 END, {_IN_TIME}, -risk, due_at, id LIMIT 1
 """
 _CONDITIONS: Final[dict[str, str]] = {
     "state": "state = :state",
@@ -65,7 +67,7 @@ class QueueStore:
             )
         )
         params = {**wanted, **place, "now": now, "limit": limit}
-        return _cases(await self._database.scan(_URGENT.format(conditions=conditions), params))
+        return cases(await self._database.scan(_URGENT.format(conditions=conditions), params))
 
     async def decided(
         self, which: Filter, *, owner: str | None, after: tuple[int, str] | None, limit: int
@@ -74,12 +76,12 @@ class QueueStore:
         wanted, conditions = _wanted(which, owner)
         at, id = after or _AFTER_ALL
         params = {**wanted, "after_at": at, "after_id": id, "limit": limit}
-        return _cases(await self._database.scan(_LATEST.format(conditions=conditions), params))
+        return cases(await self._database.scan(_LATEST.format(conditions=conditions), params))
 
     async def next(self, *, actor: str, owner: str | None, now: int, stale: int) -> Case | None:
         """The most urgent case that `actor` may claim; first of all one that is theirs already."""
         params = {"actor": actor, "owner": owner, "now": now, "stale": stale}
-        found = _cases(await self._database.scan(_NEXT, params))
+        found = cases(await self._database.scan(_NEXT, params))
         return found[0] if found else None
 
 
@@ -87,7 +89,3 @@ def _wanted(which: Filter, owner: str | None) -> tuple[dict[str, Any], str]:
     values = {**msgspec.structs.asdict(which), "owner": owner}
     wanted = {name: values[name] for name in _CONDITIONS if values[name] is not None}
     return wanted, "".join(f" AND {_CONDITIONS[name]}" for name in wanted)
-
-
-def _cases(rows: list[tuple[Any, ...]]) -> list[Case]:
-    return [Case(**dict(zip(Case.__struct_fields__, row, strict=True))) for row in rows]

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.audit import AuditLog
 from penstock.clock import Clock
-from penstock.db.writer import Call
+from penstock.db.database import Call
 from penstock.errors import Conflict, NotFound, RequestError
 from penstock.observe.metrics import Metrics
 from penstock.services.review.placing import content_of, new_case, place, sign
@@ -91,7 +91,7 @@ class ReviewService:
         Raises StorageError.
         """
         key_id, since = referral.key_id or "", referral.created_at - GRACE
-        if self._store.finding.waits(referral.verdict_id, key_id=key_id, since=since):
+        if await self._store.finding.waits(referral.verdict_id, key_id=key_id, since=since):
             return
         item = Item(
             verdict_id=referral.verdict_id,
@@ -134,8 +134,8 @@ class ReviewService:
         if facts is None:
             raise NotFound(f"there is no verdict {verdict_id[:80]!r}")
         check_same(text, facts.content_hash)
-        self._refuse_appeal(facts)
-        item = self._appealed(facts)
+        await self._refuse_appeal(facts)
+        item = await self._appealed(facts)
         content = content_of(
             item,
             risk=facts.risk,
@@ -165,7 +165,7 @@ class ReviewService:
                 case, content, into=placed.case_id, then=then(placed.case_id)
             )
         self._teller.placed(case, placed)
-        return self._found(placed.case_id, Reviewer(who.id))
+        return await self._found(placed.case_id, Reviewer(who.id))
 
     async def page(
         self, which: Filter, *, who: Reviewer, after: Position | None = None, limit: int = 50
@@ -197,14 +197,14 @@ class ReviewService:
 
     async def open_file(self, case_id: str, *, who: Reviewer) -> CaseFile:
         """A case with all that it decides on, its items and its history. Raises NotFound."""
-        self._found(case_id, who)
+        await self._found(case_id, who)
         contents = [
             msgspec.structs.replace(each, verdict=await self._verdicts.find(each.verdict_id))
             for each in await self._store.contents.of(case_id, limit=MOST_CONTENTS)
         ]
         items = tuple(await self._store.items(case_id, limit=SHOWN_ITEMS))
         events = tuple(await self._store.events(case_id, limit=MOST_EVENTS + 10))
-        case = self._found(case_id, who)
+        case = await self._found(case_id, who)
         return CaseFile(case=case, contents=tuple(contents), items=items, events=events)
 
     async def next(self, *, who: Reviewer) -> Case | None:
@@ -265,7 +265,7 @@ class ReviewService:
         decision again changes nothing. Raises NotFound, Forbidden, or Conflict when it is another's
         or decided otherwise, or when `group` is missing.
         """
-        case = self._found(case_id, who)
+        case = await self._found(case_id, who)
         if case.decision != decision:
             asked, now = Asked("decided", note, decision, group), self.now()
             calls = (
@@ -278,7 +278,7 @@ class ReviewService:
             self._teller.decided(case, items)
         elif case.settled_at is None:
             await self._settling.settle(case, await self._store.items(case_id))
-        return self._found(case_id, Reviewer(who.id))
+        return await self._found(case_id, Reviewer(who.id))
 
     async def workload(self, *, who: Reviewer) -> Workload:
         """How much work there is, how fast it comes and goes, and where that leads."""
@@ -314,8 +314,8 @@ class ReviewService:
     async def _act(
         self, case_id: str, asked: Asked, *, who: Reviewer, calls: Sequence[Call] = ()
     ) -> Case:
-        case = self._found(case_id, who)
-        if asked.action != "decided" and self._store.event_count(case_id) >= MOST_EVENTS:
+        case = await self._found(case_id, who)
+        if asked.action != "decided" and await self._store.event_count(case_id) >= MOST_EVENTS:
             raise Conflict(f"{case_id} has {MOST_EVENTS} events; decide it")
         told: dict[str, object] = {"kind": case.kind, "items": case.items}
         if asked.decision is not None:
@@ -330,20 +330,21 @@ class ReviewService:
             calls=(self._audit.entry(who.id, f"case.{asked.action}", case_id, told), *calls),
         )
         if not done:
-            raise refusal(self._found(case_id, who), asked, who=who, stale=self._stale())
-        return self._found(case_id, who)
+            raise refusal(await self._found(case_id, who), asked, who=who, stale=self._stale())
+        return await self._found(case_id, who)
 
-    def _found(self, case_id: str, who: Reviewer) -> Case:
-        case = self._store.find(case_id)
+    async def _found(self, case_id: str, who: Reviewer) -> Case:
+        case = await self._store.find(case_id)
         if case is None or who.owner not in (None, case.owner):
             raise NotFound(f"there is no case {case_id[:80]!r}")
         return case
 
-    def _appealed(self, facts: VerdictFacts) -> Item:
+    async def _appealed(self, facts: VerdictFacts) -> Item:
         """The item of an appeal: its decision is the one that stands, by people if need be."""
         stands = facts.decision
         if stands == "review":
-            stands = self._store.human(facts.content_hash, owner=facts.owner) or stands
+            human = await self._store.human(facts.content_hash, owner=facts.owner)
+            stands = human or stands
         now = self.now()
         return Item(
             verdict_id=facts.id,
@@ -358,16 +359,16 @@ class ReviewService:
             appealed_at=now,
         )
 
-    def _refuse_appeal(self, facts: VerdictFacts) -> None:
-        heard = self._store.finding.heard(facts.id)
+    async def _refuse_appeal(self, facts: VerdictFacts) -> None:
+        heard = await self._store.finding.heard(facts.id)
         if heard is not None:
             raise Conflict(
                 f"the appeal against {facts.id} was decided in {heard.id}: {heard.decision}"
             )
-        live = self._store.finding.live(facts.id)
+        live = await self._store.finding.live(facts.id)
         if live is not None and live.kind == "appeal":
             return
-        if self._store.finding.appeals(facts.owner, most=MOST_APPEALS) >= MOST_APPEALS:
+        if await self._store.finding.appeals(facts.owner, most=MOST_APPEALS) >= MOST_APPEALS:
             raise Conflict(
                 f"{facts.owner} has {MOST_APPEALS} cases of appeals open; decide some of them"
             )

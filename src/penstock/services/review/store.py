@@ -2,7 +2,7 @@
 
 Every change is one transaction that says itself what it depends on: a referral is only placed where
 nothing came in between that it should have joined, an action is only written when the case allows
-it. So two processes, or two reviewers, cannot both be first.
+it. So two processes, or two reviewers, cannot both be first: see `alone_store`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from penstock.db import Database
-from penstock.db.writer import Call
+from penstock.db.database import Call
+from penstock.db.dialect import each
 from penstock.errors import Conflict
+from penstock.services.review.alone_store import Alone
 from penstock.services.review.content_store import ContentStore
-from penstock.services.review.finding_store import FindingStore, cases, named
+from penstock.services.review.finding_store import OWNED, FindingStore, cases, named
 from penstock.services.review.keeping_store import KeepingStore
 from penstock.services.review.queue_store import QueueStore
 from penstock.services.review.schemas import Case, Content, Decision, Event, Item
@@ -27,7 +29,16 @@ MOST_CONTENTS: Final = 50  # distinct ones of one case: who decides can look at 
 
 _COLUMNS = ", ".join(Case.__struct_fields__)
 _ITEM_COLUMNS = ", ".join(Item.__struct_fields__)
-_ITEM_VALUES = ", ".join(f":{name}" for name in Item.__struct_fields__)
+
+_NUMBERS: Final = {"risk": "DOUBLE PRECISION", "items": "INTEGER", "contents": "INTEGER"}
+
+
+def _typed(name: str) -> str:
+    """A parameter with the type of its column: what is merely selected has none of its own."""
+    if name.endswith("_at"):
+        return f"CAST(:{name} AS BIGINT)"
+    return f"CAST(:{name} AS {_NUMBERS[name]})" if name in _NUMBERS else f":{name}"
+
 
 _MARK = "SELECT max(rowid) FROM review_cases"
 _FIND = f"SELECT {_COLUMNS} FROM review_cases WHERE id = ?"
@@ -35,46 +46,51 @@ _KNOWN = """EXISTS (
     SELECT 1 FROM review_contents WHERE case_id = :id AND content_hash = :content_hash
 )"""
 _FREE_VERDICT = """NOT EXISTS (
-    SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
-    WHERE i.verdict_id = :verdict_id AND (:key_id IS NULL OR i.key_id = :key_id)
-    AND c.decided_at IS NULL
+    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
+    WHERE i.verdict_id = :verdict_id AND (CAST(:key_id AS TEXT) IS NULL OR i.key_id = :key_id)
+    AND +c.decided_at IS NULL
 )"""
+# A plus keeps SQLite from looking through all later cases instead of going by the keys.
 _OPEN = f"""
 INSERT INTO review_cases ({_COLUMNS})
-SELECT {", ".join(f":{name}" for name in Case.__struct_fields__)}
-WHERE {_FREE_VERDICT} AND (:mark IS NULL OR NOT EXISTS (
-    SELECT 1 FROM review_items i CROSS JOIN review_cases c ON c.id = i.case_id
+SELECT {", ".join(_typed(name) for name in Case.__struct_fields__)}
+WHERE {_FREE_VERDICT} AND (CAST(:mark AS BIGINT) IS NULL OR NOT EXISTS (
+    SELECT 1 FROM review_items i JOIN review_cases c ON c.id = i.case_id
     WHERE i.content_hash = :content_hash AND i.owner = :owner
-    AND c.decided_at IS NULL AND c.rowid > :mark
-)) AND (:mark IS NULL OR NOT EXISTS (
-    SELECT 1 FROM json_each(:probes) p
-    CROSS JOIN review_bands b ON b.band = p.value CROSS JOIN review_cases c ON c.id = b.case_id
-    WHERE c.owner = :owner AND c.decided_at IS NULL AND c.rowid > :mark
+    AND +c.decided_at IS NULL AND +c.rowid > :mark
+)) AND (CAST(:mark AS BIGINT) IS NULL OR NOT EXISTS (
+    SELECT 1 FROM {{probes}} p
+    JOIN review_bands b ON b.band = p.value JOIN review_cases c ON c.id = b.case_id
+    WHERE c.owner = :owner AND +c.decided_at IS NULL AND +c.rowid > :mark
 ))
 """
-# Who has claimed a case decides on what it holds: only more of the same comes in then.
+# Who has claimed a case decides on what it holds: only more of the same comes in then. One without
+# items is about to be removed.
 _JOIN = f"""
 UPDATE review_cases SET
     items = items + 1,
-    contents = contents + (NOT {_KNOWN}),
+    contents = contents + CASE WHEN {_KNOWN} THEN 0 ELSE 1 END,
     kind = CASE WHEN :kind = 'appeal' THEN 'appeal' ELSE kind END,
     category = CASE WHEN :risk > risk THEN :category ELSE category END,
-    risk = max(risk, :risk),
-    due_at = min(due_at, :due_at)
-WHERE id = :id AND owner = :owner AND decided_at IS NULL AND items < {MOST_ITEMS}
+    risk = CASE WHEN :risk > risk THEN :risk ELSE risk END,
+    due_at = CASE WHEN :due_at < due_at THEN :due_at ELSE due_at END
+WHERE id = :id AND owner = :owner AND decided_at IS NULL
+AND items > 0 AND items < {MOST_ITEMS}
 AND ({_KNOWN} OR (assignee IS NULL AND contents < {MOST_CONTENTS}))
 AND {_FREE_VERDICT}
 """
 _ADD_ITEM = f"""
-INSERT INTO review_items ({_ITEM_COLUMNS}) SELECT {_ITEM_VALUES} WHERE changes() = 1
+INSERT INTO review_items ({_ITEM_COLUMNS})
+SELECT {", ".join(_typed(name) for name in Item.__struct_fields__)} WHERE changes() = 1
 """
 _ADD_EVENT = """
 INSERT INTO review_events (case_id, action, actor, detail, at)
-SELECT :case_id, :action, :actor, :detail, :at WHERE changes() = 1
+SELECT :case_id, :action, :actor, :detail, CAST(:at AS BIGINT) WHERE changes() = 1
 """
 _ADD_BAND = """
-INSERT OR IGNORE INTO review_bands (band, case_id)
-SELECT ?, ? WHERE EXISTS (SELECT 1 FROM review_cases WHERE id = ?)
+INSERT INTO review_bands (band, case_id)
+SELECT CAST(:band AS BIGINT), id FROM review_cases WHERE id = :id
+ON CONFLICT DO NOTHING
 """
 _APPEAL_ITEM = """
 UPDATE review_items SET appealed_at = :at WHERE verdict_id = :verdict_id AND case_id = :id
@@ -82,7 +98,8 @@ AND appealed_at IS NULL
 AND EXISTS (SELECT 1 FROM review_cases WHERE id = :id AND decided_at IS NULL)
 """
 _APPEAL_CASE = """
-UPDATE review_cases SET kind = 'appeal', due_at = min(due_at, :due_at)
+UPDATE review_cases SET kind = 'appeal',
+    due_at = CASE WHEN :due_at < due_at THEN :due_at ELSE due_at END
 WHERE id = :id AND changes() > 0
 """
 # No case, no id, no event: the column refuses NULL, and with it the whole transaction fails.
@@ -90,18 +107,18 @@ _APPEALED = """
 INSERT INTO review_events (case_id, action, actor, detail, at)
 VALUES ((SELECT :case_id WHERE changes() = 1), :action, :actor, :detail, :at)
 """
-_ACT = """
+_ACT = f"""
 INSERT INTO review_events (case_id, action, actor, detail, at) VALUES (
-    (SELECT id FROM review_cases WHERE id = :id AND (:owner IS NULL OR owner = :owner) AND {may}),
+    (SELECT id FROM review_cases WHERE id = :id AND {OWNED} AND {{may}}),
     :action, :actor, :detail, :at
 )
 """
 _FREE = """decided_at IS NULL AND (assignee IS NULL OR assignee = :actor OR claimed_at <= :stale)
-    AND (state <> 'escalated' OR :owner IS NULL)"""
+    AND (state <> 'escalated' OR CAST(:owner AS TEXT) IS NULL)"""
 _MAY: Final[dict[str, str]] = {
     "claimed": _FREE,
-    "released": "decided_at IS NULL AND (assignee = :actor OR :owner IS NULL)",
-    "commented": "1",
+    "released": "decided_at IS NULL AND (assignee = :actor OR CAST(:owner AS TEXT) IS NULL)",
+    "commented": "TRUE",
     "escalated": f"{_FREE} AND state <> 'escalated'",
     "decided": f"""{_FREE}
     AND (:decision = 'rejected' OR contents = 1 OR (:group AND assignee = :actor))""",
@@ -161,20 +178,22 @@ class ReviewStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._alone = Alone(database)
+        self._open = _OPEN.format(probes=each(database.dialect, ":probes", "bigint"))
         self.contents = ContentStore(database)
         self.finding = FindingStore(database)
         self.queue = QueueStore(database)
-        self.keeping = KeepingStore(database)
+        self.keeping = KeepingStore(database, self._alone)
         self.workload = WorkloadStore(database)
 
-    def find(self, case_id: str) -> Case | None:
+    async def find(self, case_id: str) -> Case | None:
         """One case."""
-        row = self._database.get(_FIND, (case_id,))
+        row = await self._database.row(_FIND, (case_id,))
         return None if row is None else Case(**named(Case, row))
 
-    def mark(self) -> int:
+    async def mark(self) -> int:
         """What tells later cases from those that there are now."""
-        found = self._database.get(_MARK)
+        found = await self._database.row(_MARK)
         return int(found[0] or 0) if found else 0
 
     async def open(
@@ -197,12 +216,12 @@ class ReviewStore:
             "mark": looked.mark,
         }
         statements: list[Call] = [
-            (_OPEN, params),
+            (self._open, params),
             self.contents.add(content, case_id=case.id, at=case.created_at),
             _adding(item, case.id),
             (_ADD_EVENT, _event(case.id, "opened", "penstock", "", case.created_at)),
             *then,
-            (_ADD_BAND, [(band, case.id, case.id) for band in bands]),
+            (_ADD_BAND, [{"band": band, "id": case.id} for band in bands]),
         ]
         return await self._placed(statements)
 
@@ -269,7 +288,7 @@ class ReviewStore:
         }
         check, change = _ACTS[asked.action]
         try:
-            await self._database.write((check, params), *calls, (change, params))
+            await self._alone.write((check, params), *calls, (change, params))
         except Conflict:
             return False
         return True
@@ -283,14 +302,14 @@ class ReviewStore:
         """What was done to a case, in order."""
         return [Event(*row) for row in await self._database.scan(_EVENTS, (case_id, limit))]
 
-    def event_count(self, case_id: str) -> int:
+    async def event_count(self, case_id: str) -> int:
         """How much was done to a case."""
-        found = self._database.get(_COUNT_EVENTS, (case_id,))
+        found = await self._database.row(_COUNT_EVENTS, (case_id,))
         return int(found[0]) if found else 0
 
-    def human(self, content_hash: str, *, owner: str) -> Decision | None:
+    async def human(self, content_hash: str, *, owner: str) -> Decision | None:
         """What people decided last about this content of this owner."""
-        found = self._database.get(_HUMAN, (content_hash, owner))
+        found = await self._database.row(_HUMAN, (content_hash, owner))
         return found[0] if found else None
 
     async def settled(self, case_id: str, *, at: int) -> None:
@@ -303,7 +322,7 @@ class ReviewStore:
 
     async def _placed(self, statements: Sequence[Call]) -> bool:
         try:
-            return await self._database.write(*statements) > 0
+            return await self._alone.write(*statements) > 0
         except Conflict:
             return False
 

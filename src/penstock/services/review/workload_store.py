@@ -5,41 +5,43 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from penstock.db import Database
+from penstock.services.review.finding_store import OWNED
 
 DAY: Final = 86_400_000  # milliseconds
 WINDOW_DAYS: Final = 30
 
-_LIVE = """
+_LIVE = f"""
 SELECT category,
     count(*) FILTER (WHERE state = 'open'),
     count(*) FILTER (WHERE state = 'claimed'),
     count(*) FILTER (WHERE state = 'escalated'),
     count(*) FILTER (WHERE due_at <= :now),
     min(created_at)
-FROM review_cases WHERE decided_at IS NULL AND (:owner IS NULL OR owner = :owner)
+FROM review_cases WHERE decided_at IS NULL AND {OWNED}
 GROUP BY category
 """
-_OPENED = """
+_OPENED = f"""
 SELECT category, count(*), count(*) FILTER (WHERE created_at >= :week)
-FROM review_cases WHERE created_at >= :month AND (:owner IS NULL OR owner = :owner)
+FROM review_cases WHERE created_at >= :month AND {OWNED}
 GROUP BY category
 """
-_FIRST = "SELECT min(created_at) FROM review_cases WHERE (:owner IS NULL OR owner = :owner)"
+_FIRST = f"SELECT min(created_at) FROM review_cases WHERE {OWNED}"
 # The nearest rank: the smallest duration that at least half (95 %) are not above.
 _DECIDED = """
 WITH decided AS (
-    SELECT {group} AS grp, decided_at >= :week AS fresh, decided_at - created_at AS took,
+    SELECT {group} AS grp, CASE WHEN decided_at >= :week THEN 1 ELSE 0 END AS fresh,
+        decided_at - created_at AS took,
         row_number() OVER (PARTITION BY {group} ORDER BY decided_at - created_at) AS place,
         count(*) OVER (PARTITION BY {group}) AS number
-    FROM review_cases WHERE decided_at >= :month AND (:owner IS NULL OR owner = :owner)
+    FROM review_cases WHERE decided_at >= :month AND {owned}
 )
 SELECT grp, count(*), sum(fresh),
     max(took) FILTER (WHERE place = (number + 1) / 2),
     max(took) FILTER (WHERE place = (number * 95 + 99) / 100)
 FROM decided GROUP BY grp
 """
-_BY_CATEGORY = _DECIDED.format(group="category")
-_OVERALL = _DECIDED.format(group="''")
+_BY_CATEGORY = _DECIDED.format(group="category", owned=OWNED)
+_OVERALL = _DECIDED.format(group="''", owned=OWNED)
 
 
 class Live(NamedTuple):
