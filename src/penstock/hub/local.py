@@ -18,11 +18,13 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from penstock.errors import StorageFull
-from penstock.hub.hub import Grant, Message
+from penstock.hub.hub import Grant, HubStatus, Lease, Message
+from penstock.hub.places import LocalLease, Places
 
 FILE_NAME = "hub-1.bin"  # the number is the layout's version
 MAX_BODY = 8 << 10
@@ -43,9 +45,14 @@ _MESSAGE = struct.Struct("<IB")  # length of topic and body, length of topic
 
 
 class LocalHub:
-    """Shared by every process that opens the same `folder`; private to this object without one."""
+    """Shared by every process that opens the same `folder`; private to this object without one.
+
+    Leases, slots and counters are this process's own: processes of one machine need no single
+    flight between them, and what they count is in the database.
+    """
 
     heads: Sequence[int]
+    is_current = True
 
     def __init__(self, folder: Path | None = None) -> None:
         self._fd = _open(folder / FILE_NAME) if folder is not None else None
@@ -57,6 +64,8 @@ class LocalHub:
         self._lock = _Lock(self._fd)
         self._known: dict[str, int] = {}
         self._known_at = 0
+        self._places = Places()
+        self._counters: dict[str, Counter[str]] = {}
         with self._lock:
             if self._words[SEQUENCE] == 0:
                 # From the wall clock, so that a hub made anew is ahead of whatever an older one had
@@ -78,6 +87,9 @@ class LocalHub:
             self._write(position, _MESSAGE.pack(len(name) + len(body), len(name)) + name + body)
             self._words[HEAD] = position + _MESSAGE.size + len(name) + len(body)
 
+    async def settled(self) -> None:
+        """See Hub; what was told is in the file already."""
+
     def since(self, position: int) -> tuple[int, list[Message]] | None:
         with self._lock:
             head = self._words[HEAD]
@@ -94,6 +106,9 @@ class LocalHub:
     def sequence(self) -> int:
         return self._words[SEQUENCE]
 
+    def heard(self) -> int:
+        return self._words[SEQUENCE]
+
     def bump(self, name: str) -> int:
         with self._lock:
             sequence = self._words[SEQUENCE] + 1
@@ -103,7 +118,7 @@ class LocalHub:
                 self._words[NAMES] += 1
             self._words[at + 1] = sequence
             self._words[at] = self._digest(name)
-            self.publish("generation", name.encode()[:MAX_BODY])
+            self.publish("generation", name.encode("utf-8", "surrogatepass")[:MAX_BODY])
             return sequence
 
     def generation(self, name: str) -> int:
@@ -143,10 +158,45 @@ class LocalHub:
             retry = 0.0 if allowed else ahead + interval - window
             return Grant(allowed, remaining, retry, ahead)
 
+    def take_at_once(self, name: str, *, limit: int, window: float, at: float) -> Grant:
+        return self.take(name, limit=limit, window=window, at=at)
+
+    async def acquire(self, name: str, *, seconds: float) -> LocalLease:
+        """See Hub; granted to everybody who asks."""
+        return LocalLease(name)
+
+    async def acquire_many(
+        self, names: Sequence[str], *, seconds: float
+    ) -> dict[str, Lease | None]:
+        return {name: LocalLease(name) for name in names}
+
+    async def wait_released(self, name: str, *, seconds: float) -> bool:
+        """See Hub; nobody is ever waited for."""
+        return True
+
+    async def slot(
+        self, name: str, *, limit: int, seconds: float, wait: float = 0.0
+    ) -> LocalLease | None:
+        return await self._places.take(name, limit=limit, wait=wait)
+
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+        """See Hub; nothing is lost on the way, so nothing has to be told twice."""
+        for name, fields in counters.items():
+            self._counters.setdefault(name, Counter()).update(fields)
+
+    async def read(self, name: str) -> dict[str, int]:
+        return dict(self._counters.get(name, {}))
+
+    async def status(self) -> HubStatus:
+        return HubStatus(kind="local", memory_bytes=_SIZE)
+
+    async def aclose(self) -> None:
+        self.close()
+
     def close(self) -> None:
+        if self._map.closed:
+            return
         with self._lock:
-            if self._map.closed:
-                return
             self.heads = (self._words[HEAD], self._words[SEQUENCE])
             for view in (self._words, self._reals, self._ring):
                 view.release()

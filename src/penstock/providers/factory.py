@@ -20,9 +20,10 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from penstock.clock import Clock
 from penstock.errors import ConfigurationError
+from penstock.hub.hub import Hub
 from penstock.observe.metrics import Metrics
 from penstock.providers.provider import ImagePrompt, Prompt, Provider, Scores, Seer
-from penstock.providers.resilience import Limits, Resilient
+from penstock.providers.resilience import Limits, Resilient, Told
 from penstock.providers.terms import Prices, Timeouts, take_timeouts
 from penstock.providers.vision import sees_by_name
 
@@ -51,13 +52,16 @@ def open_provider(
     concurrency: int = 16,
     price_in: float = 0.0,
     price_out: float = 0.0,
+    hub: Hub | None = None,
+    told: Told | None = None,
 ) -> Provider:
     """Return the provider behind a URL; of several URLs the first is asked first.
 
     Times in seconds, `deadline` for everything; prices in USD for a million tokens; `concurrency`
-    is the most calls at once. `vision` says whether the models see images, None goes by their
-    names; a chat model needs an `image_prompt` to see. With URLs of different hosts, `key` holds
-    one key for each HTTP URL, separated by commas: a key goes to no host that it was not given for.
+    is the most calls at once, over all servers that share a `hub`. `vision` says whether the models
+    see images, None goes by their names; a chat model needs an `image_prompt` to see. With URLs of
+    different hosts, `key` holds one key for each HTTP URL, separated by commas: a key goes to no
+    host that it was not given for. `told` hears of every call.
     Opens no connection. Raises ConfigurationError.
     """
     places = [_parse(url) for url in ([urls] if isinstance(urls, str) else urls)]
@@ -86,7 +90,7 @@ def open_provider(
     # A URL that allows one call longer than all was to take means it.
     longest = max([deadline, *(place.timeouts.get("total", 0.0) for place in places if place)])
     limits = Limits(deadline=longest, retries=retries, concurrency=concurrency)
-    return Resilient(*providers, clock=clock, limits=limits, metrics=metrics)
+    return Resilient(*providers, clock=clock, limits=limits, metrics=metrics, hub=hub, told=told)
 
 
 @dataclass(frozen=True, slots=True)

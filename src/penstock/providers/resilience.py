@@ -1,8 +1,8 @@
 """Calls that survive a bad day of their provider, or fail soon and say why.
 
-    deadline ─► breaker ─► turn (adaptive concurrency) ─► provider ─► answer
-                  │open         │too many wait               │time-out, 5xx, 429
-                  └─────────────┴────────────────────────────┴─► retry with jitter ─► next provider
+    deadline ─► breaker ─► turn (adaptive concurrency) ─► place (all servers) ─► provider ─► answer
+                  │open         │too many wait               │                     │time-out, 429
+                  └─────────────┴────────────────────────────┴─────────────────────┴─► retry, next
 
 `Resilient` is a provider over one or more providers. The rest of the list answers when the first
 cannot. A failure stays an error: what it means for a text is the policy's business.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ from penstock.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from penstock.hub.hub import Hub, Lease
 from penstock.observe.metrics import Metrics
 from penstock.providers.breaker import Breaker, State
 from penstock.providers.concurrency import AdaptiveLimit
@@ -32,6 +33,12 @@ from penstock.providers.provider import Provider, Scores, Seer, seer
 
 Ask = Callable[[Provider, float], Awaitable[Scores]]
 """Puts a question to a provider, which has so many seconds."""
+
+Subject = Literal["text", "image"]
+Told = Callable[[Subject, float, bool], None]
+"""Hears of a call: what it was about, how many seconds it took, whether it failed."""
+
+_SLACK = 1.0  # seconds that a place lasts beyond its call
 
 _STATE_VALUES: Mapping[State, float] = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 
@@ -45,7 +52,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_backoff: float = 8.0
     breaker_failures: int = 5  # in a row, until calls stop
     breaker_cooldown: float = 10.0  # until one call may try again
-    concurrency: int = 16  # most calls at once; fewer while the provider throttles
+    concurrency: int = 16  # most calls at once, over all servers; fewer while it throttles
     max_waiting: int = 1000  # calls that wait for their turn
     patience: float = (
         5.0  # a time-out of a call that had less time than this is not held against it
@@ -56,8 +63,9 @@ class Resilient:
     """Several providers as one that is as available as the best of them.
 
     Its `models` are those of all: which one answers is known only afterwards (`Scores.provider`).
-    Images are shown to those among them that see. `draw` gives jitter: a number between 0 and its
-    argument.
+    Images are shown to those among them that see. With a `hub` that several servers share, they
+    share the limit of calls at once too. `told` hears of every call: what was asked about, seconds,
+    whether it failed. `draw` gives jitter: a number between 0 and its argument.
     """
 
     def __init__(
@@ -67,6 +75,8 @@ class Resilient:
         clock: Clock,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
+        hub: Hub | None = None,
+        told: Told | None = None,
         draw: Callable[[float], float] | None = None,
     ) -> None:
         providers = (provider, *fallbacks)
@@ -82,6 +92,8 @@ class Resilient:
                 clock=clock,
                 limits=self._limits,
                 metrics=metrics or Metrics(),
+                hub=hub,
+                told=told,
                 draw=draw or (lambda most: random.uniform(0.0, most)),
             )
             for each in providers
@@ -104,7 +116,7 @@ class Resilient:
         def ask(provider: Provider, time: float) -> Awaitable[Scores]:
             return provider.moderate(text, deadline=time)
 
-        return await self._first(self._lanes, ask, deadline)
+        return await self._first(self._lanes, ask, deadline, about="text")
 
     async def look(
         self, picture: bytes, media_type: str, *, deadline: float | None = None
@@ -114,13 +126,15 @@ class Resilient:
         def ask(provider: Provider, time: float) -> Awaitable[Scores]:
             return cast(Seer, provider).look(picture, media_type, deadline=time)
 
-        return await self._first(self._seeing, ask, deadline)
+        return await self._first(self._seeing, ask, deadline, about="image")
 
     async def aclose(self) -> None:
         for lane in self._lanes:
-            await lane.provider.aclose()
+            await lane.aclose()
 
-    async def _first(self, lanes: Sequence[_Lane], ask: Ask, deadline: float | None) -> Scores:
+    async def _first(
+        self, lanes: Sequence[_Lane], ask: Ask, deadline: float | None, *, about: Subject
+    ) -> Scores:
         """The answer of the first provider that gives one."""
         limit = self._limits.deadline
         time = min(deadline, limit) if deadline is not None else limit
@@ -131,12 +145,19 @@ class Resilient:
             share = 1.0 if lane is lanes[-1] else 0.75
             now = self._clock.monotonic()
             try:
-                scores = await lane.ask(ask, ends=now + (ends - now) * share)
+                scores = await lane.ask(ask, ends=now + (ends - now) * share, about=about)
             except ProviderError as error:
                 errors.append(error)
             else:
                 return msgspec.structs.replace(scores, provider=lane.provider.name)
         raise errors[0]  # the first choice's failure is the one to repair
+
+
+class _Turn(NamedTuple):
+    """Leave to call: the round of the local limit, and the place among all servers' calls."""
+
+    round: int
+    place: Lease | None
 
 
 class _Lane:
@@ -149,9 +170,14 @@ class _Lane:
         clock: Clock,
         limits: Limits,
         metrics: Metrics,
+        hub: Hub | None,
+        told: Told | None,
         draw: Callable[[float], float],
     ) -> None:
         self.provider = provider
+        self._hub = hub
+        self._told = told
+        self._giving_back: set[asyncio.Future[bool]] = set()
         self.breaker = Breaker(
             clock=clock, threshold=limits.breaker_failures, cooldown=limits.breaker_cooldown
         )
@@ -162,20 +188,20 @@ class _Lane:
         self._metrics = metrics
         self._draw = draw
 
-    async def ask(self, ask: Ask, *, ends: float) -> Scores:
+    async def ask(self, ask: Ask, *, ends: float, about: Subject) -> Scores:
         """Call until it answers, the retries are used up or the time is."""
         failure: ProviderError | None = None
         attempt = 0
         while True:
             try:
-                round_ = await self._admit(ends)
+                turn = await self._admit(ends)
             except ProviderError:
                 self._count("not_called")
                 if failure is not None:
                     raise failure  # noqa: B904 - it has its own cause, and is what went wrong
                 raise
             try:
-                return await self._call(ask, ends=ends, round_=round_)
+                return await self._call(ask, ends=ends, round_=turn.round, about=about)
             except ProviderError as error:
                 failure = error
                 wait = self._wait_before_retry(error, attempt)
@@ -183,10 +209,23 @@ class _Lane:
                 if wait is None or self._clock.monotonic() + wait >= ends:
                     raise
             finally:
-                self._limit.release()
-                self._show()
+                self._leave(turn)
             await self._clock.sleep(wait)
             attempt += 1
+
+    async def aclose(self) -> None:
+        """Close the provider; what was given back arrives first."""
+        await asyncio.gather(*self._giving_back)
+        await self.provider.aclose()
+
+    def _leave(self, turn: _Turn) -> None:
+        """Let the next one in, here and on other servers, without a wait for the answer."""
+        self._limit.release()
+        self._show()
+        if turn.place is not None:
+            giving = asyncio.ensure_future(turn.place.release())
+            self._giving_back.add(giving)
+            giving.add_done_callback(self._giving_back.discard)
 
     def _wait_before_retry(self, error: ProviderError, attempt: int) -> float | None:
         """Seconds with full jitter, at least what the provider asked for; None: do not retry."""
@@ -197,7 +236,7 @@ class _Lane:
         most = min(self._limits.max_backoff, self._limits.backoff * 2.0**attempt)
         return (error.retry_after or 0.0) + self._draw(most)
 
-    async def _admit(self, ends: float) -> int:
+    async def _admit(self, ends: float) -> _Turn:
         """Wait until a call may go out. Whoever cannot be served in time hears it at once."""
         if self.breaker.state == "open":
             self._refuse_while_open(self.breaker.enter())
@@ -207,11 +246,17 @@ class _Lane:
             # With the turn in hand, so that those behind wait in the bounded queue.
             while (pause := self._pause_before(ends)) > 0:
                 await self._clock.sleep(pause)
-            self._refuse_while_open(self.breaker.enter())
+            place = await self._place(ends)
         except BaseException:
             self._limit.release()
             raise
-        return round_
+        turn = _Turn(round_, place)
+        try:
+            self._refuse_while_open(self.breaker.enter())
+        except BaseException:
+            self._leave(turn)
+            raise
+        return turn
 
     def _refuse_while_open(self, seconds: float) -> None:
         if seconds > 0:
@@ -238,12 +283,30 @@ class _Lane:
             async with asyncio.timeout(ends - self._clock.monotonic()):
                 return await self._limit.acquire()
         except TimeoutError as error:
-            raise ProviderTimeout(
-                f"{self.provider.name} was busy for too long: {self._limit.limit} calls at once, "
-                f"{self._limit.waiting} waiting"
-            ) from error
+            raise self._busy(self._limit.limit) from error
 
-    async def _call(self, ask: Ask, *, ends: float, round_: int) -> Scores:
+    async def _place(self, ends: float) -> Lease | None:
+        """A place among the calls of all servers.
+
+        It ends with the call's time, should this server not live to give it back.
+        """
+        if self._hub is None:
+            return None
+        left = ends - self._clock.monotonic()
+        most = self._limits.concurrency
+        name = f"provider:{self.provider.name}"
+        place = await self._hub.slot(name, limit=most, seconds=left + _SLACK, wait=left)
+        if place is None:
+            raise self._busy(most, where=" over all servers")
+        return place
+
+    def _busy(self, most: int, *, where: str = "") -> ProviderTimeout:
+        return ProviderTimeout(
+            f"{self.provider.name} was busy for too long: {most} calls at once{where}, "
+            f"{self._limit.waiting} waiting"
+        )
+
+    async def _call(self, ask: Ask, *, ends: float, round_: int, about: Subject) -> Scores:
         started = self._clock.monotonic()
         time = ends - started
         outcome = "ok"
@@ -271,6 +334,8 @@ class _Lane:
             seconds = self._clock.monotonic() - started
             self._metrics.observe("penstock_provider_seconds", seconds, provider=self.provider.name)
             self._count(outcome)
+            if self._told is not None:
+                self._told(about, seconds, outcome != "ok")
 
     def _blame(self, error: ProviderError, *, time: float, round_: int) -> None:
         """Draw the conclusions from a failed call."""

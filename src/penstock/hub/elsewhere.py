@@ -1,0 +1,139 @@
+"""A hub on an event loop in a thread of its own, for a cache that any loop and thread may use.
+
+A hub over a network belongs to one loop. The layer's cache does not: plain functions use it too,
+and applications may have several loops. What is synchronous goes straight to the hub, which allows
+that from any thread; what is awaited is done on the hub's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from penstock.hub.hub import Hub, HubStatus, Lease
+
+T = TypeVar("T")
+
+PATIENCE: Final = 10.0  # seconds to open or to close it
+
+
+class HubElsewhere:
+    """The hub that `open` makes, on a thread that ends with `close`."""
+
+    heads: Sequence[int]
+
+    def __init__(self, open: Callable[[], Coroutine[Any, Any, Hub]]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="penstock-hub", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._hub = hub = self._wait(open())
+        except BaseException:
+            self._end()
+            raise
+        self.heads = hub.heads
+        # What every hit asks, without a call in between.
+        self.since = hub.since
+        self.sequence = hub.sequence
+        self.heard = hub.heard
+        self.generation = hub.generation
+        self.publish = hub.publish
+        self.bump = hub.bump
+        self.take = hub.take_at_once
+        self.take_at_once = hub.take_at_once
+
+    @property
+    def is_current(self) -> bool:
+        """See Hub."""
+        return self._hub.is_current
+
+    async def acquire(self, name: str, *, seconds: float) -> Lease | None:
+        """See Hub."""
+        lease = await self._there(self._hub.acquire(name, seconds=seconds))
+        return None if lease is None else LeaseElsewhere(lease, self._there)
+
+    async def acquire_many(
+        self, names: Sequence[str], *, seconds: float
+    ) -> dict[str, Lease | None]:
+        """See Hub."""
+        found = await self._there(self._hub.acquire_many(names, seconds=seconds))
+        return {
+            name: None if lease is None else LeaseElsewhere(lease, self._there)
+            for name, lease in found.items()
+        }
+
+    async def settled(self) -> None:
+        """See Hub."""
+        await self._there(self._hub.settled())
+
+    async def wait_released(self, name: str, *, seconds: float) -> bool:
+        """See Hub."""
+        return await self._there(self._hub.wait_released(name, seconds=seconds))
+
+    async def slot(
+        self, name: str, *, limit: int, seconds: float, wait: float = 0.0
+    ) -> Lease | None:
+        """See Hub."""
+        asked = self._hub.slot(name, limit=limit, seconds=seconds, wait=wait)
+        lease = await self._there(asked)
+        return None if lease is None else LeaseElsewhere(lease, self._there)
+
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+        """See Hub."""
+        await self._there(self._hub.add(counters, once=once))
+
+    async def read(self, name: str) -> dict[str, int]:
+        """See Hub."""
+        return await self._there(self._hub.read(name))
+
+    async def status(self) -> HubStatus:
+        """See Hub."""
+        return await self._there(self._hub.status())
+
+    def close(self) -> None:
+        """Tell what waits, let go of connections, end the thread."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._wait(self._hub.aclose())
+        finally:
+            self._end()
+
+    async def aclose(self) -> None:
+        """See Hub."""
+        await asyncio.to_thread(self.close)
+
+    async def _there(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class LeaseElsewhere:
+    """A lease that is extended and released on the hub's loop."""
+
+    def __init__(
+        self, lease: Lease, there: Callable[[Coroutine[Any, Any, bool]], Awaitable[bool]]
+    ) -> None:
+        self._lease = lease
+        self._there = there
+        self.name = lease.name
+        self.shared = lease.shared
+
+    async def extend(self, seconds: float) -> bool:
+        """See Lease."""
+        return await self._there(self._lease.extend(seconds))
+
+    async def release(self) -> bool:
+        """See Lease."""
+        return await self._there(self._lease.release())

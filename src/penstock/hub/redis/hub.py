@@ -1,0 +1,196 @@
+"""`RedisHub`: the parts of this package behind the Hub protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from penstock.clock import Clock, SystemClock
+from penstock.hub.hub import Grant, HubStatus, Lease, Message
+from penstock.hub.redis.counters import Counters
+from penstock.hub.redis.leases import Bells, Leases
+from penstock.hub.redis.ledger import Ledger
+from penstock.hub.redis.link import Link
+from penstock.hub.redis.rates import PATIENCE, Rates
+from penstock.net.redis import FAULTS, TIMEOUT, connect, explain, shown
+from penstock.observe.metrics import Metrics
+
+FAREWELL: Final = 1.0  # seconds to tell what waits, when closing or asked to
+PATIENT: Final = 1.0  # seconds for an answer that no request waits for
+CONNECTIONS: Final = 4  # for leases; counting, listening, reading and telling have one each
+
+
+class RedisHub:
+    """Made and used on one event loop; `publish`, `bump` and all that reads may come from any
+    thread. Nothing is sent before `start`. The time-outs are how long a request waits at most, for
+    a lease and to be counted, before it goes on without Redis.
+    """
+
+    heads: Sequence[int]
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+        prefix: str = "penstock:",
+        lease_timeout: float = TIMEOUT,
+        rate_timeout: float = PATIENCE,
+    ) -> None:
+        clock = clock or SystemClock()
+        prefix = f"{prefix}hub:"
+        origin = secrets.token_hex(8)
+        self._url = url
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._ledger = ledger = Ledger(origin, base=int(clock.now() * 1e6))
+        self.heads = ledger.heads
+        # The questions of every request, without a call in between.
+        self.sequence: Callable[[], int] = ledger.sequence
+        self.heard: Callable[[], int] = ledger.heard
+        self.generation: Callable[[str], int] = ledger.generation
+        self.since: Callable[[int], tuple[int, list[Message]] | None] = ledger.since
+        self._link = Link(
+            url, ledger, origin=origin, prefix=prefix, clock=clock, metrics=metrics or Metrics()
+        )
+        self._quick = connect(
+            url, timeout=lease_timeout, connections=CONNECTIONS, name="penstock-hub-leases"
+        )
+        self._patient = connect(url, timeout=PATIENT, connections=2, name="penstock-hub-counts")
+        self._deaf = connect(url, timeout=None, connections=1, name="penstock-hub-bells")
+        self._bells = Bells(self._deaf)
+        self._leases = Leases(
+            self._quick, self._bells, prefix=prefix, clock=clock, up=self._can_ask
+        )
+        self._rates = Rates(
+            self._patient, prefix=prefix, clock=clock, up=self._can_ask, timeout=rate_timeout
+        )
+        self._counters = Counters(self._patient, url=url, prefix=prefix)
+        self._link.on_change(lambda up: self._rates.changed(up=up))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    async def start(self, *, wait: float = 1.0, distrust: bool = False) -> None:
+        """Connect; returns when that succeeded or failed, at the latest after `wait` seconds.
+
+        It goes on trying. With `distrust`, nothing that any cache of this installation holds is
+        used any more once it is connected: something else than Redis kept the clock before.
+        """
+        self._link.raise_floor = distrust
+        self._tasks = [
+            asyncio.ensure_future(self._link.run()),
+            asyncio.ensure_future(self._rates.run()),
+        ]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._link.joined.wait()
+
+    @property
+    def is_current(self) -> bool:
+        """See Hub."""
+        return self._link.is_up
+
+    @property
+    def round_trips(self) -> int:
+        """How often limits were booked."""
+        return self._rates.round_trips
+
+    def publish(self, topic: str, body: bytes) -> None:
+        self._ledger.publish(topic, body)
+        self._stir()
+
+    def bump(self, name: str) -> int:
+        value = self._ledger.bump(name)
+        self._stir()
+        return value
+
+    async def settled(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._link.told()
+
+    def take(self, name: str, *, limit: int, window: float, at: float) -> Grant | Awaitable[Grant]:
+        if threading.get_ident() != self._thread:  # an awaitable would be for another loop
+            return self._rates.take_at_once(name, limit=limit, window=window, at=at)
+        return self._rates.take(name, limit=limit, window=window, at=at)
+
+    def take_at_once(self, name: str, *, limit: int, window: float, at: float) -> Grant:
+        return self._rates.take_at_once(name, limit=limit, window=window, at=at)
+
+    async def acquire(self, name: str, *, seconds: float) -> Lease | None:
+        return await self._leases.acquire(name, seconds=seconds)
+
+    async def acquire_many(
+        self, names: Sequence[str], *, seconds: float
+    ) -> dict[str, Lease | None]:
+        return await self._leases.acquire_many(names, seconds=seconds)
+
+    async def wait_released(self, name: str, *, seconds: float) -> bool:
+        return await self._leases.wait_released(name, seconds=seconds)
+
+    async def slot(
+        self, name: str, *, limit: int, seconds: float, wait: float = 0.0
+    ) -> Lease | None:
+        return await self._leases.slot(name, limit=limit, seconds=seconds, wait=wait)
+
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+        await self._counters.add(counters, once=once)
+
+    async def read(self, name: str) -> dict[str, int]:
+        return await self._counters.read(name)
+
+    async def status(self) -> HubStatus:
+        """See Hub."""
+        link, detail, memory = self._link, self._link.detail, 0
+        if link.reads:
+            try:
+                told: Any = await self._patient.info("memory")
+                memory = int(told.get("used_memory", 0))
+            except FAULTS as error:
+                detail = detail or explain(error, self._url)
+        return HubStatus(
+            kind="redis",
+            connected=link.is_up,
+            detail=detail,
+            url=shown(self._url),
+            version=link.version,
+            latency_seconds=link.latency,
+            memory_bytes=memory,
+            waiting=self._ledger.waiting,
+            lost=self._ledger.lost,
+        )
+
+    def close(self) -> None:
+        """See Hub; connections end with their loop. `aclose` is kinder."""
+        self._closed = True
+        for task in self._tasks:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(task.cancel)
+
+    async def aclose(self) -> None:
+        """See Hub."""
+        if not self._closed and self._tasks:
+            await self.settled()
+        self._closed = True
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._leases.aclose()
+        await self._bells.aclose()
+        for client in (self._quick, self._patient, self._deaf):
+            await client.aclose()
+
+    def _can_ask(self) -> bool:
+        return self._link.is_up and not self._closed
+
+    def _stir(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._link.stir()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._link.stir)
