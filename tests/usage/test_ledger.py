@@ -13,6 +13,7 @@ import pytest
 
 from penstock.clock import ManualClock
 from penstock.db import Database, open_database
+from penstock.observe import effects
 from penstock.observe.metrics import Metrics
 from penstock.usage import Usage, UsageFilter, UsageRow
 from penstock.usage import ledger as module
@@ -198,12 +199,12 @@ async def test_counts_are_written_a_moment_after_the_first_call(
         await turn()
         assert written(database) == 0
 
-        clock.advance(module.PAUSE_SECONDS)
+        clock.advance(effects.WINDOW_SECONDS)
         assert await seen.flushed.get()
         assert written(database) == 2
         count(seen)
         await turn()
-        clock.advance(module.PAUSE_SECONDS)
+        clock.advance(effects.WINDOW_SECONDS)
 
         assert await seen.flushed.get()
         assert written(database) == 3
@@ -216,12 +217,12 @@ async def test_what_storage_refuses_is_kept_and_tried_again(
         with locked(database):
             count(seen)
             await turn()
-            clock.advance(module.PAUSE_SECONDS)
+            clock.advance(effects.WINDOW_SECONDS)
             assert not await seen.flushed.get()
             count(seen, CACHED)
             await turn()
 
-        clock.advance(module.RETRY_SECONDS)
+        clock.advance(effects.RETRY_SECONDS)
 
         assert await seen.flushed.get()
         assert written(database) == 2

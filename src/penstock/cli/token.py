@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,14 +15,60 @@ from penstock.cli.output import as_json, instant, print_json, print_table
 if TYPE_CHECKING:
     from penstock.server.keys import KeyRing
     from penstock.server.store import KeyRecord
+    from penstock.usage.budgets import Period
 
 ACTOR = "cli"
 PAGE = 200
 
 
+def _limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of what a key may use."""
+    options = (
+        click.option(
+            "--rate-limit",
+            type=click.IntRange(0),
+            help="Requests a minute; 0: none.  [default: server's]",
+        ),
+        click.option(
+            "--route-limit",
+            "route_limits",
+            multiple=True,
+            metavar="ROUTE=RATE",
+            callback=_rates,
+            help="Requests to a route: 'POST /v1/batches=10/h', =0: none. May be repeated.",
+        ),
+        click.option(
+            "--budget-micros",
+            type=click.IntRange(0),
+            help="Money that it may spend in a period, in millionths of the currency.",
+        ),
+        click.option(
+            "--budget-tokens", type=click.IntRange(0), help="Tokens that it may use in a period."
+        ),
+        click.option(
+            "--budget-period",
+            type=click.Choice(["day", "month"]),
+            help="The period of both, UTC.  [default: month]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _rates(_: click.Context, __: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+    rates = {}
+    for word in words:
+        route, equals, rate = word.rpartition("=")
+        if not equals:
+            raise click.BadParameter(f"{word!r}; write ROUTE=RATE: 'POST /v1/batches=10/h'")
+        rates[route] = rate
+    return rates
+
+
 @click.group()
 def token() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list, change and revoke API keys."""
 
 
 @token.command()
@@ -34,9 +82,7 @@ def token() -> None:
 )
 @click.option("--owner", help="Whose records the key sees.  [default: its own]")
 @click.option("--expires", callback=in_seconds, help="Valid for: 12h, 30d.  [default: ever]")
-@click.option(
-    "--rate-limit", type=click.IntRange(0), help="Requests a minute; 0: none.  [default: server's]"
-)
+@_limits
 @click.option("--prefix", default="psk_", show_default=True, help="How the token begins.")
 @as_json
 def create(
@@ -45,10 +91,17 @@ def create(
     owner: str | None,
     expires: float | None,
     rate_limit: int | None,
+    route_limits: dict[str, str],
+    budget_micros: int | None,
+    budget_tokens: int | None,
+    budget_period: Period | None,
     prefix: str,
     json_: bool,
 ) -> None:
     """Make a key and print its token, this once."""
+    from penstock.usage.budgets import Budget
+
+    budget = Budget(budget_micros, budget_tokens, budget_period or "month")
     made = opening.with_keys(
         lambda ring: ring.create(
             name,
@@ -56,6 +109,8 @@ def create(
             role=role,
             owner=owner,
             rate_limit=rate_limit,
+            route_limits=route_limits,
+            budget=budget,
             expires_in=expires,
             prefix=prefix,
         )
@@ -81,6 +136,41 @@ def list_(json_: bool) -> None:
         shown = [_shown(record) for record in records]
         header = ("id", "name", "role", "prefix", "rate_limit", "created", "expires", "revoked")
         print_table([[each[name] for name in header] for each in shown], header=header)
+
+
+@token.command()
+@click.argument("key_id")
+@click.option("--name", help="What the key is for.")
+@_limits
+@click.option(
+    "--lift",
+    multiple=True,
+    type=click.Choice(["rate-limit", "route-limits", "budget"]),
+    help="Take a limit away: the server's own hold then. May be repeated.",
+)
+@as_json
+def change(key_id: str, lift: tuple[str, ...], json_: bool, **given: Any) -> None:
+    """Change the name, the limits or the budget of KEY_ID, in every running server."""
+    values = {name: value for name, value in given.items() if value not in (None, {})}
+    for lifted in lift:
+        names = ("budget_micros", "budget_tokens", "budget_period")
+        own = names if lifted == "budget" else (lifted.replace("-", "_"),)
+        values = {**dict.fromkeys(own), **values}
+    if not values:
+        raise click.UsageError("say what is to be different; see: penstock token change --help")
+
+    def apply(ring: KeyRing) -> Awaitable[KeyRecord]:
+        from penstock.server.limits import kept_routes
+
+        if "route_limits" in values:
+            values["route_limits"] = kept_routes(values["route_limits"])
+        return ring.change(key_id, values, actor=ACTOR)
+
+    record = opening.with_keys(apply)
+    if json_:
+        print_json(_shown(record))
+    else:
+        click.echo(f"changed {record.id} ({record.name})")
 
 
 @token.command()
@@ -114,6 +204,10 @@ def _shown(record: KeyRecord) -> dict[str, Any]:
         "role": record.role,
         "prefix": record.prefix,
         "rate_limit": record.rate_limit,
+        "route_limits": json.loads(record.route_limits) if record.route_limits else None,
+        "budget_micros": record.budget_micros,
+        "budget_tokens": record.budget_tokens,
+        "budget_period": record.budget_period,
         "created": instant(record.created_at),
         "expires": instant(record.expires_at),
         "revoked": instant(record.revoked_at),

@@ -33,6 +33,7 @@ from penstock.server.auth import ANONYMOUS, Auth
 from penstock.server.batch_request import ADVICE, MOST_BYTES
 from penstock.server.compat import (
     filterx,
+    filterx_stats,
     fist,
     fist_batch,
     halilit,
@@ -42,6 +43,7 @@ from penstock.server.compat import (
     pixel_tasks,
 )
 from penstock.server.keys import KeyRing
+from penstock.server.limits import read_limits
 from penstock.server.openapi import describe_app
 from penstock.server.routes import (
     audit,
@@ -76,7 +78,15 @@ _CORS_HEADERS = [
     *("X-Goog-Api-Key", "X-Request-ID"),
 ]
 _CORS_EXPOSED = [
-    *("ETag", "Location", "RateLimit", "Retry-After", "Server-Timing", "X-Penstock-Verdict"),
+    *(
+        "ETag",
+        "Location",
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "Server-Timing",
+        "X-Penstock-Verdict",
+    ),
     *("X-Processing-Time", "X-Request-ID"),
 ]
 
@@ -103,7 +113,9 @@ class Server:
             runtime = await stack.enter_async_context(
                 open_runtime(self._settings, around=using_runtime)
             )
-            self._app = build_app(runtime)
+            ring = key_ring(runtime)
+            stack.push_async_callback(ring.aclose)
+            self._app = build_app(runtime, ring)
             try:
                 yield runtime
             finally:
@@ -133,10 +145,9 @@ def create_app(settings: Settings | None = None) -> Server:
     return Server(settings)
 
 
-def build_app(runtime: Runtime) -> ASGIApp:
+def build_app(runtime: Runtime, ring: KeyRing) -> ASGIApp:
     """Everything between the socket and the services, outermost last."""
     settings = runtime.settings
-    ring = key_ring(runtime)
     hot = _hot_routes(runtime)
     app: ASGIApp = HotPaths(build_api(runtime, ring, hot), hot)
     app = Auth(
@@ -146,6 +157,8 @@ def build_app(runtime: Runtime) -> ASGIApp:
         clock=runtime.clock,
         mode=settings.auth,
         default_rate=settings.rate_limit,
+        routes=read_limits(settings.rate_limits),
+        budgets=runtime.budgets,
         metrics=runtime.metrics,
     )
     pictured = settings.max_image_bytes * 4 // 3 + settings.max_body_bytes  # as base64, beside text
@@ -215,7 +228,7 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
         docs.router(title="Penstock"),
         system.router(checks, used),
         models.router(runtime),
-        keys.router(ring),
+        keys.router(ring, runtime.budgets),
         cache.router(runtime.cache, runtime.clock, runtime.moderation),
         jobs.router(runtime.jobs, streams),
         queues.router(runtime.jobs),
@@ -239,6 +252,8 @@ def _routers(runtime: Runtime, ring: KeyRing) -> list[APIRouter]:
     if "fist" in compat:
         found.append(fist.router(runtime, checks, used))
         found.append(fist_batch.router(runtime))
+    if "filterx" in compat:
+        found.append(filterx_stats.router(runtime.usage.statistics, runtime.clock))
     if "halilit" in compat:
         found.append(halilit.router(runtime.cache, runtime.clock))
         found.append(halilit_tasks.router(runtime.jobs))

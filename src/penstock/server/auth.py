@@ -1,6 +1,6 @@
-"""Who asks, and how often: nothing behind this middleware runs without a key.
+"""Who asks: nothing behind this middleware runs without a key, nor beyond the key's limits.
 
-    token -> KeyRing.verify -> Principal in scope["penstock"] -> the key's rate limit -> application
+    token -> KeyRing.verify -> Principal in scope["penstock"] -> limits, budget -> application
     none or wrong -> public path, or local caller with authentication off, or 401 (repeated: 429)
 
 It stands before the cache and the hot routes, so a remembered answer needs a live key and counts
@@ -10,10 +10,9 @@ against its limit like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
-from math import ceil
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
 from penstock.clock import Clock
@@ -24,13 +23,14 @@ from penstock.errors import (
     StorageUnavailable,
     Unauthorized,
 )
-from penstock.http.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
-from penstock.http.problems import render, report
-from penstock.hub.hub import Grant, Hub
+from penstock.http.asgi import ASGIApp, Receive, Scope, Send
+from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.server.keys import KeyRing
-from penstock.web.principal import Principal
+from penstock.server.limits import WINDOW, Limiter
+from penstock.usage.budgets import Budgets
+from penstock.web.principal import Principal, RouteLimit
 
 _log = get_logger(__name__)
 
@@ -45,7 +45,6 @@ PUBLIC: Final = frozenset(
 KEY_IN_QUERY: Final = "/v1alpha1/"  # and nowhere else: addresses are logged on their way
 GOOGLE_PATHS: Final = (KEY_IN_QUERY, "/$discovery/")  # where Google's clients send one
 ANONYMOUS: Final = Principal("anonymous", "anonymous", "admin")
-WINDOW: Final = 60.0  # seconds; limits are per minute
 FAILURES: Final = 30  # wrong keys a minute and address that are answered with 401
 
 _NO_KEY = "send an API key: `Authorization: Bearer <key>`"
@@ -60,8 +59,7 @@ class Auth:
     """ASGI middleware inside `RequestId` and `Problems`.
 
     `public` paths are served without a key; one that ends with "/" stands for everything below it,
-    the root only for itself.
-    `default_rate` is in requests a minute for keys without a limit of their own; 0: none.
+    the root only for itself. `default_rate`, `routes` and `budgets` are `Limiter`'s.
     """
 
     def __init__(
@@ -73,15 +71,22 @@ class Auth:
         clock: Clock,
         mode: Mode = "on",
         default_rate: int = 0,
+        routes: Sequence[RouteLimit] = (),
+        budgets: Budgets | None = None,
         public: Collection[str] = PUBLIC,
         metrics: Metrics | None = None,
     ) -> None:
         self.app = app
         self._keys = keys
-        self._hub = hub
-        self._clock = clock
+        self._limiter = Limiter(
+            hub=hub,
+            clock=clock,
+            default_rate=default_rate,
+            routes=routes,
+            budgets=budgets,
+            metrics=metrics,
+        )
         self._off = mode == "off"
-        self._default_rate = default_rate
         self._public = frozenset(public)
         self._public_below = tuple(path for path in public if path.endswith("/") and path != "/")
         self._metrics = metrics
@@ -92,18 +97,12 @@ class Auth:
             return
         notes = scope["penstock"]
         headers: Mapping[bytes, bytes] = notes["headers"]
-        principal = self._authenticate(scope, headers)
+        principal = await self._authenticate(scope, headers)
         notes["principal"] = principal
         if principal is None:
             await self.app(scope, receive, send)
             return
-        limit = principal.limits.requests_per_minute
-        if limit is None:
-            limit = self._default_rate
-        if limit:
-            await self._limited(f"rate:{principal.key_id}", limit, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+        await self._limiter.serve(self.app, principal, scope, receive, send)
 
     async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -111,7 +110,7 @@ class Auth:
         elif scope["type"] == "websocket":  # there are none, and none can slip in unauthenticated
             await send({"type": "websocket.close", "code": 1008})
 
-    def _authenticate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Principal | None:
+    async def _authenticate(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Principal | None:
         """The caller; None on public paths. Raises Unauthorized, RateLimited or StorageError."""
         token = _token(headers)
         if scope["path"].startswith(GOOGLE_PATHS):
@@ -120,6 +119,8 @@ class Auth:
         trouble: PenstockError = Unauthorized(_NO_KEY)
         if token is not None:
             try:
+                if self._keys.stale:
+                    await self._keys.refresh()
                 principal = self._keys.verify(token)
             except StorageError as error:
                 # The details name paths of this machine, and nobody knows yet who asks.
@@ -136,7 +137,7 @@ class Auth:
                 return ANONYMOUS
             if token is None:
                 trouble = Unauthorized(_NOT_LOCAL)
-        raise self._refusal(trouble, scope, guessed=token is not None)
+        raise await self._refusal(trouble, scope, guessed=token is not None)
 
     def _is_public(self, path: str) -> bool:
         if path in self._public:
@@ -144,7 +145,9 @@ class Auth:
         # Whoever comes later may resolve "..", and would be somewhere else then.
         return path.startswith(self._public_below) and ".." not in path
 
-    def _refusal(self, trouble: PenstockError, scope: Scope, *, guessed: bool) -> PenstockError:
+    async def _refusal(
+        self, trouble: PenstockError, scope: Scope, *, guessed: bool
+    ) -> PenstockError:
         """`trouble`, or RateLimited for an address that keeps trying keys.
 
         A right key is never refused for what others behind the same address do.
@@ -156,47 +159,13 @@ class Auth:
             self._metrics.count("penstock_auth_failures_total", reason=reason)
         if not guessed:
             return trouble
-        grant = self._take(f"authfail:{_address(scope)}", FAILURES)
+        grant = await self._limiter.take(f"authfail:{_address(scope)}", FAILURES, WINDOW)
         if grant.allowed:
             return trouble
         return RateLimited(
             f"more than {FAILURES} requests with a wrong key in a minute from this address",
             retry_after=grant.retry_after,
         )
-
-    async def _limited(
-        self, name: str, limit: int, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        grant = self._take(name, limit)
-        headers = _rate_headers(limit, grant)
-        begun = False
-
-        def send_limited(message: Message) -> Any:
-            nonlocal begun
-            if message["type"] == "http.response.start":
-                begun = True
-                message = {**message, "headers": [*message.get("headers", ()), *headers]}
-            return send(message)
-
-        try:
-            if not grant.allowed:
-                raise RateLimited(
-                    f"the limit of {limit} requests a minute is used up",
-                    retry_after=grant.retry_after,
-                )
-            await self.app(scope, receive, send_limited)
-        except PenstockError as error:
-            # Answered here, because the answer must carry the limit's headers too.
-            if begun or error.status == 500:
-                raise
-            report(error, self._metrics)
-            problem = render(error, scope)
-            start = {"type": "http.response.start", "status": problem.status}
-            await send_limited({**start, "headers": problem.headers})
-            await send_limited({"type": "http.response.body", "body": problem.body})
-
-    def _take(self, name: str, limit: int) -> Grant:
-        return self._hub.take(name, limit=limit, window=WINDOW, at=self._clock.monotonic())
 
 
 def _token(headers: Mapping[bytes, bytes]) -> bytes | None:
@@ -224,14 +193,6 @@ def _google_token(scope: Scope, headers: Mapping[bytes, bytes]) -> bytes | None:
             kept.append(part)
     scope["query_string"] = b"&".join(kept)
     return given if given and scope["path"].startswith(KEY_IN_QUERY) else None
-
-
-def _rate_headers(limit: int, grant: Grant) -> Headers:
-    # draft-ietf-httpapi-ratelimit-headers-11
-    return [
-        (b"ratelimit-policy", b'"default";q=%d;w=%d' % (limit, WINDOW)),
-        (b"ratelimit", b'"default";r=%d;t=%d' % (grant.remaining, ceil(grant.reset_after))),
-    ]
 
 
 def _address(scope: Scope) -> str:

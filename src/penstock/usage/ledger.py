@@ -1,7 +1,8 @@
 """Counts in memory and adds to the day's rows a moment later.
 
 Every process adds what it counted itself, so any number of them share one table. What could not be
-written stays counted and is tried again; only the number of rows that wait is bounded.
+written stays counted and is tried again; only the number of rows that wait is bounded. The same
+call is counted in the statistics, and by the meter of a key that has a budget.
 """
 
 from __future__ import annotations
@@ -9,20 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.clock import Clock
 from penstock.db import Database
 from penstock.errors import StorageError
+from penstock.observe.effects import Effects
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
+from penstock.usage.counter_store import CounterStore
+from penstock.usage.counters import Counters
+from penstock.usage.meter import Meter
+from penstock.usage.statistics import Statistics
 from penstock.usage.store import DAY, Counts, Group, Place, UsageFilter, UsageRow, UsageStore
 
 if TYPE_CHECKING:
     from penstock.pipeline import Receipt
 
-PAUSE_SECONDS: Final = 0.05  # from the first uncommitted call to its commit
-RETRY_SECONDS: Final = 1.0  # after a write that failed
+EFFECT: Final = "usage"
 MOST_ROWS: Final = 10_000  # that wait to be written
 TOGETHER: Final = 500  # rows of one transaction
 
@@ -32,23 +38,65 @@ _DAY_SECONDS: Final = DAY // 1000
 _log = get_logger("penstock.usage")
 
 
-class Usage:
-    """Counts what keys use and sums it up. Belongs to one event loop."""
+class Outcome(NamedTuple):
+    """What came of a call, for the statistics."""
 
-    def __init__(self, database: Database, *, clock: Clock, metrics: Metrics | None = None) -> None:
+    decision: str  # approved, review or rejected
+    flags: Sequence[str] = ()
+    user: str | None = None  # the caller's word for a person; None: the key stands for its user
+
+
+class Usage:
+    """Counts what keys use and sums it up. Belongs to one event loop.
+
+    `counters` are where statistics are added up, by default the database; `effects` when things are
+    written: whoever hands them over runs their `keep`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        metrics: Metrics | None = None,
+        effects: Effects | None = None,
+        counters: Counters | None = None,
+    ) -> None:
         self._store = UsageStore(database)
         self._clock = clock
         self._metrics = metrics
+        self._effects = effects or Effects(clock=clock, metrics=metrics)
+        self._effect = self._effects.effect(EFFECT, self.flush, waiting=lambda: len(self._counted))
+        self.statistics = Statistics(
+            counters or CounterStore(database), clock=clock, effects=self._effects, metrics=metrics
+        )
         self._counted: dict[Place, Counts] = {}
         self._today: dict[tuple[str, str, str], Counts] = {}  # the same objects, found faster
         self._begins = self._ends = 0.0  # of the day that `_today` is about, in seconds
-        self._changed = asyncio.Event()
         self._writing: asyncio.Future[bool] | None = None
+        self._meters: dict[str, Meter] = {}  # by key
+        self._flying: dict[Place, Counts] = {}  # what is being written now
         self._failing = False
         self._full = False
 
-    def add(self, *, key_id: str | None, owner: str, service: str, receipt: Receipt) -> None:
-        """Count one answer. Costs about a microsecond; never raises, never waits."""
+    def add(
+        self,
+        *,
+        key_id: str | None,
+        owner: str,
+        service: str,
+        receipt: Receipt,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Count one answer. Costs a few microseconds; never raises, never waits."""
+        if outcome is not None:
+            self.statistics.answered(
+                service,
+                user=outcome.user or key_id or owner,
+                decision=outcome.decision,
+                cached=receipt.source in _STORED,
+                flagged=outcome.flags,
+            )
         now = self._clock.now()
         if not self._begins <= now < self._ends:
             self._turn(now)
@@ -66,13 +114,27 @@ class Usage:
         counts.tokens_saved += tokens.saved
         counts.spent_micros += cost.spent_micros
         counts.saved_micros += cost.saved_micros
+        if self._meters and (meter := self._meters.get(key_id or "")) is not None:
+            meter.count(cost.currency, cost.spent_micros, tokens.in_ + tokens.out)
 
     async def keep(self) -> None:
-        """Write what is counted, a moment after it was, until cancelled."""
-        while True:
-            await self._changed.wait()
-            await self._clock.sleep(RETRY_SECONDS if self._failing else PAUSE_SECONDS)
-            await self.flush()
+        """Write what is counted, a moment after it was, until cancelled; then what is left."""
+        await self._effects.keep()
+
+    def meter(self, key_id: str) -> Meter:
+        """What a key spends from now on in this process; the same object for the same key."""
+        meter = self._meters.get(key_id)
+        if meter is None:
+            meter = self._meters[key_id] = Meter()
+            for place, counts in [*self._counted.items(), *self._flying.items()]:
+                if place[1] == key_id:  # not on record yet, and settled later
+                    tokens = counts.tokens_in + counts.tokens_out
+                    meter.count(place[3], counts.spent_micros, tokens)
+        return meter
+
+    def drop_meter(self, key_id: str) -> None:
+        """Measure a key no longer."""
+        self._meters.pop(key_id, None)
 
     async def flush(self) -> bool:
         """Write everything counted so far; False, and it stays counted, where storage fails.
@@ -90,6 +152,10 @@ class Usage:
     async def total(self, wanted: UsageFilter) -> UsageRow:
         """The sum of everything that `wanted` names; other processes' to the last 50 ms."""
         await self.flush()
+        return await self._store.total(wanted)
+
+    async def on_record(self, wanted: UsageFilter) -> UsageRow:
+        """The same of what is written already: waits for no write."""
         return await self._store.total(wanted)
 
     async def page(
@@ -120,27 +186,35 @@ class Usage:
         counts = Counts(owner)
         self._counted[(int(self._begins) * 1000, key_id, service, currency)] = counts
         self._today[(key_id, service, currency)] = counts
-        self._changed.set()
+        self._effect.wake()
         return counts
 
     async def _write(self) -> bool:
-        counted, self._counted, self._today = self._counted, {}, {}
-        self._changed.clear()
-        waiting = iter(counted.items())
+        self._flying, self._counted, self._today = self._counted, {}, {}
+        # In the order of the key, so that two servers never wait for each other in a circle.
+        waiting = iter(sorted(self._flying.items(), key=itemgetter(0)))
         part: list[tuple[Place, Counts]] = []
         try:
             while part := list(islice(waiting, TOGETHER)):
                 await self._store.add(part)
+                self._settle(part)
         except Exception as error:
             self._put_back([*part, *waiting])
             self._tell_failure(error)
             return False
         finally:
             self._writing = None
-        if self._failing:
-            self._failing = self._full = False
-            _log.info("usage.written_again")
+            self._flying = {}
+        self._failing = self._full = False
         return True
+
+    def _settle(self, written: Sequence[tuple[Place, Counts]]) -> None:
+        for place, counts in written:
+            del self._flying[place]
+            _, key_id, _, currency = place
+            if (meter := self._meters.get(key_id)) is not None:
+                tokens = counts.tokens_in + counts.tokens_out
+                meter.settle(currency, counts.spent_micros, tokens)
 
     def _put_back(self, unwritten: Sequence[tuple[Place, Counts]]) -> None:
         """Add what was not written to what was counted meanwhile."""
@@ -153,7 +227,6 @@ class Usage:
             else:
                 self._lose(counts.calls)
         self._begins = self._ends = 0.0  # the next call looks for its row again
-        self._changed.set()
 
     def _tell_failure(self, error: Exception) -> None:
         if self._failing:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from penstock.db import Database
+from penstock.db.database import Dialect
 
 Group = Literal["day", "key", "service"]
 
@@ -22,20 +23,30 @@ _COUNTS: Final = (
     "spent_micros",
     "saved_micros",
 )
+_OBJECT: Final[dict[Dialect, str]] = {
+    "sqlite": "json_group_object",
+    "postgresql": "json_object_agg",
+}
+
+
+def _total(name: str) -> str:
+    return f"CAST(sum({name}) AS BIGINT)"  # PostgreSQL would make a decimal of it
+
+
 _ADD: Final = f"""
 INSERT INTO usage_days (day, key_id, service, currency, owner, {", ".join(_COUNTS)})
 VALUES (?, ?, ?, ?, ?, {", ".join("?" * len(_COUNTS))})
 ON CONFLICT (day, key_id, service, currency) DO UPDATE SET
-{", ".join(f"{name} = {name} + excluded.{name}" for name in _COUNTS)}
+{", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in _COUNTS)}
 """
 # By currency first, as money of different currencies is never added up.
 _SUM: Final = f"""
 WITH parts AS (
-    SELECT {{inner}} currency, {", ".join(f"sum({name}) AS {name}" for name in _COUNTS)}
+    SELECT {{inner}} currency, {", ".join(f"{_total(name)} AS {name}" for name in _COUNTS)}
     FROM usage_days WHERE {{conditions}} GROUP BY {{inner}} currency
 )
-SELECT {{outer}} {", ".join(f"sum({name})" for name in _COUNTS[:5])},
-json_group_object(currency, spent_micros), json_group_object(currency, saved_micros)
+SELECT {{outer}} {", ".join(_total(name) for name in _COUNTS[:5])},
+{{object}}(currency, spent_micros), {{object}}(currency, saved_micros)
 FROM parts {{tail}}
 """
 _COLUMNS: Final[dict[Group, tuple[str, ...]]] = {
@@ -97,16 +108,20 @@ class UsageStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._object = _OBJECT[database.dialect]
 
     async def add(self, counted: Sequence[tuple[Place, Counts]]) -> None:
-        """Add to the rows of these places, whoever else does so: one transaction."""
-        rows = [(*place, *msgspec.structs.astuple(counts)) for place, counts in counted]
+        """Add to the rows of these places, whoever else does so: one transaction.
+
+        In the order of the places, so that two processes that do so wait for each other, no more.
+        """
+        rows = sorted((*place, *msgspec.structs.astuple(counts)) for place, counts in counted)
         await self._database.write((_ADD, rows))
 
     async def total(self, wanted: UsageFilter) -> UsageRow:
         """The sum of everything that `wanted` names."""
         conditions, params = _conditions(wanted)
-        sql = _SUM.format(inner="", outer="", conditions=conditions, tail="")
+        sql = _SUM.format(inner="", outer="", conditions=conditions, tail="", object=self._object)
         [row] = await self._database.scan(sql, params)
         return _row((), row)
 
@@ -130,6 +145,7 @@ class UsageStore:
             inner=f"{listed}, ",
             outer=f"{listed}, ",
             conditions=conditions,
+            object=self._object,
             tail=f"GROUP BY {listed} ORDER BY {order} LIMIT ?",
         )
         rows = await self._database.scan(sql, [*params, limit])
@@ -167,7 +183,12 @@ def _row(columns: Sequence[str], row: tuple[Any, ...]) -> UsageRow:
         tokens_in=tokens_in or 0,
         tokens_out=tokens_out or 0,
         tokens_saved=tokens_saved or 0,
-        spent_micros=msgspec.json.decode(spent, type=dict[str, int]),
-        saved_micros=msgspec.json.decode(saved, type=dict[str, int]),
+        spent_micros=_money(spent),
+        saved_micros=_money(saved),
         **dict(zip(columns, names, strict=True)),
     )
+
+
+def _money(by_currency: str | None) -> dict[str, int]:
+    """Sums by currency, of JSON; of nothing PostgreSQL makes NULL."""
+    return {} if by_currency is None else msgspec.json.decode(by_currency, type=dict[str, int])

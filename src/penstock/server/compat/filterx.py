@@ -43,6 +43,9 @@ from penstock.services.moderation.service import LOCAL_TEXTS, PROVIDER_TEXTS
 from penstock.web.hot import Call, HotRoute
 
 PATH: Final = "/v1/filter"
+SERVICE: Final = "filterx"  # what its statistics are counted as
+JUDGED: Final = "judged:filterx"  # parts that a provider had a say in, by what became of them
+KINDS: Final = {"text": ("text",), "image": ("image",), "both": ("text", "image")}
 VERDICT: Final = b"x-penstock-verdict"
 
 _T = TypeVar("_T")
@@ -56,6 +59,8 @@ class Finding(NamedTuple):
     note: str = ""  # of what no flag says
     masked: str | None = None
     verdict: str = ""  # its id, if it is on record
+    is_cached: bool = False
+    is_provided: bool = False  # whether a provider had a say
 
 
 def hot_routes(runtime: Runtime) -> list[HotRoute[Any, Any]]:
@@ -103,6 +108,7 @@ class FilterX:
         self._looker = runtime.looker
         self._prescreen = runtime.rules.prescreen
         self._metrics = runtime.metrics
+        self._statistics = runtime.usage.statistics
         self._normalises = runtime.settings.normalise_texts
         self._turns = asyncio.Semaphore(1)  # of short texts: others are served between two
         self._long_texts = asyncio.Semaphore(1)  # one made to be slow takes seconds
@@ -121,6 +127,7 @@ class FilterX:
 
     async def answer(self, request: FilterRequest, call: Call, *, at: str = "") -> FilterResponse:
         """Filter one request; `at` is its pointer in the body."""
+        began = perf_counter()
         request.check(at)
         text = request.text if request.text and not request.text.isspace() else None
         if text is None and not request.image:
@@ -136,15 +143,37 @@ class FilterX:
         _count(self._metrics, found, content)
         config = request.config or FilterConfig()
         response = _response(found)
+        self._remember(found, response, content, call.principal.key_id, perf_counter() - began)
         response.verdicts = tuple(part.verdict for part in found if part.verdict)
         if request.text is not None and is_set(config.return_filtered_message):
             masked = None if text is None else found[0].masked
             response.filtered_message = request.text if masked is None else masked
         return response
 
+    def _remember(
+        self,
+        found: Sequence[Finding],
+        response: FilterResponse,
+        content: str,
+        user: str,
+        seconds: float,
+    ) -> None:
+        """Count the request for FilterX's statistics."""
+        self._statistics.answered(
+            SERVICE,
+            user=user,
+            decision="rejected" if response.blocked else "approved",
+            cached=all(part.is_cached for part in found),
+            flagged=response.flags,
+            seconds=seconds,
+        )
+        for part, kind in zip(found, KINDS[content], strict=True):
+            if part.is_provided:
+                self._statistics.count(JUDGED, f"{kind}.{'blocked' if part.blocked else 'allowed'}")
+
     async def _text(self, text: str, request: FilterRequest, call: Call, *, at: str) -> Finding:
         who, config = call.principal, request.config or FilterConfig()
-        stages, always = self._stages(request, who.key_id)
+        stages, always = await self._stages(request, who.key_id)
         verdict = await self._service.moderate(
             text, owner=who.owner, key=who.key_id, stages=stages, always_ask=always, pointer=at
         )
@@ -190,14 +219,17 @@ class FilterX:
             return Finding(("inappropriate",), blocked=True)
         return Finding(note="the image was not analyzed, since analyzeImages is not set")
 
-    def _stages(self, request: FilterRequest, key: str) -> tuple[tuple[Stage, ...] | None, bool]:
+    async def _stages(
+        self, request: FilterRequest, key: str
+    ) -> tuple[tuple[Stage, ...] | None, bool]:
         """Who reads, and whether a provider is asked also where a rule is certain.
 
         Never more stages than the policy has: it may keep texts from leaving the machine.
         """
         if request.model != "fast":
             return None, request.model == "pro"
-        own = self._policies.of(key).policy.stages
+        judge = self._policies.peek(key) or await self._policies.fetch(key)
+        own = judge.policy.stages
         return tuple(stage for stage in own if stage != "provider") or ("prescreen", "local"), False
 
     def _rule(
@@ -253,7 +285,15 @@ class FilterX:
         blocked = bool(flags) or ruling.decision == "rejected"
         if not blocked and verdict.decision == "review":
             note = note and f"left to a human to review: {note}"
-        return Finding(flags, blocked, note, masked, verdict.id if verdict.recorded else "")
+        return Finding(
+            flags,
+            blocked,
+            note,
+            masked,
+            verdict.id if verdict.recorded else "",
+            verdict.from_cache,
+            verdict.judgement.source == "provider",
+        )
 
 
 class _TimedRoute(HotRoute[Any, Any]):
