@@ -6,19 +6,24 @@ of computing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from penstock.cache.behind import Then
 from penstock.cache.coherence import Coherence
-from penstock.cache.entry import KEPT, PACKED, Entry, Hit, is_immutable, weigh
+from penstock.cache.entry import KEPT, PACKED, Entry, Hit, Selection, is_immutable, weigh
 from penstock.cache.memory import MemoryStore
 from penstock.cache.plan import Plan, age_limit
-from penstock.cache.store import Store
+from penstock.cache.remote import Marks, RemoteTier
+from penstock.cache.store import LocalStore, Store
 from penstock.cache.telling import Telling
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
 from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Counter, Metrics
+
+PATIENCE = 1.0  # seconds for making room in a remote tier
 
 log = get_logger("penstock.cache")
 
@@ -36,13 +41,14 @@ class Cascade:
         metrics: Metrics | None,
         supersede: Callable[[Callable[[str], object]], None],
     ) -> None:
-        self.tiers = [Tier(store, clock=clock, metrics=metrics) for store in stores]
+        self.tiers = [self._tier(store, clock=clock, metrics=metrics) for store in stores]
         self.local = [tier for tier in self.tiers if tier.local is not None]
-        self.remote = [tier for tier in self.tiers if tier.local is None]
+        self.remote = [tier for tier in self.tiers if isinstance(tier, RemoteTier)]
         self.memory = next((s for s in stores if isinstance(s, MemoryStore)), None)
         self._memory_tier = next((t for t in self.tiers if t.store is self.memory), None)
         # What the hot path counts on, whether or not there is a memory tier.
         self.memory_hits = self._memory_tier.hits if self._memory_tier else Counter("unused", ())
+        self._clearing: set[asyncio.Future[int]] = set()
         self._now = clock.now
         self._hub = hub
         self._supersede = supersede
@@ -53,9 +59,16 @@ class Cascade:
             drop_matching=self._drop_matching,
             drop_all=self._drop_all,
         )
-        self.telling = Telling(self.local, self.coherence.tell_keys)
+        self.telling = Telling(self.local, self.coherence.tell_keys, self.coherence.settled)
         for tier in self.local:
             tier.watch(self.catch_up)
+
+    def _tier(self, store: Store, *, clock: Clock, metrics: Metrics | None) -> Tier:
+        if isinstance(store, LocalStore):
+            return Tier(store, clock=clock, metrics=metrics)
+        return RemoteTier(
+            store, clock=clock, metrics=metrics, give_up=lambda: self.coherence.bump_all()
+        )
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -98,6 +111,28 @@ class Cascade:
                 return hit
             tier.misses.value += 1
         return None
+
+    def is_shared(self, plan: Plan) -> bool:
+        """Whether what is computed by this plan goes where other processes can read it."""
+        return any(plan.allows(tier.name) and tier.breaker.is_due() for tier in self.remote)
+
+    async def look(
+        self, keys: Sequence[str], plan: Plan
+    ) -> tuple[dict[str, Hit], dict[str, Marks]]:
+        """Fresh answers of remote tiers, and each tier's marks for what will be computed."""
+        position = self.coherence.position
+        hits: dict[str, Hit] = {}
+        marks: dict[str, Marks] = {}
+        for tier in self.remote:
+            if not plan.allows(tier.name):
+                continue
+            entries, marks[tier.name] = await tier.look(keys)
+            for key, entry in entries.items():
+                hit = None if key in hits else self._worth(entry, tier, plan)
+                if hit is not None and not hit.stale:
+                    hits[key] = hit
+                    self._promote(entry, hit, self.local, position)
+        return hits, marks
 
     async def find_many(self, keys: Iterable[str], plan: Plan) -> dict[str, Hit]:
         """The usable answers for many keys, one question to each tier."""
@@ -157,15 +192,55 @@ class Cascade:
                 own = entries if tier.store is self.memory else [e.duplicate() for e in entries]
                 await tier.set_many(own)
 
-    async def keep_remote(self, entries: Sequence[Entry], plan: Plan) -> None:
-        """Write to the remote tiers."""
-        for tier in self.remote:
+    def keep_later(
+        self, entries: Sequence[Entry], marks: Mapping[str, Marks], plan: Plan, then: Then
+    ) -> bool:
+        """Write to the remote tiers behind the answer; whether `then` will be called after it."""
+        called = False
+        for tier in reversed(self.remote):
             if plan.allows(tier.name):
-                await tier.set_many(entries)
+                told = None if called else then
+                called = tier.later(entries, marks.get(tier.name, {}), told) or called
+        return called
+
+    async def flush(self) -> None:
+        """Return when the remote tiers have what was computed here so far, as far as they can."""
+        for tier in self.remote:
+            await tier.flush()
 
     def remove(self, keys: Sequence[str]) -> int:
         """Forget keys in the local tiers; returns how many the tier that knew most had."""
         return max((tier.remove(keys) for tier in self.local), default=0)
+
+    async def remove_remote(self, keys: Sequence[str]) -> int:
+        """As `remove`, in the remote tiers."""
+        return max([await tier.delete(keys) for tier in self.remote], default=0)
+
+    async def clear(self, selection: Selection, *, at_leisure: bool) -> int:
+        """Forget what is selected; returns how many entries the tier that had most forgot.
+
+        What is invalid already is cleared from remote tiers `at_leisure`: they may hold millions,
+        and nobody waits for that longer than a moment.
+        """
+        removed = [await tier.clear(selection) for tier in self.local]
+        for tier in self.remote:
+            if not at_leisure:
+                removed.append(await tier.clear_surely(selection))
+                continue
+            clearing = asyncio.ensure_future(tier.clear(selection))
+            self._clearing.add(clearing)
+            clearing.add_done_callback(self._clearing.discard)
+            await asyncio.wait([clearing], timeout=PATIENCE)
+            removed.append(clearing.result() if clearing.done() else 0)
+        return max(removed, default=0)
+
+    async def aclose(self) -> None:
+        """Write down what is pending and let go of every tier."""
+        for clearing in self._clearing:
+            clearing.cancel()
+        await asyncio.gather(*self._clearing, return_exceptions=True)
+        for tier in self.tiers:
+            await tier.aclose()
 
     # --- the state of things -------------------------------------------------------------------
 
@@ -181,7 +256,8 @@ class Cascade:
             tier.remove((entry.key,), yields=True)
             return None
         if entry.thaw is None and entry.kind == PACKED:
-            _give_type(entry, plan)
+            entry.codec = plan.codec  # as `_give_type`
+            entry.thaw = plan.codec.thaw_plain if entry.plain else plan.codec.thaw
         now = self._now()
         stale = now >= entry.fresh_until
         if stale and now >= entry.stale_until:
@@ -191,7 +267,9 @@ class Cascade:
         except Exception as error:  # damaged bytes, or a type that has changed since
             self._unreadable(entry, error, tier, plan)
             return None
-        age = max(0.0, now - entry.created)
+        age = now - entry.created
+        if age < 0.0:
+            age = 0.0
         if plan.max_age is not None and age > age_limit(plan.max_age, value):
             return None
         tier.hits.value += 1
@@ -212,7 +290,7 @@ class Cascade:
     def _is_current(self, entry: Entry) -> bool:
         epoch = self.coherence.epoch
         if entry.epoch != epoch:
-            if entry.sequence < epoch and not self.coherence.is_valid(entry):
+            if not self.coherence.is_valid(entry):
                 return False
             entry.epoch = epoch
         return True
@@ -244,7 +322,7 @@ class Cascade:
 
     def _drop_matching(self, meant: Callable[[str], object]) -> None:
         self._supersede(meant)
-        for tier in self.local:
+        for tier in self.tiers:
             tier.withdraw(meant)
 
     def _drop_all(self) -> None:

@@ -17,6 +17,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -84,6 +85,8 @@ class Coherence:
     def is_valid(self, entry: Entry) -> bool:
         """Whether no name of this entry was bumped, and no clear meant it, since it was begun."""
         sequence = entry.sequence
+        if entry.stored and sequence > self.hub.heard():
+            return False  # another process knew of bumps that were not heard here yet
         if sequence >= self.epoch:
             return True
         generation = self.hub.generation
@@ -122,6 +125,11 @@ class Coherence:
         sequence = self.hub.bump(f"{self._prefix}clears")
         self._publish(Change(self._origin, self._prefix, pattern=pattern, sequence=sequence))
 
+    async def settled(self) -> None:
+        """Return when others can hear what was told so far, if they can at all."""
+        with suppress(Exception):  # the hub may fail, and belong to another event loop
+            await self.hub.settled()
+
     def _publish(self, change: Change) -> None:
         self.hub.publish(TOPIC, self._encode(change))
 
@@ -135,7 +143,9 @@ class Coherence:
             # the caller who happens to notice.
             matches = matcher(change.pattern)
             self._drop_matching(matches)
-            self._clears.append((change.sequence, matches))
+            # The clear as it is numbered here: its sender did not know its final number yet.
+            bumped = self.hub.generation(f"{self._prefix}clears")
+            self._clears.append((max(change.sequence, bumped), matches))
             if len(self._clears) > MAX_CLEARS:
                 self._clears.clear()
                 self._drop_all()

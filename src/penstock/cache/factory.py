@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
 
 from penstock.cache.memory import MemoryStore
 from penstock.cache.store import Store
-from penstock.clock import Clock
+from penstock.clock import Clock, seconds
 from penstock.errors import ConfigurationError
+from penstock.extras import extra
 
+_OURS = frozenset({"compress_from", "timeout"})  # options of ours, not of the client's
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
     """Open `memory://` or `disk://path/to/cache.db`, each with `?max_bytes=256m` if wanted.
 
-    `disk:///absolute` has three slashes. `compress_from` (bytes, 0 = never) is the size from which
-    disk values are compressed. Opening never fails for want of a disk: the store is down and says
-    so.
+    `disk:///absolute` has three slashes. `redis://:password@host:6379/0` (`rediss://` for TLS,
+    `unix:///path`) takes `?timeout=100ms` for one answer; its own maxmemory is its bound.
+    `compress_from` (bytes, 0 = never) is the size from which values on disk and in Redis are
+    compressed. Opening never fails for want of a disk or a server: the store is down and says so.
     """
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -35,9 +38,21 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
                 compress_from=_size(query.get("compress_from", "2048")) or None,
                 clock=clock,
             )
+        case "redis" | "rediss" | "unix":
+            with extra("redis"):
+                from penstock.cache.redis import RedisStore
+
+            kept = urlencode({n: v for n, v in query.items() if n not in _OURS})
+            return RedisStore(
+                urlunsplit(parts._replace(query=kept)),
+                compress_from=_size(query.get("compress_from", "2048")) or None,
+                timeout=seconds(query.get("timeout", "100ms")),
+                clock=clock,
+            )
         case scheme:
             raise ConfigurationError(
-                f"no cache tier is opened by {scheme}://; known: memory://, disk://path"
+                f"no cache tier is opened by {scheme}://; "
+                "known: memory://, disk://path, redis://host:6379/0"
             )
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from penstock.cache.entry import Frozen
+from penstock.cache.entry import Frozen, Hit
 from penstock.errors import CacheUnavailable, ReentrantCall
 
 _inside: ContextVar[tuple[Flight, ...]] = ContextVar("penstock_inside", default=())
@@ -35,6 +35,7 @@ class Flight:
         "_result",
         "_waiters",
         "awaits",
+        "found",
         "key",
         "superseded",
         "thread",
@@ -45,6 +46,7 @@ class Flight:
         self.thread = threading.get_ident()
         self.superseded = False  # the key was set or deleted meanwhile: do not keep the result
         self.awaits: list[Flight] = []  # flights that this one's computation waits for
+        self.found: Hit | None = None  # where the result was, when it turned out to be there
         self._loop = loop
         self._lock = threading.Lock()
         self._done = False

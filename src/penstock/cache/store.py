@@ -12,6 +12,14 @@ from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
 from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
+from penstock.errors import CacheUnavailable
+
+Mark = bytes
+"""What a key's place looked like at a moment: equal as long as nobody set or deleted the key."""
+
+
+class WriteRefused(CacheUnavailable):
+    """A place that takes no writes at present, while it can be read: full, or read-only."""
 
 
 class Store(Protocol):
@@ -71,3 +79,18 @@ class LocalStore(Protocol):
 
     def watch(self, catch_up: Callable[[], None]) -> None:
         """Call this before other processes are shown what yields; it may `withdraw` some of it."""
+
+
+@runtime_checkable
+class GuardedStore(Protocol):
+    """A store that other machines write to, which can tell whether one of them changed a key.
+
+    What was computed from the state before a change must not be written over the change. Whoever
+    computes looks first, and what comes of it is kept only where the mark is still true.
+    """
+
+    async def look(self, keys: Sequence[str]) -> tuple[dict[str, Entry], dict[str, Mark]]:
+        """The entries that are there, and a mark for every key."""
+
+    async def set_unchanged(self, entries: Sequence[tuple[Entry, Mark]]) -> int:
+        """Keep those whose key nobody has set, deleted or cleared since the mark."""

@@ -7,7 +7,7 @@ early, it would find the old value there, take it into memory and keep it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_blocking
 from typing import Any
@@ -27,9 +27,15 @@ class Telling:
     told at once, which is all that can be done in time, and again when it has settled.
     """
 
-    def __init__(self, tiers: Sequence[Tier], tell: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        tell: Callable[[Sequence[str]], None],
+        heard: Callable[[], Awaitable[None]],
+    ) -> None:
         self._tiers = tiers
         self._tell = tell
+        self._heard = heard
         self._overdue: dict[str, Future[None]] = {}
 
     async def tell(self, keys: Sequence[str]) -> None:
@@ -39,6 +45,7 @@ class Telling:
         if awaited:
             await asyncio.wait(map(asyncio.wrap_future, awaited), timeout=PATIENCE)
         self._end(keys, settling)
+        await self._heard()
 
     def tell_blocking(self, keys: Sequence[str]) -> None:
         """As `tell`, holding up this thread."""

@@ -2,21 +2,21 @@
 
 The same promise three times, for callers on an event loop, callers without one, and many keys at
 once. Only computing lives here; what an entry is worth is `cascade.py`, who waits for whom
-`flight.py`.
+`flight.py` and, among processes, `turns.py`; what is remembered of a result `keeping.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.cache.cascade import Cascade
-from penstock.cache.entry import Entry, Frozen, Hit, freeze
+from penstock.cache.entry import Frozen, Hit, freeze
 from penstock.cache.flight import Flight, Flights, gone
-from penstock.cache.plan import Lifetimes, Plan
-from penstock.clock import Clock
+from penstock.cache.keeping import Keeping
+from penstock.cache.plan import Plan
+from penstock.cache.turns import TRIES, Turn, Turns, deadline
 from penstock.errors import CacheError
 from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
@@ -36,17 +36,13 @@ class ReadThrough:
         flights: Flights,
         *,
         hub: Hub,
-        clock: Clock,
-        lifetimes: Lifetimes,
-        prefix: str,
+        keeping: Keeping,
     ) -> None:
         self._cascade = cascade
         self._flights = flights
+        self._keeping = keeping
+        self._turns = Turns(hub, cascade)
         self._hub = hub
-        self._now = clock.now
-        self._lifetimes = lifetimes
-        self._prefix_length = len(prefix)
-        self._told: set[str] = set()
         self.misses = Counter("penstock_cache_computations_total", ())
         self.coalesced = Counter("penstock_cache_coalesced_total", ())
         self.stale = Counter("penstock_cache_stale_total", ())
@@ -71,7 +67,7 @@ class ReadThrough:
             frozen = await self._flights.wait(flight)
         except Exception:
             return self._rescue(key, plan)
-        return self._landed(frozen, leads)
+        return self._landed(flight, frozen, leads)
 
     async def refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> Hit:
         """Compute anew, whatever is there; joins a computation that is already on its way.
@@ -79,12 +75,12 @@ class ReadThrough:
         Other processes are told if the key was known: they may have the old value in memory.
         """
         self._cascade.catch_up()
-        known = self._cascade.knows(key)
+        known = bool(self._cascade.remote) or self._cascade.knows(key)
         flight, leads = self._flights.join(key, asyncio.get_running_loop())
         if leads:
-            run = self._compute(flight, compute, plan, look=False, tell=known)
+            run = self._compute(flight, compute, plan, look=False, anew=True, tell=known)
             self._flights.launch([flight], run)
-        return self._landed(await self._flights.wait(flight), leads)
+        return self._landed(flight, await self._flights.wait(flight), leads)
 
     def _refresh(self, key: str, compute: Callable[[], Awaitable[Any]], plan: Plan) -> None:
         """Compute behind the caller's back; the flight keeps the error to itself."""
@@ -101,19 +97,25 @@ class ReadThrough:
         plan: Plan,
         *,
         look: bool = True,
+        anew: bool = False,
         tell: bool = False,
     ) -> None:
         """The body of the task that the flight stands for; ends the flight whatever happens."""
+        turn, ends = Turn(), False
         try:
             hit = self._cascade.find_again(flight.key, plan) if look else None
+            if hit is None and self._cascade.remote:
+                hit, turn = await self._turns.take_one(flight.key, plan, anew=anew)
             if hit is not None:  # somebody landed between our look and our take-off
+                flight.found = hit
                 frozen = freeze(hit.value, plan.codec)
             else:
                 self.misses.value += 1
                 sequence = self._hub.sequence()
                 frozen = freeze(await compute(), plan.codec)
-                await self._keep([(flight, frozen)], plan, sequence)
+                ends = self._keeping.keep([(flight, frozen)], plan, sequence, turn)
                 if tell:
+                    await self._cascade.flush()
                     await self._cascade.telling.tell((flight.key,))
         except BaseException as error:
             self._crash([flight], error, plan)
@@ -122,6 +124,9 @@ class ReadThrough:
         else:
             self._flights.leave(flight)
             flight.land(frozen)
+        finally:
+            if not ends:
+                await turn.end()
 
     # --- without an event loop -------------------------------------------------------------------
 
@@ -160,10 +165,11 @@ class ReadThrough:
         if not leads:
             if flight.blocks():  # a task of the loop that this very thread would hold up
                 return Hit(compute(), "computed")
-            return self._landed(self._flights.wait_blocking(flight), leads)
+            return self._landed(flight, self._flights.wait_blocking(flight), leads)
         try:
             hit = self._cascade.find_again(key, plan) if look else None
             if hit is not None:
+                flight.found = hit
                 frozen = freeze(hit.value, plan.codec)
             else:
                 self.misses.value += 1
@@ -171,7 +177,7 @@ class ReadThrough:
                 with self._flights.inside(flight):
                     value = compute()
                 frozen = freeze(value, plan.codec)
-                self._keep_local([(flight, frozen)], plan, sequence)
+                self._keeping.keep_local([(flight, frozen)], plan, sequence)
                 if tell:
                     self._cascade.telling.tell_blocking((key,))
         except BaseException as error:
@@ -179,7 +185,7 @@ class ReadThrough:
             raise
         self._flights.leave(flight)
         flight.land(frozen)
-        return self._landed(frozen, leads)
+        return self._landed(flight, frozen, leads)
 
     # --- many keys at once -----------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class ReadThrough:
         if mine:
             self._flights.launch(mine, self._compute_many(mine, compute, plan))
         for key, (flight, leads) in joined.items():
-            hits[key] = self._landed(await self._flights.wait(flight), leads)
+            hits[key] = self._landed(flight, await self._flights.wait(flight), leads)
         stale = [key for key, hit in hits.items() if hit.stale and not self._flights.is_flying(key)]
         self._refresh_many(stale, compute, plan)
         return _in_order(keys, hits)
@@ -210,18 +216,29 @@ class ReadThrough:
         if mine:
             self._flights.launch(mine, self._compute_many(mine, compute, plan))
 
-    async def _compute_many(self, flights: list[Flight], compute: ComputeMany, plan: Plan) -> None:
+    async def _compute_many(
+        self, flights: list[Flight], compute: ComputeMany, plan: Plan, *, tries: int = 0
+    ) -> None:
+        """As `_compute`; keys that another process computes are waited for beside it."""
+        turn, ends = Turn(), False
         try:
-            self.misses.value += len(flights)
-            sequence = self._hub.sequence()
-            values = await compute([flight.key for flight in flights])
-            if len(values) != len(flights):
-                raise CacheError(
-                    f"{plan.label or 'the batch function'} returned {len(values)} results for "
-                    f"{len(flights)} items; it must return one for each, in order"
-                )
-            landed = [(f, freeze(v, plan.codec)) for f, v in zip(flights, values, strict=True)]
-            await self._keep(landed, plan, sequence)
+            if self._cascade.remote:
+                keys = [flight.key for flight in flights]
+                taken = await self._turns.take(keys, plan, alone=tries >= TRIES)
+                turn = taken.turn
+                flights = self._land_found(flights, taken.hits, plan)
+                theirs = [flight for flight in flights if flight.key in taken.elsewhere]
+                flights = [flight for flight in flights if flight not in theirs]
+                if theirs:
+                    waiting = self._wait_for_many(theirs, compute, plan, tries=tries)
+                    self._flights.launch(theirs, waiting)
+            landed: list[tuple[Flight, Frozen]] = []
+            if flights:
+                self.misses.value += len(flights)
+                sequence = self._hub.sequence()
+                values = await compute([flight.key for flight in flights])
+                landed = _pair(flights, values, plan)
+                ends = self._keeping.keep(landed, plan, sequence, turn)
         except BaseException as error:
             self._crash(flights, error, plan)
             if not isinstance(error, Exception):
@@ -230,11 +247,44 @@ class ReadThrough:
             for flight, frozen in landed:
                 self._flights.leave(flight)
                 flight.land(frozen)
+        finally:
+            if not ends:
+                await turn.end()
+
+    async def _wait_for_many(
+        self, flights: list[Flight], compute: ComputeMany, plan: Plan, *, tries: int
+    ) -> None:
+        """Take what other processes compute; compute what they did not."""
+        try:
+            keys = [flight.key for flight in flights]
+            hits = await self._turns.wait(keys, plan, until=deadline())
+        except BaseException as error:
+            self._crash(flights, error, plan)
+            if not isinstance(error, Exception):
+                raise
+            return
+        flights = self._land_found(flights, hits, plan)
+        if flights:
+            await self._compute_many(flights, compute, plan, tries=tries + 1)
+
+    def _land_found(
+        self, flights: list[Flight], hits: Mapping[str, Hit], plan: Plan
+    ) -> list[Flight]:
+        """End the flights whose results turned out to be there; returns the others."""
+        for flight in flights:
+            hit = flight.found = hits.get(flight.key)
+            if hit is not None:
+                self._flights.leave(flight)
+                flight.land(freeze(hit.value, plan.codec))
+        return [flight for flight in flights if flight.found is None]
 
     # --- endings ---------------------------------------------------------------------------------
 
-    def _landed(self, frozen: Frozen, leads: bool) -> Hit:
+    def _landed(self, flight: Flight, frozen: Frozen, leads: bool) -> Hit:
         if leads:
+            found = flight.found
+            if found is not None:
+                return Hit(frozen.original, found.source, found.age)
             return Hit(frozen.original, "computed")
         self.coalesced.value += 1
         return Hit(frozen.give(), "inflight")
@@ -254,62 +304,17 @@ class ReadThrough:
             flight.crash(gone(error))
         log.debug("cache.computation_failed", function=plan.label, error=type(error).__name__)
 
-    async def _keep(
-        self, landed: Sequence[tuple[Flight, Frozen]], plan: Plan, sequence: int
-    ) -> None:
-        entries = self._keep_local(landed, plan, sequence)
-        if entries and self._cascade.remote:
-            await self._cascade.keep_remote(entries, plan)
 
-    def _keep_local(
-        self, landed: Sequence[tuple[Flight, Frozen]], plan: Plan, sequence: int
-    ) -> list[Entry]:
-        self._cascade.catch_up()  # so that a key deleted elsewhere meanwhile is not brought back
-        entries = [
-            entry
-            for flight, frozen in landed
-            if not flight.superseded and (entry := self.entry(flight.key, frozen, plan, sequence))
-        ]
-        if entries:
-            self._cascade.keep(entries, plan)
-        return entries
-
-    def entry(self, key: str, frozen: Frozen, plan: Plan, sequence: int) -> Entry | None:
-        """What to remember, or None when the plan or the value says not to."""
-        if frozen.reason is not None:
-            self._tell(plan.label or key, frozen.reason)
-        value = frozen.original
-        if not frozen.storable or (plan.cache_if is not None and not plan.cache_if(value)):
-            return None
-        namespace = key[self._prefix_length :].partition(":")[0]
-        ttl = self._lifetimes.ttl_for(value, plan, namespace)
-        if not ttl > 0:
-            return None
-        now = self._now()
-        ttl -= ttl * plan.jitter * random.random()
-        longest = now + self._lifetimes.longest(namespace)
-        stale_until = min(now + ttl + plan.stale, longest)
-        return Entry(
-            key=key,
-            value=frozen.value,
-            thaw=frozen.thaw,
-            kind=frozen.kind,
-            size=frozen.size,
-            created=now,
-            fresh_until=now + ttl,
-            stale_until=max(now + ttl, stale_until),
-            expires=longest if plan.on_error == "stale" else max(now + ttl, stale_until),
-            sequence=sequence,
-            tags=plan.tags,
-            plain=frozen.plain,
-            codec=plan.codec,
+def _pair(
+    flights: Sequence[Flight], values: Sequence[Any], plan: Plan
+) -> list[tuple[Flight, Frozen]]:
+    """Each flight with its value; raises CacheError when there is not one for each."""
+    if len(values) != len(flights):
+        raise CacheError(
+            f"{plan.label or 'the batch function'} returned {len(values)} results for "
+            f"{len(flights)} items; it must return one for each, in order"
         )
-
-    def _tell(self, label: str, reason: str) -> None:
-        """Say once per function why its values stay in this process."""
-        if label not in self._told and len(self._told) < 1000:
-            self._told.add(label)
-            log.warning("cache.memory_only", function=label, reason=reason)
+    return [(flight, freeze(v, plan.codec)) for flight, v in zip(flights, values, strict=True)]
 
 
 def _in_order(keys: Sequence[str], hits: dict[str, Hit]) -> list[Hit]:

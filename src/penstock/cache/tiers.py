@@ -30,6 +30,7 @@ from penstock.cache.entry import (
     freeze,
 )
 from penstock.cache.flight import Flights
+from penstock.cache.keeping import Keeping
 from penstock.cache.keys import as_text
 from penstock.cache.memory import touch
 from penstock.cache.patterns import check, escape
@@ -74,14 +75,11 @@ class Cache:
             supersede=self.flights.supersede,
         )
         self.memory = self.cascade.memory
-        self.through = ReadThrough(
-            self.cascade,
-            self.flights,
-            hub=hub,
-            clock=self.clock,
-            lifetimes=Lifetimes(ttl, max_ttl, dict(max_ttl_of or {})),
-            prefix=self.prefix,
+        lifetimes = Lifetimes(ttl, max_ttl, dict(max_ttl_of or {}))
+        self.keeping = Keeping(
+            self.cascade, clock=self.clock, lifetimes=lifetimes, prefix=self.prefix
         )
+        self.through = ReadThrough(self.cascade, self.flights, hub=hub, keeping=self.keeping)
         self.codecs = Codecs()
         self._any = Plan(codec=self.codecs.of(Any))
         self._opened = self.clock.monotonic()
@@ -234,7 +232,7 @@ class Cache:
         for key, value in dict(items).items():
             full = self.full_key(key)
             frozen = freeze(value, plan.codec)
-            entry = self.through.entry(full, frozen, plan, self.hub.sequence())
+            entry = self.keeping.entry(full, frozen, plan, self.hub.sequence())
             if entry is not None:
                 entries.append(entry)
             if len(entries) == 100:  # about 1 ms of the loop's time
@@ -261,16 +259,16 @@ class Cache:
         """Forget keys in every tier and process; returns how many were there."""
         full = [self.full_key(key) for key in keys]
         self._announce(full)
-        removed = self.cascade.remove(full)
-        for tier in self.cascade.remote:
-            removed = max(removed, await tier.delete(full))
+        removed = max(self.cascade.remove(full), await self.cascade.remove_remote(full))
         await self.cascade.telling.tell(full)
         return removed
 
     def forget(self, full_keys: Sequence[str]) -> int:
-        """Forget full keys in local tiers and other processes' memory; waits for the disk."""
+        """Forget full keys everywhere; waits for the disk, and for no network."""
         self._announce(full_keys)
         removed = self.cascade.remove(full_keys)
+        for tier in self.cascade.remote:
+            tier.owe(full_keys)
         self.cascade.telling.tell_blocking(full_keys)
         return removed
 
@@ -285,7 +283,8 @@ class Cache:
         """Forget everything, or what fulfils all that is given; returns how many entries.
 
         A tag or a namespace alone is invalid everywhere at once; room is made afterwards. The count
-        is that of the tier that held most. Raises InvalidInput for a pattern that says nothing.
+        is that of the tier that held most, as far as room was made within a second. Raises
+        InvalidInput for a pattern that says nothing.
         """
         if namespace is not None and pattern is not None:
             raise ConfigurationError("clear takes a pattern or a namespace, not both")
@@ -308,9 +307,10 @@ class Cache:
         if not bumped:
             self.flights.supersede(selection.may_mean)
             coherence.tell_clear(selection)  # before and after, as with keys: see `_announce`
-        removed = max([await tier.clear(selection) for tier in self.cascade.tiers], default=0)
+        removed = await self.cascade.clear(selection, at_leisure=bumped)
         if not bumped:
             coherence.tell_clear(selection)
+        await coherence.settled()
         return removed
 
     async def scan(self, pattern: str = "*", limit: int = 100) -> list[EntryInfo]:
@@ -361,8 +361,7 @@ class Cache:
     async def aclose(self) -> None:
         """Stop what is being computed, write down what is pending, let go of everything."""
         await self.flights.aclose()
-        for tier in self.cascade.tiers:
-            await tier.aclose()
+        await self.cascade.aclose()
 
     @shapes.options_of(decorate, example='ttl="1h"')
     def cached(self, **options: Unpack[shapes.CachedOptions]) -> shapes.Decorate:
