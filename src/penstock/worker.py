@@ -2,14 +2,18 @@
 
 It opens the same parts as the server, without the HTTP API. SIGTERM and SIGINT let the running jobs
 end, within ten seconds; those that do not, and all that wait, stay queued for the next process.
+Where jobs run on Celery, the process becomes Celery's own worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import NoReturn
 
 from penstock.default import using_runtime
 from penstock.errors import ConfigurationError
@@ -58,6 +62,56 @@ async def working(
     concurrency: int | None = None,
 ) -> AsyncIterator[Runtime]:
     """A runtime that runs the jobs of these queues until the block ends."""
+    count = _checked(settings, queues, concurrency)
+    if include:
+        settings = settings.model_copy(update={"include": _included(settings, include)})
+    workers = dict.fromkeys(queues or QUEUES, count)
+    async with open_runtime(settings, workers=workers, around=using_runtime) as runtime:
+        yield runtime
+
+
+def become_celery(
+    settings: Settings,
+    *,
+    queues: Sequence[str] = (),
+    include: Sequence[str] = (),
+    concurrency: int | None = None,
+    beat: bool = False,
+) -> NoReturn:
+    """Replace this process by `celery worker` with the options that are meant.
+
+    SIGTERM gives running jobs ten seconds, as elsewhere: Celery's own meaning of it would wait for
+    them without an end. Raises ConfigurationError before.
+    """
+    command, changes = celery_command(
+        settings, queues=queues, include=include, concurrency=concurrency, beat=beat
+    )
+    os.execve(command[0], command, {**os.environ, **changes})
+
+
+def celery_command(
+    settings: Settings,
+    *,
+    queues: Sequence[str] = (),
+    include: Sequence[str] = (),
+    concurrency: int | None = None,
+    beat: bool = False,
+) -> tuple[list[str], dict[str, str]]:
+    """The command of a Celery worker, and what it adds to the environment."""
+    count = _checked(settings, queues, concurrency)
+    command = [sys.executable, "-m", "celery", "-A", "penstock.celery_app", "worker"]
+    command += ["--queues", ",".join(queues or QUEUES), "--concurrency", str(count)]
+    command += ["--loglevel", settings.log_level]
+    if beat:
+        command.append("--beat")
+    return command, {
+        "PENSTOCK_HOME": str(settings.home.absolute()),
+        "PENSTOCK_INCLUDE": ",".join(_included(settings, include)),
+        "REMAP_SIGTERM": "SIGQUIT",
+    }
+
+
+def _checked(settings: Settings, queues: Sequence[str], concurrency: int | None) -> int:
     for queue in queues:
         if queue not in QUEUES:
             raise ConfigurationError(f"no queue is called {queue!r}; known: {', '.join(QUEUES)}")
@@ -66,12 +120,11 @@ async def working(
         raise ConfigurationError(
             "a worker with 0 workers would run nothing: set TASK_QUEUE_WORKERS or --concurrency"
         )
-    if include:
-        named = dict.fromkeys((*settings.include, *include))
-        settings = settings.model_copy(update={"include": tuple(named)})
-    workers = dict.fromkeys(queues or QUEUES, count)
-    async with open_runtime(settings, workers=workers, around=using_runtime) as runtime:
-        yield runtime
+    return count
+
+
+def _included(settings: Settings, include: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*settings.include, *include)))
 
 
 @contextmanager

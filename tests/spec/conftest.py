@@ -13,15 +13,28 @@ from penstock.hub import LocalHub
 from penstock.tasks import Task, TaskQueue, open_queue
 from tests.spec.jobs import ENGINES, PATIENCE, Gate, Open
 
+# Celery calls what redis-py has deprecated.
+OF_CELERY = pytest.mark.filterwarnings("ignore:Call to deprecated")
 
-@pytest.fixture(params=ENGINES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return ENGINES[request.param].format(folder=tmp_path)
+
+@pytest.fixture(params=["embedded", pytest.param("celery", marks=OF_CELERY)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine's name."""
+    return str(request.param)
 
 
 @pytest.fixture
-async def opened(url: str) -> AsyncIterator[Open]:
-    """`await opened(task, ...)` gives a queue that runs these tasks; each call is a "process"."""
+def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    port = request.getfixturevalue("redis").port if engine == "celery" else 0
+    return ENGINES[engine].format(folder=tmp_path, port=port)
+
+
+@pytest.fixture
+async def opened(url: str, engine: str) -> AsyncIterator[Open]:
+    """`await opened(task, ...)` gives a queue that runs these tasks; each call is a "process".
+
+    On Celery it is a queue and a worker, which ends when the queue is stopped.
+    """
     queues: list[TaskQueue] = []
 
     async def start(*tasks: Task[..., Any], **options: Any) -> TaskQueue:
@@ -29,6 +42,10 @@ async def opened(url: str) -> AsyncIterator[Open]:
         queue.register(tasks)
         await queue.start()
         queues.append(queue)
+        if engine == "celery":
+            from tests.spec.hosted import host  # Celery takes a while to import
+
+            await host(queue, url, options.get("workers", 4))
         return queue
 
     def give_up() -> None:

@@ -10,7 +10,10 @@ from typing import Any
 from penstock.tasks import Job, JobRecord, Task, TaskQueue, declare
 
 PATIENCE = 30.0  # seconds until a test that hangs fails
-ENGINES = {"embedded": "embedded://{folder}/tasks.db"}
+ENGINES = {
+    "embedded": "embedded://{folder}/tasks.db",
+    "celery": "celery+redis://127.0.0.1:{port}/1?backend=redis://127.0.0.1:{port}/2&lease=1",
+}
 
 Open = Callable[..., Awaitable[TaskQueue]]
 

@@ -286,6 +286,9 @@ async def main():
     queue = open_queue(sys.argv[1])
     queue.register([Task(work, name="work"), Task(work, name="once", at_most_once=True)])
     async with queue:
+        if sys.argv[1].startswith("celery"):
+            from tests.spec.hosted import host
+            await host(queue, sys.argv[1], 4)
         await asyncio.Event().wait()
 
 asyncio.run(main())

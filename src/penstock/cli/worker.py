@@ -26,19 +26,28 @@ def _split(_: click.Context, __: click.Parameter, value: Sequence[str]) -> tuple
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1024),
-    help="Jobs of each queue at once.  [default: TASK_QUEUE_WORKERS, 4]",
+    help="Jobs of each queue at once; on Celery processes, of all queues.  "
+    "[default: TASK_QUEUE_WORKERS, 4]",
 )
+@click.option("--beat", is_flag=True, help="Fire schedules too, where jobs run on Celery.")
 @opening.at_home
-def worker(queues: tuple[str, ...], include: tuple[str, ...], concurrency: int | None) -> None:
+def worker(
+    queues: tuple[str, ...], include: tuple[str, ...], concurrency: int | None, beat: bool
+) -> None:
     """Run jobs until SIGINT or SIGTERM; those that run may end, what waits stays queued.
 
-    Works beside a server and other workers on the same data folder. Tasks are found in the modules
-    of PENSTOCK_INCLUDE and --include.
+    Works beside a server and other workers on the same data folder, or on the same broker: with
+    Celery set, this is `celery -A penstock.celery_app worker`. Tasks are found in the modules of
+    PENSTOCK_INCLUDE and --include.
     """
     from penstock.observe import logging
-    from penstock.worker import run_worker
+    from penstock.worker import become_celery, run_worker
 
     settings = opening.settings()
+    if settings.tasks == "celery":
+        become_celery(
+            settings, queues=queues, include=include, concurrency=concurrency, beat=beat
+        )
     logging.configure(settings.log_level, format=settings.log_format, log_dir=settings.logs)
     asyncio.run(
         run_worker(

@@ -2,6 +2,7 @@
 
 embedded:///var/lib/app/tasks.db    one file, any number of processes on this machine
 inline://                           users' tests: `enqueue` returns when the job has ended
+celery+redis://host:6379/1          Celery's workers on any number of machines; see `celery/address`
 """
 
 from __future__ import annotations
@@ -61,11 +62,14 @@ def open_engine(
             path = Path(folder.name, "tasks.db")
             engine, store = _embedded(path, durability="normal", **parts_of_ours)
             return InlineEngine(engine, store, discard=folder.cleanup), store
-        case "celery" | "celery+redis":
-            raise ConfigurationError(
-                f"{parts.scheme} is not in this version yet; known: embedded, inline"
-            )
-    raise ConfigurationError(f"no task engine is called {url!r}; known: embedded, inline")
+        case "celery+redis" | "celery+rediss":
+            # It needs Redis alone: Celery itself is imported by its workers.
+            from penstock.tasks.celery.engine import open_celery
+
+            return open_celery(url, **parts_of_ours)
+    raise ConfigurationError(
+        f"no task engine is called {_shown(url)!r}; known: embedded, inline, celery+redis"
+    )
 
 
 def open_queue(url: str, **options: Any) -> TaskQueue:
@@ -87,3 +91,9 @@ def _counts(workers: int | Mapping[str, int]) -> dict[str, int]:
         if count < 0:
             raise ConfigurationError(f"{count} workers for {queue}; it is 0 or more")
     return {queue: counts.get(queue, 0) for queue in QUEUES}
+
+
+def _shown(url: str) -> str:
+    """The address without what may be a password in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

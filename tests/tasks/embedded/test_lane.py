@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from penstock.observe.metrics import Metrics
 from penstock.tasks.embedded.candidate import Candidate
 from penstock.tasks.embedded.lane import AGEING_AFTER, AGEING_SHARE, Lane
-from penstock.tasks.embedded.meters import Meters
+from penstock.tasks.meters import Meters
 from tests.tasks.embedded.embedded_jobs import declare
 
 

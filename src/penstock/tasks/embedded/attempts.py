@@ -22,13 +22,13 @@ from penstock.observe.logging import get_logger
 from penstock.tasks.embedded import settle
 from penstock.tasks.embedded.candidate import Candidate
 from penstock.tasks.embedded.connection import Reader
-from penstock.tasks.embedded.numbers import EngineTime
 from penstock.tasks.embedded.settle import Keep, Settled
 from penstock.tasks.embedded.states import DELAYED, NAMES, READY
 from penstock.tasks.embedded.watch import Watches
 from penstock.tasks.embedded.writer import Ending
 from penstock.tasks.engine import Completed, Failed, Outcome, Run, Stopped
 from penstock.tasks.job import JobError, Progress, storable
+from penstock.tasks.numbers import EngineTime
 
 PROGRESS_EVERY: Final = 0.25  # seconds between writes of how far jobs are
 AGAIN_FIRST: Final = 0.1  # seconds until an ending is written again, doubled up to

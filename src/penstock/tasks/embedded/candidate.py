@@ -9,7 +9,7 @@ from penstock.tasks.job import Progress
 
 if TYPE_CHECKING:
     from penstock.tasks.embedded.lane import Lane
-    from penstock.tasks.embedded.meters import Meters
+    from penstock.tasks.meters import Meters
 
 
 class Candidate(Run, gc=False, kw_only=True, eq=False):

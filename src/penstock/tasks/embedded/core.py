@@ -27,13 +27,13 @@ from penstock.tasks.embedded.dispatch import Dispatcher
 from penstock.tasks.embedded.faults import fault
 from penstock.tasks.embedded.lane import Lane
 from penstock.tasks.embedded.liveness import Registration
-from penstock.tasks.embedded.numbers import EngineTime, Numbers
 from penstock.tasks.embedded.outbox import Outbox
 from penstock.tasks.embedded.settle import Settled
 from penstock.tasks.embedded.states import DELAYED, READY
 from penstock.tasks.embedded.wake import Peers
 from penstock.tasks.embedded.watch import Watches
 from penstock.tasks.embedded.writer import Batch, Ending, Insert, Writer
+from penstock.tasks.numbers import EngineTime, Numbers
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from penstock.observe.metrics import Metrics
 from penstock.tasks.embedded.alarm import Alarm
 from penstock.tasks.embedded.candidate import Candidate
 from penstock.tasks.embedded.lane import BOUND, Lane
-from penstock.tasks.embedded.meters import Meters
 from penstock.tasks.job import QUEUES
+from penstock.tasks.meters import Meters
 
 if TYPE_CHECKING:
     from penstock.tasks.task import Task
@@ -122,7 +122,7 @@ class Dispatcher:
             if self._hub is None:
                 self._hub = LocalHub()
             now = self._clock.monotonic()
-            grant = self._hub.take(f"task:{task.name}", limit=limit, window=window, at=now)
+            grant = self._hub.take_at_once(f"task:{task.name}", limit=limit, window=window, at=now)
             if grant.allowed:
                 return True
             alarm = Alarm(self._clock, lambda: self._release(task.name))

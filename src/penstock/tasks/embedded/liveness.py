@@ -19,7 +19,7 @@ from typing import Final
 
 from penstock.errors import StorageUnavailable
 from penstock.tasks.embedded import settle
-from penstock.tasks.embedded.numbers import SLOTS
+from penstock.tasks.numbers import SLOTS
 
 _INSERT: Final = "INSERT INTO worker (id, pid, host, started_at) VALUES (?, ?, ?, ?)"
 

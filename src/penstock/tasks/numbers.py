@@ -9,7 +9,7 @@ from penstock.clock import Clock
 
 EPOCH: Final = 1_577_836_800_000  # 2020: 63 bits last until 2089
 _STEP: Final = 1 << 10
-SLOTS: Final = _STEP - 1  # processes on one file at a time
+SLOTS: Final = _STEP - 1  # processes at a time
 
 
 class EngineTime:
@@ -32,10 +32,10 @@ class EngineTime:
 
 
 class Numbers:
-    """Numbers in the order of their making, different in every process on the file.
+    """Numbers in the order of their making, different in every process of an engine.
 
     Upper bits: milliseconds. Lower ten: the process. In between there is room for 4,096 of each
-    millisecond; more run ahead of the time. Used by two threads, the loop's and the writer's.
+    millisecond; more run ahead of the time. Used by several threads.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,177 @@
+"""Celery's parts with what ours differ in: named in the configuration, so its own CLI uses them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from billiard.exceptions import WorkerLostError
+from celery import states
+from celery.app.registry import TaskRegistry
+from celery.app.task import Task
+from celery.app.trace import build_tracer
+from celery.apps.worker import Worker as CeleryWorker
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
+from celery.worker.consumer.consumer import Consumer as CeleryConsumer
+from celery.worker.request import Request as CeleryRequest
+
+from penstock.errors import InvalidInput, JobCancelled, JobFailed, StorageError, UnknownTask
+from penstock.tasks.celery.remote import RemoteSync
+from penstock.tasks.celery.worker.rounds import TICK, Rounds
+from penstock.tasks.engine import Completed, Failed
+
+if TYPE_CHECKING:
+    from penstock.tasks.celery.app import JobApp
+    from penstock.tasks.celery.worker.bench import Ended
+
+BEFORE_KILL = 15.0  # seconds after its own time-out in which a job's process may still end itself
+
+
+class JobTask(Task):  # type: ignore[type-arg]
+    """What Celery runs for a ticket. It has no arguments: those are in the job's record."""
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    typing = False
+    throws = (JobFailed, JobCancelled, InvalidInput, UnknownTask)  # no news: a line, no traceback
+    resultrepr_maxsize = 0  # results do not belong into logs
+    Request = "penstock.tasks.celery.worker.parts:JobRequest"
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the job; for a message of Celery's own making, accept one and give its id."""
+        request = self.request
+        bench = cast("JobApp", self.app).place.bench()
+        ticket = request.get("ticket")
+        try:
+            if ticket is None:
+                return bench.adopt(self.name, list(args), kwargs)
+            ended = bench.work(self.name, str(request.id), ticket)
+        except StorageError as error:  # nothing has begun
+            raise Reject(error.detail, requeue=True) from error
+        except KeyError:
+            raise UnknownTask(f"no task is called {self.name!r} in this worker") from None
+        return self._answer(str(request.id), ended)
+
+    def _answer(self, job_id: str, ended: Ended) -> Any:
+        state, outcome = ended
+        if state == "completed" and type(outcome) is Completed:
+            return msgspec.json.decode(outcome.result)
+        if type(outcome) is Failed:
+            why = f"{outcome.type}: {outcome.message}"
+            if state == "queued":
+                raise Retry(why, exc=JobFailed(why))
+            if state == "failed":
+                raise JobFailed(why)
+        if state in ("cancelled", "expired"):
+            error = TaskRevokedError(state)
+            self.backend.store_result(job_id, error, states.REVOKED, request=self.request)
+        raise Ignore
+
+
+class JobRequest(CeleryRequest):
+    """A ticket in the main process, which sees processes of the pool die."""
+
+    @property
+    def _ticket(self) -> str | None:
+        return cast("str | None", self.request_dict.get("ticket"))
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        error = exc_info.exception
+        if isinstance(getattr(error, "exc", error), WorkerLostError | SystemExit):
+            self._lose("Lost", "its process died while it ran")
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        if not soft:
+            self._lose("Timeout", "it took longer than its time and was killed with its process")
+        super().on_timeout(soft, timeout)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
+        rounds = cast("JobApp", self.app).rounds
+        if rounds is not None and self._ticket is not None:
+            rounds.cancel(str(self.id))
+            if terminated:
+                self._lose("Lost", "its process was told to end")
+        super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
+
+    def _lose(self, kind: str, how: str) -> None:
+        rounds, ticket = cast("JobApp", self.app).rounds, self._ticket
+        if rounds is not None and ticket is not None:
+            rounds.lost(str(self.id), ticket, kind, how)
+
+
+class JobRegistry(TaskRegistry):
+    """Tasks by name. What a ticket names is one, whether it was declared in this process or not:
+    that is for the process to say that runs it.
+    """
+
+    make: Callable[[str], JobTask]
+
+    def __missing__(self, name: str) -> JobTask:
+        task = self.make(name)
+        app = task.app
+        task.__trace__ = build_tracer(name, task, app.loader, None, app=app)
+        return task
+
+
+class Takings(dict[str, Any]):
+    """How messages of each task are taken."""
+
+    consumer: CeleryConsumer
+
+    def __missing__(self, name: str) -> Any:
+        app = self.consumer.app
+        strategy = self[name] = app.tasks[name].start_strategy(app, self.consumer)
+        return strategy
+
+
+class Consumer(CeleryConsumer):
+    """Takes tickets of tasks that the main process does not know."""
+
+    Strategies = Takings
+    strategies: Takings
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.strategies.consumer = self
+
+
+def begin_rounds(worker: Any, *, tick: float = TICK) -> Rounds:
+    """The rounds of a worker, called by its event loop from now on."""
+    app: JobApp = worker.app
+    rounds = Rounds(
+        RemoteSync(app.address, timeout=1.0),
+        node=app.node or worker.hostname,
+        clock=app.machine,
+        queues=list(app.amqp.queues.consume_from),
+        concurrency=worker.max_concurrency or worker.concurrency,
+        lease=app.address.lease,
+    )
+    worker.timer.call_repeatedly(tick, rounds.tick)
+    return rounds
+
+
+class Worker(CeleryWorker):
+    """A worker that makes our rounds, and gives back what it held when it ends."""
+
+    app: JobApp
+    hostname: str
+    pool_cls: Any
+
+    def on_start(self) -> None:
+        super().on_start()
+        self.app.node = f"{self.hostname}/{os.getpid()}"
+        self.app.rounds = begin_rounds(self)
+        if not self.pool_cls.uses_semaphore:  # jobs run in this process
+            self.app.place.bench()
+
+    def on_stopped(self) -> None:
+        super().on_stopped()
+        self.app.place.close()
+        if self.app.rounds is not None:
+            self.app.rounds.leave()

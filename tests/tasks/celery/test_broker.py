@@ -1,0 +1,146 @@
+"""An engine whose Redis cannot be used says so, soon, and goes on when it can."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from benchmarks.rigs.servers import RedisServer
+from penstock.errors import ConfigurationError, StorageFull, StorageUnavailable
+from penstock.tasks import JobFilter, open_engine, open_queue
+from penstock.tasks.celery.address import Address, parse
+from tests.tasks.celery.celery_jobs import echo, tick
+from tests.tasks.celery.conftest import address
+
+
+async def test_a_broker_that_is_down_is_named_without_its_password_and_starts_nothing_twice(
+    own_redis,
+):
+    redis: RedisServer = own_redis(password="x-secret")
+    url = address(redis)
+    redis.kill()
+    async with open_queue(url) as queue:
+        queue.register([tick])  # its schedule cannot be declared yet: no reason not to start
+        with pytest.raises(StorageUnavailable, match="cannot be reached") as told:
+            await queue.enqueue(echo, ("a",))
+        health = await queue.store.health()
+
+        redis.start()
+        job = await queue.enqueue(echo, ("a",))
+        assert (await job.status()).state == "queued"
+
+    assert "start it or correct CELERY_BROKER_URL" in told.value.detail
+    assert health == told.value.detail
+    assert "x-secret" not in health
+
+
+async def test_a_wrong_password_is_told(own_redis):
+    redis: RedisServer = own_redis(password="right")
+
+    async with open_queue(address(redis).replace("right", "wrong")) as queue:
+        with pytest.raises(StorageUnavailable, match="refuses the name or the password"):
+            await queue.enqueue(echo, ("a",))
+
+
+async def test_a_broker_that_is_full_takes_no_half_of_a_job(own_redis):
+    redis: RedisServer = own_redis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+    async with open_queue(address(redis)) as queue:
+        accepted = 0
+        with pytest.raises(StorageFull, match="is full"):
+            while True:
+                await queue.enqueue_many(echo, ["x" * 10_000] * 20)
+                accepted += 20
+
+        assert await queue.store.count(JobFilter()) == {"queued": accepted}
+
+
+async def test_a_broker_that_does_not_answer_is_given_up(own_redis):
+    redis: RedisServer = own_redis()
+    async with open_queue(address(redis)) as queue:
+        await queue.enqueue(echo, ("a",))
+        redis.freeze()
+        with pytest.raises(StorageUnavailable, match="does not answer in time"):
+            async with asyncio.timeout(20):
+                await queue.enqueue(echo, ("b",))
+        redis.thaw()
+        assert await queue.store.health() == ""
+
+
+async def test_an_enqueue_whose_answer_was_lost_is_made_again_and_accepts_one_job(redis):
+    async with open_queue(address(redis)) as queue:
+        engine = queue.engine
+        ask, calls = engine.remote.ask, []
+
+        async def deaf(group: str, command: str, *words: object) -> object:
+            told = await ask(group, command, *words)
+            calls.append(command)
+            if calls == ["add"]:
+                raise StorageUnavailable("cut off")
+            return told
+
+        engine.remote.ask = deaf
+        await queue.enqueue(echo, ("a",))
+
+        assert calls == ["add", "add"]
+        assert await queue.store.count(JobFilter()) == {"queued": 1}
+
+
+async def test_two_processes_that_draw_the_same_id_get_two_jobs(redis):
+    async with open_queue(address(redis)) as one, open_queue(address(redis)) as two:
+        first = await one.enqueue(echo, ("a",))
+        ids = two.engine.ids
+        await ids.begin(two.engine.remote)
+        draw, drawn = ids.draw, []
+
+        def same() -> str:
+            drawn.append(first.id if not drawn else draw())
+            return drawn[-1]
+
+        ids.draw = same
+        second = await two.enqueue(echo, ("b",))
+
+        assert second.id != first.id
+        assert await one.store.count(JobFilter()) == {"queued": 2}
+
+
+async def test_jobs_are_found_by_several_things_at_once(redis):
+    async with open_queue(address(redis)) as queue:
+        for number in range(30):
+            options = {"owner": f"o{number % 3}", "queue": ("default", "analytics")[number % 2]}
+            await queue.enqueue(echo, (str(number),), options=options)
+        both = JobFilter(owner="o1", queue="analytics")
+        found = await queue.store.page(both, limit=3)
+        more = await queue.store.page(both, before=found[-1].id)
+
+        assert len(found + more) == len({job.id for job in found + more}) == 5
+        assert await queue.store.count(both) == {"queued": 5}
+        assert {job.owner for job in found + more} == {"o1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("celery+redis://h:1/1", Address("redis://h:1/1", "redis://h:1/2")),
+        ("celery+redis://h:1", Address("redis://h:1/1", "redis://h:1/2")),
+        (
+            "celery+rediss://:p@h:1/4?ssl_cert_reqs=none&backend=redis://r/0&prefix=a&lease=3",
+            Address("rediss://:p@h:1/4?ssl_cert_reqs=none", "redis://r/0", "a", 3.0),
+        ),
+    ],
+)
+def test_an_address_names_broker_and_results(url, expected):
+    assert parse(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("celery+redis:///1", "no address of a Celery engine"),
+        ("celery+redis://h/1?lease=soon", "lease=soon is no time"),
+        ("celery+amqp://:secret@h", "no task engine is called 'celery\\+amqp://h'"),
+    ],
+)
+def test_an_address_that_is_none_says_what_to_write(url, message):
+    with pytest.raises(ConfigurationError, match=message):
+        open_engine(url)
