@@ -18,6 +18,7 @@ from penstock.observe.health import Health
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.tasks.context import ctx
+from penstock.tasks.ping import ping_task
 from penstock.tasks.task import Task, declare
 
 CLEANUP: Final = "cleanup"
@@ -102,7 +103,7 @@ def upkeep_tasks(
     metrics: Metrics,
     alert: Callable[[Health], None] | None = None,
 ) -> list[Task[..., Any]]:
-    """The scheduled tasks of an installation; `report` asks its health checks.
+    """The tasks of every installation, scheduled or not; `report` asks its health checks.
 
     `alert` hears of a report that is not healthy, unless the one before said the same.
     """
@@ -139,4 +140,4 @@ def upkeep_tasks(
         told = health.status
         return health
 
-    return [cleanup, health_report]
+    return [cleanup, health_report, ping_task()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.observe.metrics import Metrics
-from penstock.runtime import open_layer_queue
+from penstock.opening import open_layer_queue
 from penstock.settings import Settings
 from penstock.tasks.task import declare
 

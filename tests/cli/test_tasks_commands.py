@@ -10,7 +10,7 @@ import pytest
 
 from penstock.cli import tasks as commands
 from penstock.observe.metrics import Metrics
-from penstock.runtime import open_layer_queue
+from penstock.opening import open_layer_queue
 from penstock.settings import Settings
 from penstock.tasks import Job
 from penstock.tasks.job import QUEUES

@@ -11,6 +11,7 @@ from penstock.cli import opening
 
 def verify(token: str):
     async def check(ring):
+        await ring.refresh()
         return ring.verify(token)
 
     return opening.with_keys(check)
@@ -90,6 +91,42 @@ def test_a_length_of_time_needs_a_number_and_a_unit(run, value, home: Path):
     assert result.exit_code == 2
     assert "is no length of time; write 90s, 15m, 12h, 30d or 4w" in result.stderr
     assert not home.exists()
+
+
+def test_limits_and_budgets_are_given_changed_and_lifted(run_json):
+    limits = ("--route-limit", "POST /v1/batches=10/h", "--route-limit", "/v1/jobs=0")
+    budget = ("--budget-tokens", "1000", "--budget-period", "day")
+    made = run_json("token", "create", "--name", "x", "--rate-limit", "5", *limits, *budget)
+    changed = run_json(
+        *("token", "change", made["id"], "--lift", "rate-limit", "--lift", "budget"),
+        *("--budget-micros", "7", "--route-limit", "/v1/jobs=3/s"),
+    )
+
+    limits = verify(made["token"]).limits
+
+    assert made["route_limits"] == {"POST /v1/batches": "10/h", "/v1/jobs": "0"}
+    assert (made["budget_tokens"], made["budget_period"]) == (1000, "day")
+    assert changed["rate_limit"] is None
+    assert changed["route_limits"] == {"/v1/jobs": "3/s"}
+    assert (limits.budget.micros, limits.budget.tokens, limits.budget.period) == (7, None, "month")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "say what is to be different"),
+        (("--route-limit", "/v1/jobs"), "write ROUTE=RATE"),
+        (("--route-limit", "jobs=1/m"), "'jobs' is no route"),
+        (("--route-limit", "/v1/jobs=1/w"), "'1/w' is no rate"),
+    ],
+)
+def test_a_change_that_is_none_is_a_usage_error(run, run_json, words, told):
+    made = run_json("token", "create", "--name", "x")
+
+    result = run("token", "change", made["id"], *words)
+
+    assert result.exit_code == 2
+    assert told in result.stderr
 
 
 def test_a_prefix_that_cannot_be_used_is_a_usage_error(run):

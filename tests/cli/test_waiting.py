@@ -11,7 +11,7 @@ import pytest
 
 from penstock.cli.waiting import why
 from penstock.observe.metrics import Metrics
-from penstock.runtime import open_layer_queue
+from penstock.opening import open_layer_queue
 from penstock.settings import Settings
 from penstock.tasks import TaskQueue
 from penstock.tasks.task import declare

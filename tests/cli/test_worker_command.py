@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from penstock.observe.metrics import Metrics
-from penstock.runtime import open_layer_queue
+from penstock.opening import open_layer_queue
 from penstock.settings import Settings
 from penstock.tasks import TaskQueue
 from tests.cli.conftest import PATIENCE, VARIABLES

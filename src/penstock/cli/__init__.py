@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "main", "root"]
 COMMANDS = (
     Command("serve", "penstock.cli.serve:serve", "Serve the HTTP API."),
     Command("worker", "penstock.cli.worker:worker", "Run jobs in a process of their own."),
+    Command("services", "penstock.cli.services:services", "Start, see and end all processes."),
     Command("moderate", "penstock.cli.moderate:moderate", "Judge a text, or a file of lines."),
     Command("batch", "penstock.cli.batch:batch", "Answer a file of requests; resumes."),
     Command(
@@ -30,6 +31,7 @@ COMMANDS = (
     Command("token", "penstock.cli.token:token", "Make, list and revoke API keys."),
     Command("cache", "penstock.cli.cache:cache", "Look into the cache, clear it, warm it."),
     Command("tasks", "penstock.cli.tasks:tasks", "See jobs and queues; cancel and retry jobs."),
+    Command("db", "penstock.cli.db:db", "Look at the database; move it to PostgreSQL."),
     Command("config", "penstock.cli.config:config", "Show the settings and where they come from."),
     Command("doctor", "penstock.cli.doctor:doctor", "Check this installation; name what to do."),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.cli import machine, parts
+from penstock.cli import machine, parts, remotes
 from penstock.cli.failure import Failure, split
 from penstock.cli.finding import Check, Finding
 from penstock.cli.serve import check_exposure
@@ -16,6 +16,7 @@ from penstock.settings import LoadedSettings, Settings, load_settings
 
 CHECKS: tuple[Check, ...] = (
     *(machine.home, machine.disk_space, machine.clock),
+    *(remotes.redis, remotes.broker, remotes.results, remotes.workers, remotes.postgresql),
     *(parts.database, parts.cache_tiers, parts.policy, parts.model, parts.provider),
     machine.port,
 )

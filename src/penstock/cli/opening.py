@@ -83,7 +83,7 @@ def with_runtime(work: Callable[[Runtime], Awaitable[T]], *, workers: int | None
 def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
     """Run `work` on the cache: works without the database, loads no model."""
     from penstock.observe.metrics import Metrics
-    from penstock.runtime import open_layer_cache
+    from penstock.opening import open_layer_cache
 
     async def run(cache: Cache) -> T:
         return await work(cache)
@@ -104,7 +104,7 @@ def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
     installation in a folder that is none.
     """
     from penstock.observe.metrics import Metrics
-    from penstock.runtime import open_layer_queue
+    from penstock.opening import open_layer_queue
 
     only_looking = {"include": (), "task_workers": 0, "tasks": "embedded"}
     own = settings().model_copy(update=only_looking)
@@ -142,7 +142,7 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
     from penstock.clock import SystemClock
     from penstock.db.engine import open_database
     from penstock.hub import LocalHub
-    from penstock.runtime import prepare_home
+    from penstock.opening import prepare_home
     from penstock.server.keys import KeyRing
 
     prepare_home(settings.home)

@@ -31,8 +31,10 @@ def database(settings: Settings) -> Iterator[Finding]:
     """Whether records can be written, in the tables of this version, undamaged."""
     from penstock.db import migrate
     from penstock.db.faults import fault
-    from penstock.db.location import locate
+    from penstock.db.location import is_postgres, locate
 
+    if is_postgres(settings.database):
+        return  # `remotes.postgresql` tells of it
     location = locate(settings.database, folder=settings.home)
     if not location.path.exists():
         yield Finding("database", "ok", f"{location.path} is made at the first start")
@@ -78,6 +80,8 @@ def cache_tiers(settings: Settings) -> Iterator[Finding]:
                 yield Finding("cache.memory", "ok", f"at most {most} in each process")
             case "disk":
                 yield _disk_tier(settings.home / "cache.db")
+            case "redis":
+                yield Finding("cache.redis", "ok", "on the Redis of REDIS_URL")
             case _:
                 detail = f"no cache tier is called {tier!r}"
                 yield Finding(f"cache.{tier}", "failed", detail, "set PENSTOCK_CACHE=memory,disk")
@@ -131,8 +135,12 @@ def policy(settings: Settings) -> Iterator[Finding]:
 def _has_tables(settings: Settings) -> bool:
     """Whether policies can be read from a database; what is wrong with it is told of itself."""
     from penstock.db import migrate
-    from penstock.db.location import locate
+    from penstock.db.location import is_postgres, locate
 
+    if is_postgres(settings.database):
+        from penstock.cli.remotes import has_tables
+
+        return has_tables(settings.database)
     location = locate(settings.database, folder=settings.home)
     try:
         return location.path.exists() and migrate.revision(location) == migrate.HEAD
@@ -150,8 +158,8 @@ async def _holdings(settings: Settings, base: Judge) -> tuple[Known, int]:
     opened = open_database(settings.database, folder=settings.home)
     try:
         store = PolicyStore(opened)
-        active = {each.policy_id: each.revision for each, _ in store.holding()}
-        known = Holdings(store, hub=LocalHub(), clock=SystemClock(), base=base).known()
+        active = {each.policy_id: each.revision for each, _ in await store.holding()}
+        known = await Holdings(store, hub=LocalHub(), clock=SystemClock(), base=base).fetch()
     finally:
         await opened.aclose()
     return known, active.get(base.policy.id, 0)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shlex
 import signal
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.failure import USAGE, Failure
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from penstock.settings import Settings
 
-GRACE = 10  # seconds that requests may still take after the signal to stop
+GRACE = 10  # seconds that requests may still take after the signal to stop, at least
 EXAMPLE = '{"input": "Have a lovely day, everyone."}'
 
 
@@ -28,10 +31,22 @@ EXAMPLE = '{"input": "Have a lovely day, everyone."}'
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes.  [default: 1]")
 @click.option("--reload", is_flag=True, help="Start again when the source code changes.")
 @click.option(
+    "--drain",
+    type=click.FloatRange(0, 300),
+    default=0.0,
+    metavar="SECONDS",
+    help="Serve for so long after SIGTERM, called not ready by /readyz; one process.  [default: 0]",
+)
+@click.option(
     "--home", type=click.Path(path_type=Path), help="Data folder.  [default: ./.penstock]"
 )
 def serve(
-    host: str | None, port: int | None, workers: int | None, reload: bool, home: Path | None
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    reload: bool,
+    drain: float,
+    home: Path | None,
 ) -> None:
     """Serve the HTTP API until SIGINT or SIGTERM.
 
@@ -49,13 +64,15 @@ def serve(
     check_exposure(settings)
     if reload and settings.workers > 1:
         raise click.UsageError("--reload works with one process: add --workers 1")
+    if drain and (reload or settings.workers > 1):
+        raise click.UsageError("--drain works with one process: add --workers 1, leave --reload")
     chosen = ports.claim(settings.host, settings.port)
     os.environ["PENSTOCK_PORT"] = str(chosen)
     token = asyncio.run(prepare(settings))
     # uvicorn ends its work and then raises the signal again; that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     click.echo(greeting(base_url(settings.host, chosen), token, called(settings.home)))
-    run(settings, port=chosen, reload=reload)
+    run(settings, port=chosen, reload=reload, drain=drain)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -125,25 +142,42 @@ def greeting(url: str, token: str | None, command: str = "penstock") -> str:
     )
 
 
-def run(settings: Settings, *, port: int, reload: bool) -> None:
+def run(settings: Settings, *, port: int, reload: bool, drain: float = 0.0) -> None:
     """Hand over to uvicorn; returns after a signal, when all requests were answered."""
     import uvicorn
 
-    uvicorn.run(
-        "penstock.server.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=port,
-        workers=settings.workers,
-        reload=reload,
-        reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        lifespan="on",
-        http="penstock.server.protocol:BoundedHttp",
-        ws="none",  # there are none, and uvicorn logs their handshakes with all headers
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=",".join(settings.trusted_proxies),
-        timeout_graceful_shutdown=GRACE,
-    )
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": settings.host,
+        "port": port,
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "lifespan": "on",
+        "http": "penstock.server.protocol:BoundedHttp",
+        "ws": "none",  # there are none, and uvicorn logs their handshakes with all headers
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": ",".join(settings.trusted_proxies),
+        "timeout_graceful_shutdown": patience(settings),
+    }
+    app = "penstock.server.app:create_app"
+    if drain:
+        _run_draining(uvicorn.Config(app, **options), drain)
+        return
+    folders = [str(Path(__file__).parents[1])] if reload else None
+    uvicorn.run(app, workers=settings.workers, reload=reload, reload_dirs=folders, **options)
+
+
+def patience(settings: Settings) -> int:
+    """Seconds that requests have after the signal: what waits for a provider is answered too."""
+    return max(GRACE, math.ceil(settings.provider_timeout) + 5)
+
+
+def _run_draining(config: uvicorn.Config, drain: float) -> None:
+    from penstock.cli.draining import DrainingServer
+
+    config.load_app()
+    server = DrainingServer(config, drain=drain)
+    server.run()
+    if not server.started:
+        sys.exit(3)  # as uvicorn.run does; the log says why

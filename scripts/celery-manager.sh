@@ -1,0 +1,35 @@
+#!/bin/sh
+# The verbs of Pixel's manager script, on `penstock services`, which ends only what it started.
+#
+#   scripts/celery-manager.sh start|stop|restart|status|monitor|flower|test|logs [queue]
+#
+# Options go on to the command: scripts/celery-manager.sh start --workers 2 --concurrency 4
+# PENSTOCK is the program, by default that of this checkout, else the one on the path.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+if [ -z "${PENSTOCK:-}" ]; then
+  if [ -x "$here/.venv/bin/penstock" ]; then
+    PENSTOCK=$here/.venv/bin/penstock
+  else
+    PENSTOCK=penstock
+  fi
+fi
+
+verb=${1:-help}
+[ $# -eq 0 ] || shift
+case $verb in
+  start)
+    # The workers and their clock; the original's script knew no servers.
+    # shellcheck disable=SC2086  # it may be a program with arguments
+    exec $PENSTOCK services start --servers "${SERVERS:-0}" "$@"
+    ;;
+  stop | restart | status | monitor | flower | test | logs)
+    # shellcheck disable=SC2086
+    exec $PENSTOCK services "$verb" "$@"
+    ;;
+  *)
+    echo "usage: $0 start|stop|restart|status|monitor|flower|test|logs [queue]" >&2
+    exit 2
+    ;;
+esac

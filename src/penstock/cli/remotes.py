@@ -1,0 +1,178 @@
+"""What `penstock doctor` asks of the servers that the URLs name: Redis, Celery's, PostgreSQL.
+
+Each is asked what a client would ask: whether it answers, how fast, which version, and whether it
+is set up so that nothing is lost. Passwords are in no line: `shown` leaves them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from time import perf_counter
+from typing import Any, Final
+
+from penstock.cli.finding import Finding
+from penstock.cli.output import size
+from penstock.errors import PenstockError
+from penstock.settings import Settings
+
+PATIENCE: Final = 3.0  # seconds for one answer: a slow server is to be told, not given up on
+SLOW: Final = 0.02  # seconds for one round trip, above which a cache hit is dear
+ASKED: Final = 5  # round trips, of which the middle one is told
+FULL: Final = 0.9  # of maxmemory
+_EVICTING: Final = ("allkeys-lru", "allkeys-lfu", "allkeys-random")
+
+
+def redis(settings: Settings) -> Iterator[Finding]:
+    """Whether the Redis that servers share can be used."""
+    if settings.redis is not None:
+        yield from _redis("redis", settings.redis, variable="REDIS_URL", keeps_jobs=False)
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    """Whether Celery's broker can be used, and loses no job."""
+    if settings.tasks == "celery" and settings.broker:
+        variable = "CELERY_BROKER_URL"
+        yield from _redis("broker", settings.broker, variable=variable, keeps_jobs=True)
+
+
+def results(settings: Settings) -> Iterator[Finding]:
+    """Whether Celery's result back end can be used."""
+    if settings.tasks == "celery" and settings.result_backend:
+        variable = "CELERY_RESULT_BACKEND"
+        yield from _redis("results", settings.result_backend, variable=variable, keeps_jobs=False)
+
+
+def workers(settings: Settings) -> Iterator[Finding]:
+    """Whether Celery's workers answer its ping."""
+    if settings.tasks != "celery":
+        return
+    from penstock.celery_app import make
+
+    try:
+        found = make(settings.model_copy(update={"include": ()})).control.ping(timeout=1.0) or []
+    except Exception as error:  # why is what the broker's own line says
+        yield Finding("workers", "failed", f"they cannot be asked: {type(error).__name__}")
+        return
+    names = sorted(name for each in found for name in each)
+    if names:
+        yield Finding("workers", "ok", f"{len(names)} answer: {', '.join(names)}")
+    else:
+        fix = "start some: celery -A penstock.celery_app worker, or penstock services start"
+        yield Finding("workers", "warning", "no worker answers: jobs wait", fix)
+
+
+def postgresql(settings: Settings) -> Iterator[Finding]:
+    """Whether the PostgreSQL server answers, how fast, and holds the tables of this version."""
+    from penstock.db.location import is_postgres
+
+    if is_postgres(settings.database):
+        yield asyncio.run(_postgresql(settings.database))
+
+
+def has_tables(url: str) -> bool:
+    """Whether a PostgreSQL database can be read and is up to date; says nothing of why not."""
+    from penstock.db import migrate
+    from penstock.db.postgres_tables import stored
+
+    try:
+        return asyncio.run(stored(url)) == migrate.HEAD
+    except (PenstockError, OSError):
+        return False
+
+
+def _redis(name: str, url: str, *, variable: str, keeps_jobs: bool) -> Iterator[Finding]:
+    from penstock.net.redis import FAULTS, connect, explain, is_too_old, shown, too_old, version_of
+
+    async def ask() -> tuple[Mapping[str, Any], float]:
+        client = connect(url, timeout=PATIENCE, connect_timeout=PATIENCE, name="penstock-doctor")
+        try:
+            return await client.info(), await _round_trip(client)
+        finally:
+            await client.aclose()
+
+    try:
+        info, seconds = asyncio.run(ask())
+    except FAULTS as error:
+        what, _, fix = explain(error, url).partition("; ")
+        yield Finding(name, "failed", what, fix.replace("REDIS_URL", variable))
+        return
+    version = version_of(str(info["redis_version"]))
+    if is_too_old(version):
+        what, _, fix = too_old(version, url).partition("; ")
+        yield Finding(name, "failed", what, fix)
+        return
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    memory = f"{size(used)} of {size(most)}" if most else f"{size(used)}, no bound"
+    told = f"{shown(url)}: Redis {info['redis_version']}, {seconds * 1000:.1f} ms, {memory}"
+    doubts = list(_doubts(info, seconds, used, most, keeps_jobs=keeps_jobs))
+    for what, fix in doubts:
+        yield Finding(name, "warning", f"{told}; {what}", fix)
+    if not doubts:
+        yield Finding(name, "ok", told)
+
+
+def _doubts(
+    info: Mapping[str, Any], seconds: float, used: int, most: int, *, keeps_jobs: bool
+) -> Iterator[tuple[str, str]]:
+    """What is set up so that it will hurt one day, and what to do about it."""
+    policy = str(info.get("maxmemory_policy", ""))
+    if seconds > SLOW:
+        yield "far away or overloaded", "put it near the servers, or see its slow log"
+    if info.get("role") in ("slave", "replica"):
+        yield "a replica takes no writes", "name the primary"
+    if most and used > FULL * most:
+        yield "almost full", "raise maxmemory"
+    if keeps_jobs and policy in _EVICTING:
+        yield (
+            f"maxmemory-policy {policy} throws jobs away when it is full",
+            "CONFIG SET maxmemory-policy volatile-lru (or noeviction)",
+        )
+    has_rdb = "rdb_last_save_time" in info and int(info.get("rdb_saves", 0)) > 0
+    if keeps_jobs and not int(info.get("aof_enabled", 0)) and not has_rdb:
+        yield "what is queued is lost when it restarts", "CONFIG SET appendonly yes"
+
+
+async def _round_trip(client: Any) -> float:
+    """The middle one of a few, the connection made before."""
+    took = []
+    for _ in range(ASKED):
+        began = perf_counter()
+        await client.ping()
+        took.append(perf_counter() - began)
+    return sorted(took)[len(took) // 2]
+
+
+async def _postgresql(url: str) -> Finding:
+    from penstock.db.location import dsn, shown
+    from penstock.db.migrate import HEAD
+    from penstock.extras import extra
+
+    with extra("postgres"):
+        import asyncpg
+
+        from penstock.db.postgres_tables import stored
+
+    revision = await stored(url)  # raises what is wrong with the server, in words
+    where = shown(url)
+    connection = await asyncpg.connect(dsn(url), timeout=PATIENCE, command_timeout=PATIENCE)
+    try:
+        version = await connection.fetchval("SHOW server_version")
+        most = int(await connection.fetchval("SHOW max_connections"))
+        used = int(await connection.fetchval("SELECT count(*) FROM pg_stat_activity"))
+        began = perf_counter()
+        await connection.fetchval("SELECT 1")
+        seconds = perf_counter() - began
+    finally:
+        await connection.close(timeout=PATIENCE)
+    told = f"{where}: PostgreSQL {version.partition(' ')[0]}, {seconds * 1000:.1f} ms"
+    told += f", {used} of {most} connections"
+    if revision is None:
+        return Finding("postgresql", "ok", f"{told}; the first start makes its tables")
+    if revision != HEAD:
+        detail = f"{told}; has revision {revision}, this version writes {HEAD}"
+        return Finding("postgresql", "warning", detail, "start the server once: it migrates")
+    if used > FULL * most:
+        fix = "raise max_connections, or lower PENSTOCK_DB_POOL_SIZE and PENSTOCK_DB_POOL_OVERFLOW"
+        return Finding("postgresql", "warning", f"{told}; almost none is left", fix)
+    return Finding("postgresql", "ok", told)

@@ -1,0 +1,96 @@
+"""How the processes of `penstock services` are: asked where they answer, within seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Final
+
+from penstock.cli.services_ledger import Record, is_alive
+from penstock.settings import Settings
+
+if TYPE_CHECKING:
+    from penstock.tasks.job import WorkerStatus
+
+ASK_SECONDS: Final = 3.0
+PING_SECONDS: Final = 2.0  # that Celery's workers have to answer; all answer at once or not at all
+GOOD: Final = ("healthy", "degraded", "running", "answers")
+
+
+def readiness(port: int, *, seconds: float = ASK_SECONDS) -> str:
+    """What `/readyz` says on a port of this machine: `healthy`, `draining`, or why nothing."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read(4096)
+    except (OSError, HTTPException) as error:
+        return f"no answer ({type(error).__name__})"
+    finally:
+        connection.close()
+    try:
+        return str(json.loads(body)["status"])
+    except (ValueError, KeyError, TypeError):
+        return f"answers {answer.status}"
+
+
+def is_ready(record: Record) -> bool:
+    """Whether a server, or the proxy, can take requests now."""
+    return record.port is not None and readiness(record.port) in ("healthy", "degraded")
+
+
+def flower_answers(port: int) -> bool:
+    """Whether Flower serves."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", "/healthcheck")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def celery_answers(
+    settings: Settings, names: Sequence[str], *, seconds: float = PING_SECONDS
+) -> set[str]:
+    """Which of these workers of this machine answer Celery's ping: `celery inspect ping`."""
+    from celery.utils.nodenames import gethostname
+
+    from penstock.celery_app import make
+
+    app = make(settings.model_copy(update={"include": ()}))
+    # Named ones: the wait ends with the last answer, not with the time.
+    nodes = [f"{name}@{gethostname()}" for name in names]
+    found = app.control.ping(destination=nodes, timeout=seconds) or []
+    answered = {node.partition("@")[0] for each in found for node in each}
+    return answered & set(names)
+
+
+def of_all(
+    records: Sequence[Record],
+    *,
+    settings: Settings,
+    workers: Mapping[int, WorkerStatus],
+) -> dict[str, str]:
+    """A word on each process, by name. `workers` are those that the job file knows, by number."""
+    alive = {each.name: each for each in records if is_alive(each)}
+    told = {each.name: "dead" for each in records if each.name not in alive}
+    named = [each.name for each in alive.values() if each.kind == "worker"]
+    has_celery = settings.tasks == "celery"
+    answered = celery_answers(settings, named) if has_celery and named else set()
+    for name, record in alive.items():
+        match record.kind:
+            case "api" | "proxy":
+                told[name] = readiness(record.port or 0)
+            case "worker" if has_celery:
+                told[name] = "answers" if name in answered else "no answer to a ping"
+            case "worker":
+                known = workers.get(record.pid)
+                told[name] = "healthy" if known and known.alive else "not at work yet"
+            case "flower":
+                told[name] = "answers" if flower_answers(record.port or 0) else "no answer"
+            case "beat":
+                told[name] = "running"
+    return told

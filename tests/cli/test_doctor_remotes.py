@@ -1,0 +1,115 @@
+"""What `penstock doctor` says of the servers that the URLs name, on real ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+SECRET = "open-sesame"
+
+
+@pytest.fixture(autouse=True)
+def free_port(monkeypatch):
+    monkeypatch.setenv("PENSTOCK_PORT", "0")
+
+
+def checks(result) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+
+
+def test_a_redis_is_told_with_version_latency_and_memory(run, own_redis, monkeypatch):
+    server = own_redis("--maxmemory", "64mb", password=SECRET)
+    monkeypatch.setenv("REDIS_URL", server.url)
+
+    result = run("doctor", "--json")
+
+    found = checks(result)["redis"]
+    assert found["status"] == "ok", found
+    assert f"redis://127.0.0.1:{server.port}/0: Redis " in found["detail"]
+    assert " ms, " in found["detail"]
+    assert "of 64.0 MB" in found["detail"]
+    assert SECRET not in result.output
+
+
+def test_a_wrong_password_is_told_and_not_shown(run, own_redis, monkeypatch):
+    server = own_redis(password=SECRET)
+    monkeypatch.setenv("REDIS_URL", f"redis://:wrong-one@127.0.0.1:{server.port}/0")
+
+    result = run("doctor", "--json")
+
+    found = checks(result)["redis"]
+    assert result.exit_code == 1
+    assert found["status"] == "failed"
+    assert "password" in found["detail"]
+    assert "REDIS_URL" in found["fix"]
+    assert "wrong-one" not in result.output
+    assert SECRET not in result.output
+
+
+def test_a_broker_that_is_gone_is_told_with_its_own_variable(run, own_redis, monkeypatch):
+    server = own_redis()
+    monkeypatch.setenv("CELERY_BROKER_URL", server.database(1))
+    server.stop()
+
+    found = checks(run("doctor", "--json"))
+
+    assert found["broker"]["status"] == found["results"]["status"] == "failed"
+    assert "cannot be reached" in found["broker"]["detail"]
+    assert "CELERY_BROKER_URL" in found["broker"]["fix"]
+    assert "CELERY_RESULT_BACKEND" in found["results"]["fix"]
+    assert found["workers"]["status"] == "failed"
+
+
+def test_a_broker_that_would_lose_jobs_is_a_warning(run, own_redis, monkeypatch):
+    server = own_redis("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+    monkeypatch.setenv("CELERY_BROKER_URL", server.database(1))
+
+    told = [
+        check
+        for check in json.loads(run("doctor", "--json").stdout)["checks"]
+        if check["name"] == "broker"
+    ]
+
+    assert {check["status"] for check in told} == {"warning"}
+    assert any("throws jobs away" in check["detail"] for check in told)
+    assert any("appendonly yes" in check["fix"] for check in told)
+
+
+def test_no_worker_that_answers_is_a_warning(run, redis, monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", redis.database(1))
+
+    found = checks(run("doctor", "--json"))["workers"]
+
+    assert (found["status"], found["detail"]) == ("warning", "no worker answers: jobs wait")
+
+
+def test_a_postgresql_is_told_and_left_as_it_is(run, postgres, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", postgres.url)
+
+    first, second = checks(run("doctor", "--json")), checks(run("doctor", "--json"))
+
+    for found in (first["postgresql"], second["postgresql"]):
+        assert found["status"] == "ok", found
+        assert "PostgreSQL " in found["detail"]
+        assert "the first start makes its tables" in found["detail"]
+    assert "database" not in first
+
+
+def test_a_postgresql_that_is_gone_is_told_without_its_password(run, monkeypatch):
+    url = f"postgresql://penstock:{SECRET}@127.0.0.1:1/penstock"
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    result = run("doctor", "--json")
+
+    found = checks(result)["postgresql"]
+    assert found["status"] == "failed"
+    assert "127.0.0.1:1/penstock" in found["detail"]
+    assert SECRET not in result.output
+
+
+def test_nothing_is_asked_where_no_url_is_set(run):
+    found = checks(run("doctor", "--json"))
+
+    assert not {"redis", "broker", "results", "workers", "postgresql"} & set(found)

@@ -1,0 +1,266 @@
+"""What `penstock services` decides and writes, without starting what it decides on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from penstock.cli import services_proxy as proxy
+from penstock.cli.failure import Failure
+from penstock.cli.services_ledger import Ledger, Record, ended, identity, is_alive, send
+from penstock.cli.services_plan import Wanted, check, plan
+from penstock.settings import Settings
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def record_of(process: subprocess.Popen[bytes], **changed: object) -> Record:
+    known = {
+        "name": "worker-1",
+        "kind": "worker",
+        "pid": process.pid,
+        "began": identity(process.pid),
+        "started_at": 1,
+        "command": ("sleep", "60"),
+        "log": "/dev/null",
+    }
+    return Record(**{**known, **changed})  # type: ignore[arg-type]
+
+
+def test_the_process_of_a_record_is_signalled_and_waited_for(sleeper):
+    record = record_of(sleeper)
+
+    assert is_alive(record)
+    assert send(record, signal.SIGTERM)
+    assert ended(record, within=10.0)
+    assert not send(record, signal.SIGTERM)
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_is_never_signalled(sleeper):
+    recycled = record_of(sleeper, began="another boot/17")
+
+    assert not is_alive(recycled)
+    assert not send(recycled, signal.SIGKILL)
+    assert not send(recycled, signal.SIGKILL, group=True)
+    assert ended(recycled, within=0.0)
+    assert sleeper.poll() is None
+
+
+def test_a_process_that_does_not_end_is_waited_for_no_longer_than_said(sleeper):
+    assert not ended(record_of(sleeper), within=0.01)
+
+
+def test_a_zombie_is_dead(sleeper):
+    record = record_of(sleeper)
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+
+    assert not is_alive(record)
+
+
+def test_records_outlive_the_command_and_a_broken_one_is_passed_over(tmp_path: Path, sleeper):
+    ledger = Ledger(tmp_path)
+    record = record_of(sleeper)
+    with ledger.held():
+        ledger.write(record)
+    (ledger.folder / "api-9.json").write_text("{")
+
+    assert Ledger(tmp_path).records() == [record]
+    ledger.forget("worker-1")
+    assert ledger.records() == []
+
+
+def test_two_calls_at_once_are_refused(tmp_path: Path):
+    other = Ledger(tmp_path).held()
+
+    with Ledger(tmp_path).held(), pytest.raises(Failure, match="another penstock services"):
+        other.__enter__()
+
+
+def commands(wanted: Wanted, **settings: object) -> dict[str, str]:
+    chosen = Settings(home=Path("data"), **settings)  # type: ignore[arg-type]
+    return {
+        each.name: " ".join(each.command[1:])
+        for each in plan(chosen, wanted, folder=Path("data/services"))
+    }
+
+
+def test_embedded_servers_leave_jobs_to_workers_where_there_are_some():
+    settings = Settings(home=Path("data"))
+
+    alone = plan(settings, Wanted(ports=(8000,)), folder=Path())
+    served = plan(settings, Wanted(ports=(8000,), workers=1), folder=Path())
+
+    assert alone[0].environ == {}
+    assert served[0].environ == {"PENSTOCK_TASK_WORKERS": "0"}
+
+
+def test_with_celery_its_own_command_line_is_used():
+    url = "redis://:secret@127.0.0.1:6379/1"
+
+    told = commands(
+        Wanted(workers=2, concurrency=4, beat=True, flower=5555),
+        celery_broker_url=url,
+        tasks="celery",
+    )
+
+    assert told["worker-2"] == (
+        "-m celery -A penstock.celery_app worker -n worker-2@%h "
+        "-Q default,conversations,analytics,notifications,maintenance --loglevel info "
+        "--concurrency 4"
+    )
+    assert told["beat"].startswith("-m celery -A penstock.celery_app beat ")
+    assert told["flower"].startswith("-m celery -A penstock.celery_app flower --port=5555 ")
+    assert "secret" not in " ".join(told.values())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tasks", "said"),
+    [
+        (Wanted(workers=1), "inline", "runs jobs where they are enqueued"),
+        (Wanted(beat=True), "embedded", "--beat is Celery's"),
+        (Wanted(flower=5555), "embedded", "Flower shows Celery's workers"),
+        (Wanted(ports=(8000, 8001), proxy=8001), "embedded", "one port is named twice"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(wanted, tasks, said):
+    with pytest.raises(click.UsageError, match=said):
+        check(Settings(tasks=tasks), wanted)
+
+
+def test_what_was_wanted_is_remembered(tmp_path: Path):
+    wanted = Wanted(ports=(1, 2), workers=3, proxy=4)
+    wanted.save(tmp_path)
+
+    assert Wanted.load(tmp_path) == wanted
+    assert Wanted.load(tmp_path / "nowhere") is None
+
+
+def test_servers_behind_a_proxy_believe_it_alone():
+    (server,) = plan(Settings(), Wanted(ports=(8000,), proxy=8080), folder=Path())[:1]
+
+    assert server.environ["PENSTOCK_TRUSTED_PROXIES"] == "127.0.0.1"
+    assert "--host 127.0.0.1" in " ".join(server.command)
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3])
+def test_nginx_takes_the_configuration(tmp_path: Path, servers: int):
+    folder = tmp_path / "a folder"
+    (folder / "tmp").mkdir(parents=True)
+    config = folder / "nginx.conf"
+    ports = range(8000, 8000 + servers)
+    config.write_text(
+        proxy.configuration(Settings(), folder=folder, port=8080, ports=ports, host="127.0.0.1")
+    )
+
+    done = subprocess.run(
+        [*proxy.command(config), "-t"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "successful" in done.stderr
+    assert config.read_text().count("if (-f") == (servers if servers > 1 else 0)
+
+
+def test_a_path_that_would_end_a_directive_is_refused(tmp_path: Path):
+    with pytest.raises(Failure, match="nginx cannot be told"):
+        proxy.configuration(
+            Settings(), folder=tmp_path / 'x";', port=1, ports=(2,), host="127.0.0.1"
+        )
+
+
+def test_a_machine_without_nginx_is_told_what_to_install(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(proxy, "_PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(Failure, match="nginx is not installed"):
+        proxy.program()
+
+
+def test_a_taken_port_is_told_before_anything_is_started(run, home: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("services", "start", "--ports", str(taken.getsockname()[1]))
+
+    assert result.exit_code == 3
+    assert "is in use by another program" in result.stderr
+    assert not list((home / "services").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--servers", "3", "--ports", "1,2"], "disagree"),
+        (["--servers", "0", "--proxy", "8080"], "--proxy needs servers"),
+        (["--ports", "x"], "ports are numbers"),
+        (["--queues", "fast"], "no queue is called 'fast'"),
+        (["--flower"], "Flower shows Celery's workers"),
+    ],
+)
+def test_a_wrong_call_is_explained(run, options, said):
+    result = run("services", "start", *options)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_status_of_nothing_says_how_to_start(run):
+    result = run("services", "status")
+
+    assert result.exit_code == 1
+    assert "nothing was started here" in result.stdout
+
+
+def test_a_round_trip_that_nobody_runs_fails(run):
+    result = run("services", "test", "default", "--timeout", "0.1")
+
+    assert result.exit_code == 1
+    assert "was run by nobody within 0.1 s" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["start", "--workers", "2"], "services start --servers 0 --workers 2"),
+        (["stop"], "services stop"),
+        (["restart"], "services restart"),
+        (["status"], "services status"),
+        (["monitor"], "services monitor"),
+        (["flower"], "services flower"),
+        (["test"], "services test"),
+        (["logs", "analytics"], "services logs analytics"),
+    ],
+)
+def test_the_script_of_the_source_system_is_the_same_command(words, command):
+    script = Path(__file__).parents[2] / "scripts" / "celery-manager.sh"
+
+    done = subprocess.run(
+        [str(script), *words],
+        env={**os.environ, "PENSTOCK": "echo"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"{command}\n"
+
+
+def test_the_script_without_a_verb_says_which_there_are():
+    script = Path(__file__).parents[2] / "scripts" / "celery-manager.sh"
+
+    done = subprocess.run([str(script)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "start|stop|restart|status|monitor|flower|test|logs" in done.stderr
