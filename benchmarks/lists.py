@@ -157,7 +157,7 @@ async def _acts(first: Runtime, second: Runtime, number: int) -> float:
     """Milliseconds from adding a word in one process until the other refuses a hot text."""
     text = f"the word qqzx{number} is harmless"
     before = await second.moderation.moderate(text, owner="bench", key=KEY)
-    chosen = first.lists.page(after=None, limit=10, seen_by=None)[-1]
+    chosen = (await first.lists.page(after=None, limit=10, seen_by=None))[-1]
     began = time.perf_counter()
     await first.lists.add(chosen.id, [("phrase", f"qqzx{number}", "")], actor="bench")
     after = await second.moderation.moderate(text, owner="bench", key=KEY)

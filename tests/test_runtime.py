@@ -9,7 +9,8 @@ import pytest
 
 from penstock.clock import ManualClock
 from penstock.errors import ConfigurationError, StorageError
-from penstock.runtime import open_runtime, prepare_home
+from penstock.opening import prepare_home
+from penstock.runtime import open_runtime
 from penstock.settings import Settings
 
 Threads = set[threading.Thread]

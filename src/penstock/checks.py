@@ -1,4 +1,4 @@
-"""What the health report looks at: database, job file, cache tiers, disk space, model, provider.
+"""What the health report looks at: database, Redis, jobs, cache tiers, disk, model, provider.
 
 Only a missing model makes an installation unhealthy: without the others answers go on, and the
 report says what they lack.
@@ -29,7 +29,13 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
     settings = runtime.settings
 
     async def database() -> CheckResult:
-        return told((await runtime.database.health())["detail"])
+        health = await runtime.database.health()
+        found = told(health["detail"])
+        pool = health.get("pool")
+        if found.status != "healthy" or pool is None:
+            return found
+        about = f"PostgreSQL {health.get('version')}, {health['latency_seconds'] * 1e3:.1f} ms"
+        return CheckResult("healthy", f"{about}, {pool['used']} of {pool['most']} connections used")
 
     async def tasks() -> CheckResult:
         return told(await runtime.jobs.store.health())
@@ -43,7 +49,12 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
     async def provider() -> CheckResult:
         return providers(settings.provider, runtime.metrics)
 
+    async def hub() -> CheckResult:
+        return told((await runtime.hub.status()).detail)
+
     checks.add("database", database)
+    if settings.redis is not None:
+        checks.add("redis", hub)
     checks.add("tasks", tasks)
     for tier in settings.cache:
         checks.add(f"cache.{tier}", _tier(runtime, tier))

@@ -86,7 +86,7 @@ class Slot:
             return cache
         with self._lock:
             if self._cache is None:
-                from penstock.runtime import open_layer_cache
+                from penstock.opening import open_layer_cache
                 from penstock.settings import load_settings
 
                 settings = load_settings().settings
@@ -129,7 +129,7 @@ class Slot:
         return queue
 
     def _open_queue(self, tasks: Declared) -> AbstractAsyncContextManager[TaskQueue]:
-        from penstock.runtime import open_layer_queue
+        from penstock.opening import open_layer_queue
         from penstock.settings import load_settings
 
         return open_layer_queue(load_settings().settings, metrics=self.metrics(), tasks=tasks)

@@ -14,6 +14,7 @@
     │   ├── UnsupportedMedia             415
     │   ├── BlockedAddress               422   an address that may not be dialled
     │   └── RateLimited                  429
+    │       └── BudgetExhausted          429   money or tokens of its period are spent
     ├── CacheError                       500   the cache may fail, the answer may not
     │   ├── CacheUnavailable
     │   ├── UnencodableValue
@@ -183,6 +184,16 @@ class RateLimited(RequestError):
     def __init__(self, detail: str | None = None, *, retry_after: float, **fields: object) -> None:
         self.retry_after = retry_after
         super().__init__(detail, **fields)
+
+
+class BudgetExhausted(RateLimited):
+    """The key has spent what it may.
+
+    `retry_after` is in seconds, until the period ends.
+    """
+
+    slug = "budget-exhausted"
+    title = "Budget used up"
 
 
 class CacheError(PenstockError):

@@ -6,8 +6,7 @@ The server, the command line and the tests all open a runtime; nothing else know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -16,29 +15,29 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from penstock import pii
 from penstock.audit import AuditLog
 from penstock.batch import Batches
 from penstock.bridges import CacheForReview, VerdictsForReview, WebhooksForServices
-from penstock.cache import Cache, Store, open_store
+from penstock.cache import Cache
 from penstock.checks import add_checks
 from penstock.clock import Clock, SystemClock
 from penstock.db.engine import Database, open_database
-from penstock.errors import ConfigurationError
-from penstock.hub import Hub, LocalHub
+from penstock.hub import Hub, open_hub
 from penstock.images import Limits
 from penstock.lists.lists import KEEP_REMOVED, Lists
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
 from penstock.notify import Webhooks
+from penstock.observe.effects import Effects
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
+from penstock.opening import open_cache, open_jobs, open_providers, prepare_home
 from penstock.pipeline import Pipeline
-from penstock.providers.factory import LOCAL, open_provider
-from penstock.providers.provider import Provider, seer
+from penstock.providers.provider import seer
+from penstock.providers.resilience import Subject
 from penstock.services.moderation.evidence import Evidence
 from penstock.services.moderation.excerpt import ExcerptRule
 from penstock.services.moderation.language import identify
@@ -47,7 +46,6 @@ from penstock.services.moderation.perspective import Perspective
 from penstock.services.moderation.perspective_store import PerspectiveStore
 from penstock.services.moderation.policies import Policies
 from penstock.services.moderation.policy import load_policy
-from penstock.services.moderation.prompts import image_prompt, moderation_prompt
 from penstock.services.moderation.reading import Reader
 from penstock.services.moderation.rules import Rules
 from penstock.services.moderation.service import ModerationService
@@ -56,14 +54,15 @@ from penstock.services.moderation.tasks import operations
 from penstock.services.review.service import ReviewService
 from penstock.services.review.store import ReviewStore
 from penstock.settings import Settings
-from penstock.tasks import Task, TaskQueue, find_tasks, open_queue
+from penstock.tasks import TaskQueue
 from penstock.tasks.bulk import bulk_task
 from penstock.upkeep import Retention, Rule, upkeep_tasks
-from penstock.usage import Usage
+from penstock.usage import Budgets, CounterStore, HubCounters, Usage
 from penstock.words.lexicon import load_lexicon
 from penstock.words.prescreen import Prescreen
 
 _DAY = 86_400.0
+STATISTICS_KEPT = 400 * _DAY  # as far back as `/v1/usage` reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,9 @@ class Runtime:
     database: Database
     cache: Cache
     audit: AuditLog
+    effects: Effects
     usage: Usage
+    budgets: Budgets
     dialler: Dialler
     policies: Policies
     lists: Lists
@@ -112,24 +113,41 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         prepare_home(settings.home)
         metrics = Metrics()
-        hub = LocalHub(settings.home)
-        stack.callback(hub.close)
+        hub = await open_hub(settings.redis, settings.home, clock=clock, metrics=metrics)
+        stack.push_async_callback(hub.aclose)
         database = open_database(
             settings.database,
             folder=settings.home,
             durability=settings.durability,
+            pool=(settings.db_pool_size, settings.db_pool_overflow),
             metrics=metrics,
         )
         stack.push_async_callback(database.aclose)
-        cache = _open_cache(settings, hub=hub, clock=clock, metrics=metrics)
+        cache = open_cache(settings, hub=hub, clock=clock, metrics=metrics)
         stack.push_async_callback(cache.aclose)
         _own(stack, cache.upkeep())
-        local, provider = await _open_providers(settings, stack, clock=clock, metrics=metrics)
+        effects = Effects(clock=clock, metrics=metrics)
+        counted = CounterStore(database)
+        usage = Usage(
+            database,
+            clock=clock,
+            metrics=metrics,
+            effects=effects,
+            counters=counted if settings.redis is None else HubCounters(hub, earlier=counted),
+        )
+        _own(stack, effects.keep())
+        budgets = Budgets(usage, clock=clock)
+        _own(stack, budgets.keep())
+
+        def called(what: Subject, seconds: float, failed: bool) -> None:
+            usage.statistics.called(what, seconds, failed=failed)
+
+        local, provider = await open_providers(
+            settings, stack, hub=hub, clock=clock, metrics=metrics, told=called
+        )
         audit = AuditLog(database, clock=clock)
-        usage = Usage(database, clock=clock, metrics=metrics)
-        _own(stack, usage.keep())
         dialler = Dialler(Guard(allow=settings.allow_private))
-        jobs = _open_queue(settings, stack, hub=hub, clock=clock, metrics=metrics, workers=workers)
+        jobs = open_jobs(settings, stack, hub=hub, clock=clock, metrics=metrics, workers=workers)
         webhooks = Webhooks(
             database,
             hub=hub,
@@ -151,7 +169,10 @@ async def open_runtime(
             base=load_policy(settings.policy),
             on_change=emit.policy,
         )
+        stack.push_async_callback(policies.aclose)
+        await policies.refresh()
         lists = Lists(database, hub=hub, clock=clock, audit=audit, metrics=metrics)
+        stack.push_async_callback(lists.aclose)
         await lists.refresh()
         _own(stack, lists.keep())
         review = ReviewService(
@@ -205,6 +226,7 @@ async def open_runtime(
             folder=settings.home / "models",
             store_text=settings.store_text,
         )
+        stack.push_async_callback(perspective.aclose)
         jobs.register([bulk_task(jobs.engine, jobs.store)])
         batches = Batches(
             database=database,
@@ -220,6 +242,7 @@ async def open_runtime(
         kept = _rules(
             settings, jobs=jobs, cache=cache, batches=batches, lists=lists, verdicts=verdicts
         )
+        kept.append(Rule("statistics", counted.purge, STATISTICS_KEPT))
         kept += _review_rules(settings, review=review, clock=clock)
         retention = Retention(kept, clock=clock, metrics=metrics)
         checks = HealthChecks(clock)
@@ -234,7 +257,9 @@ async def open_runtime(
             database=database,
             cache=cache,
             audit=audit,
+            effects=effects,
             usage=usage,
+            budgets=budgets,
             dialler=dialler,
             policies=policies,
             lists=lists,
@@ -308,136 +333,3 @@ def _own(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
             await task
 
     stack.push_async_callback(end)
-
-
-def open_layer_cache(settings: Settings, *, metrics: Metrics) -> tuple[Cache, Callable[[], None]]:
-    """The cache alone, for the library without a server, and what closes it."""
-    prepare_home(settings.home)
-    hub = LocalHub(settings.home)
-    cache = _open_cache(settings, hub=hub, clock=SystemClock(), metrics=metrics)
-
-    def close() -> None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            asyncio.run(cache.aclose())  # the process ends
-        else:
-            with ThreadPoolExecutor(1) as thread:  # an application stops on a loop of its own
-                thread.submit(asyncio.run, cache.aclose()).result()
-        hub.close()
-
-    return cache, close
-
-
-@asynccontextmanager
-async def open_layer_queue(
-    settings: Settings, *, metrics: Metrics, tasks: Callable[[], Iterable[Task[..., Any]]] = tuple
-) -> AsyncIterator[TaskQueue]:
-    """The task queue alone, for the library without a server; closing leaves its jobs queued.
-
-    It runs `tasks`, asked for after the modules of the settings were imported.
-    """
-    prepare_home(settings.home)
-    async with AsyncExitStack() as stack:
-        hub = LocalHub(settings.home)
-        stack.callback(hub.close)
-        queue = _open_queue(settings, stack, hub=hub, clock=SystemClock(), metrics=metrics)
-        queue.register(tasks())
-        await queue.start()
-        yield queue
-
-
-def prepare_home(home: Path) -> None:
-    """Make the data folder, readable by its owner only."""
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data folder {home} cannot be made: {error.strerror}; "
-            "set PENSTOCK_HOME to a folder that this user may write"
-        ) from error
-    if home.stat().st_mode & 0o002:
-        raise ConfigurationError(
-            f"everyone on this machine may write the data folder {home}, where the keys are kept; "
-            f"run: chmod o-w {home}"
-        )
-
-
-def _open_cache(settings: Settings, *, hub: Hub, clock: Clock, metrics: Metrics) -> Cache:
-    stores: list[Store] = [
-        open_store(_store_url(tier, settings), clock=clock) for tier in settings.cache
-    ]
-    return Cache(
-        stores,
-        hub=hub,
-        clock=clock,
-        ttl=settings.cache_ttl,
-        max_ttl=settings.cache_max_ttl,
-        prefix=settings.cache_prefix,
-        metrics=metrics,
-        enabled=settings.enable_cache,
-    )
-
-
-def _open_queue(
-    settings: Settings,
-    stack: AsyncExitStack,
-    *,
-    hub: Hub,
-    clock: Clock,
-    metrics: Metrics,
-    workers: int | Mapping[str, int] | None = None,
-) -> TaskQueue:
-    included = find_tasks(settings.include)
-    queue = open_queue(
-        settings.task_engine,
-        clock=clock,
-        metrics=metrics,
-        hub=hub,
-        workers=settings.task_workers if workers is None else workers,
-        durability=settings.durability,
-    )
-    stack.push_async_callback(queue.stop)
-    queue.register(included)
-    return queue
-
-
-def _store_url(tier: str, settings: Settings) -> str:
-    match tier:
-        case "memory":
-            return f"memory://?max_bytes={settings.cache_memory_bytes}"
-        case "disk":
-            path = (settings.home / "cache.db").absolute()
-            return f"disk://{path}?max_bytes={settings.cache_disk_bytes}"
-    raise ConfigurationError(f"no cache tier is called {tier!r}; known: memory, disk")
-
-
-async def _open_providers(
-    settings: Settings, stack: AsyncExitStack, *, clock: Clock, metrics: Metrics
-) -> tuple[Provider, Provider | None]:
-    """The local model, which always reads, and the provider behind it, if one is set."""
-    local = open_provider(LOCAL, clock=clock, metrics=metrics)
-    stack.push_async_callback(local.aclose)
-    urls = [url for url in settings.provider if url != LOCAL]
-    if not urls:
-        return local, None
-    key = settings.provider_key
-    provider = open_provider(
-        urls,
-        key=key.get_secret_value() if key else None,
-        model=settings.model,
-        prompt=moderation_prompt(),
-        image_prompt=image_prompt(),
-        vision={"auto": None, "on": True, "off": False}[settings.provider_vision],
-        clock=clock,
-        metrics=metrics,
-        deadline=settings.provider_timeout,
-        connect_timeout=settings.provider_connect_timeout,
-        read_timeout=settings.provider_read_timeout,
-        retries=settings.provider_retries,
-        concurrency=settings.provider_concurrency,
-        price_in=settings.provider_price_in,
-        price_out=settings.provider_price_out,
-    )
-    stack.push_async_callback(provider.aclose)
-    return local, provider

@@ -7,7 +7,8 @@ Redis 6.2 or later.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import ConfigurationError
@@ -23,6 +24,8 @@ with extra("redis"):
 if TYPE_CHECKING:
     from redis.connection import ConnectionPool
 
+T = TypeVar("T")
+
 TIMEOUT: Final = 0.1  # seconds that one command may take
 CONNECT_TIMEOUT: Final = 1.0
 CONNECTIONS: Final = 8  # of one client; more callers than that wait for one
@@ -30,6 +33,9 @@ OLDEST: Final = (6, 2)
 
 FAULTS: Final = (exceptions.RedisError, OSError, TimeoutError)
 """What a client raises when Redis cannot be used."""
+
+REFUSALS: Final = exceptions.ResponseError
+"""Those among them with which a server that is there says no: full, read-only, not allowed."""
 
 _SCHEMES: Final = ("redis", "rediss", "unix")
 
@@ -91,6 +97,18 @@ def connect_sync(
     return Redis.from_pool(pool)
 
 
+async def ask(client: asynchronous.Redis, command: Callable[[], Awaitable[T]]) -> T:
+    """What `command` gives, on a new connection if that of the pool turns out to be closed.
+
+    A server that was restarted, or that ends idle connections, is noticed by the next command.
+    """
+    try:
+        return await command()
+    except exceptions.ConnectionError:
+        await client.connection_pool.disconnect(inuse_connections=False)
+        return await command()
+
+
 async def server_version(client: asynchronous.Redis) -> tuple[int, ...]:
     """Its version, as numbers."""
     told: Any = await client.info("server")
@@ -147,6 +165,8 @@ def explain(error: BaseException, url: str) -> str:
             return f"{where} does not answer in time; see whether it is overloaded or cut off"
         case exceptions.ResponseError() if "NOAUTH" in text:
             return f"{where} asks for a password; put it into REDIS_URL: redis://:password@host"
+        case exceptions.ResponseError() if "HELLO" in text:
+            return f"{where} is older than Redis 6; install 6.2 or later"
         case exceptions.ResponseError() if text.startswith("MISCONF"):
             return f"{where} cannot save to its disk and takes no writes; free its disk"
         case exceptions.ConnectionError() | OSError():
