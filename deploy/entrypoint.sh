@@ -14,6 +14,17 @@ engine() {
   python -c 'from penstock.settings import load_settings; print(load_settings().settings.tasks)'
 }
 
+# Whether each of user:password,user:password has both.
+has_passwords() {
+  rest=$1,
+  while [ -n "$rest" ]; do
+    case ${rest%%,*} in
+      [!:]*:?*) rest=${rest#*,} ;;
+      *) return 1 ;;
+    esac
+  done
+}
+
 case $role in
   api)
     # Ten seconds in which it serves on, called not ready: until the proxy has noticed.
@@ -30,8 +41,8 @@ case $role in
     ;;
   flower)
     # Flower reads FLOWER_BASIC_AUTH=user:password itself; without it everybody may look and act.
-    if [ -z "${FLOWER_BASIC_AUTH:-}" ]; then
-      echo "flower: set FLOWER_BASIC_AUTH=user:password; without it everybody could steer the workers" >&2
+    if ! has_passwords "${FLOWER_BASIC_AUTH:-}"; then
+      echo "flower: set FLOWER_BASIC_AUTH=user:password, neither of them empty: who gets in can steer the workers" >&2
       exit 2
     fi
     exec $celery flower --address="${FLOWER_ADDRESS:-0.0.0.0}" --port="${FLOWER_PORT:-5555}" "$@"

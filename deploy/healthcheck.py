@@ -39,9 +39,9 @@ def answers(url: str) -> int:
 
 
 def pong() -> int:
-    """Whether this host's worker answers Celery's ping."""
+    """Whether this host's worker answers Celery's ping; asking costs a second of a processor."""
     name = f"celery@{os.uname().nodename}"
-    asked = ["celery", "-A", "penstock.celery_app", "inspect", "ping", "-d", name, "-t", "3"]
+    asked = ["celery", "-A", "penstock.celery_app", "inspect", "ping", "-d", name, "-t", "10"]
     return subprocess.run(asked, check=False, stdout=subprocess.DEVNULL).returncode
 
 

@@ -57,7 +57,7 @@ from penstock.settings import Settings
 from penstock.tasks import TaskQueue
 from penstock.tasks.bulk import bulk_task
 from penstock.upkeep import Retention, Rule, upkeep_tasks
-from penstock.usage import Budgets, CounterStore, HubCounters, Usage
+from penstock.usage import Budgets, BudgetStore, CounterStore, HubCounters, Usage
 from penstock.words.lexicon import load_lexicon
 from penstock.words.prescreen import Prescreen
 
@@ -136,7 +136,7 @@ async def open_runtime(
             counters=counted if settings.redis is None else HubCounters(hub, earlier=counted),
         )
         _own(stack, effects.keep())
-        budgets = Budgets(usage, clock=clock)
+        budgets = Budgets(usage, clock=clock, known=BudgetStore(database))
         _own(stack, budgets.keep())
 
         def called(what: Subject, seconds: float, failed: bool) -> None:
@@ -237,6 +237,7 @@ async def open_runtime(
             concurrency=settings.batch_concurrency,
             max_items=settings.batch_max_items,
             keep=settings.batch_retention_days * 86_400.0,
+            may_spend=budgets.check_key,
         )
         jobs.register(batches.tasks())
         kept = _rules(

@@ -80,8 +80,7 @@ def become_celery(
 ) -> NoReturn:
     """Replace this process by `celery worker` with the options that are meant.
 
-    SIGTERM gives running jobs ten seconds, as elsewhere: Celery's own meaning of it would wait for
-    them without an end. Raises ConfigurationError before.
+    Raises ConfigurationError before.
     """
     command, changes = celery_command(
         settings, queues=queues, include=include, concurrency=concurrency, beat=beat
@@ -107,7 +106,6 @@ def celery_command(
     return command, {
         "PENSTOCK_HOME": str(settings.home.absolute()),
         "PENSTOCK_INCLUDE": ",".join(_included(settings, include)),
-        "REMAP_SIGTERM": "SIGQUIT",
     }
 
 

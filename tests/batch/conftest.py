@@ -17,7 +17,7 @@ from penstock.batch.store import BatchStore
 from penstock.batch.work import BatchWork
 from penstock.clock import SystemClock
 from penstock.db import Database
-from penstock.errors import InvalidInput
+from penstock.errors import BudgetExhausted, InvalidInput
 from penstock.observe.metrics import Metrics
 from tests.databases import DATABASES, open_for_test
 
@@ -115,8 +115,32 @@ def numbers() -> Numbers:
     return Numbers()
 
 
+class Purse:
+    """Says whether a key may spend: `left` times yes; `fault` is raised instead, once."""
+
+    def __init__(self) -> None:
+        self.left = 1 << 60
+        self.fault: Exception | None = None
+        self.asked: set[str | None] = set()
+
+    async def may_spend(self, key: str | None) -> None:
+        self.asked.add(key)
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
+        if not self.left:
+            raise BudgetExhausted("the key's budget is used up", retry_after=60.0)
+        self.left -= 1
+
+
 @pytest.fixture
-def work(store: BatchStore, files: FileStore, numbers: Numbers) -> BatchWork:
+def purse() -> Purse:
+    """What the key of a batch may spend."""
+    return Purse()
+
+
+@pytest.fixture
+def work(store: BatchStore, files: FileStore, numbers: Numbers, purse: Purse) -> BatchWork:
     """What runs batches, four items at once."""
     return BatchWork(
         store=store,
@@ -127,6 +151,7 @@ def work(store: BatchStore, files: FileStore, numbers: Numbers) -> BatchWork:
         concurrency=4,
         max_items=1000,
         keep=3600.0,
+        may_spend=purse.may_spend,
     )
 
 

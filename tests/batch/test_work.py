@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import msgspec
+import pytest
 
 from penstock.batch import output
 from penstock.batch.files import FileStore
@@ -13,7 +14,7 @@ from penstock.batch.operation import ItemError
 from penstock.batch.records import COMPLETED, FAILED
 from penstock.batch.store import BatchStore
 from penstock.batch.work import BatchWork
-from penstock.errors import ProviderGarbage, ProviderRefused
+from penstock.errors import ProviderGarbage, ProviderRefused, StorageUnavailable
 from tests.batch.conftest import ENDPOINT, SOON, Numbers, items_of, new_batch
 
 
@@ -73,6 +74,45 @@ async def test_equal_items_are_computed_once(store, work, numbers):
     batch = await store.find("batch_1")
     assert sorted(numbers.ran) == [2, 4]
     assert (batch.completed, batch.cached) == (6, 4)
+
+
+async def test_what_comes_after_the_key_s_budget_is_used_up_fails(store, work, numbers, purse):
+    purse.left = 2
+    await store.add(new_batch(total=600, key_id="key_1"), items_of(*range(2, 1202, 2)))
+
+    await work.run("batch_1")
+
+    batch = await store.find("batch_1")
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 2, 598)
+    assert sorted(numbers.ran) == [2, 4]
+    assert purse.asked == {"key_1"}
+    failed = {(found["code"], found["status"]) for found in (await outcomes(store))[2:]}
+    assert failed == {("budget_exhausted", 429)}
+
+
+async def test_while_nobody_knows_what_is_spent_the_batch_waits_for_another_run(
+    store, work, numbers, purse
+):
+    purse.fault = StorageUnavailable("the ledger cannot be read")
+    await store.add(new_batch(total=2), items_of(2, 4))
+    with pytest.raises(StorageUnavailable):
+        await work.run("batch_1")
+
+    await work.run("batch_1")
+
+    batch = await store.find("batch_1")
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 2, 0)
+
+
+async def test_requests_that_somebody_waits_for_stop_at_the_budget_too(work, numbers, purse):
+    purse.left = 2
+    answers = await work.run_now(ENDPOINT, [2, 4, 6, 8], owner="team", key="key_1", time_limit=SOON)
+
+    assert [found.error and found.error.code for found in answers] == [
+        *(None, None),
+        *["budget_exhausted"] * 2,
+    ]
+    assert len(numbers.ran) == 2
 
 
 async def test_a_batch_that_was_interrupted_goes_on_where_it_stopped(store, work, numbers):

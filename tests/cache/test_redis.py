@@ -18,7 +18,7 @@ from penstock.net.redis import connect_sync
 
 ENTRIES = 20
 # Where silence is not the subject: the machine may be busy.
-PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
+PATIENT = "?timeout=10s"
 
 
 @pytest.fixture

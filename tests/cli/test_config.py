@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from penstock.cli.config import masked
 from penstock.settings import Settings, names_of
 
 
@@ -38,6 +41,56 @@ def test_secrets_are_masked(run, monkeypatch):
     assert "verysecret" not in result.output
     assert "********" in result.stdout
     assert "postgresql://********@host/db" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://:verysecret@host:6379/0", "redis://********@host:6379/0"),
+        ("redis://:very@secret@host:6379/0", "redis://********@host:6379/0"),
+        ("redis://host:6379/0?password=verysecret", "redis://host:6379/0?********"),
+        ("redis://host:6379/0#verysecret", "redis://host:6379/0?********"),
+        ("redis://:very/secret@host:6379/0", "redis://********"),
+        ("https://host/v1?key=very@secret", "https://********"),
+        ("sqlite:////home/me@work/penstock.db", "sqlite:////home/me@work/penstock.db"),
+        ("gpt-5", "gpt-5"),
+    ],
+)
+def test_of_a_url_neither_password_nor_options_are_shown(url: str, expected: str):
+    assert masked(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REDIS_URL", "redis://:c2Vj/cmV0@host:6379/0"),
+        ("CELERY_BROKER_URL", "redis://:c2Vj?cmV0@host:6379/1"),
+        ("CELERY_RESULT_BACKEND", "redis://:c2Vj#cmV0@host:6379/2"),
+        ("DATABASE_URL", "postgresql://me:c2Vj/cmV0@host/db"),
+    ],
+)
+@pytest.mark.parametrize("command", [("config", "show"), ("doctor",), ("token", "list")])
+def test_a_url_that_cannot_be_read_is_refused_by_name_and_not_told(
+    run, monkeypatch, variable: str, value: str, command: tuple[str, ...]
+):
+    monkeypatch.setenv(variable, value)
+
+    result = run(*command)
+
+    assert result.exit_code != 0
+    assert f"environment {variable}: the address cannot be read" in result.output
+    assert "%2F for /" in result.output
+    assert "c2Vj" not in result.output
+    assert "cmV0" not in result.output
+
+
+def test_the_admin_key_of_an_example_is_refused(run, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_ADMIN_KEY", "CHANGE-ME-to-32-random-characters-or-more")
+
+    result = run("config", "show")
+
+    assert result.exit_code != 0
+    assert "PENSTOCK_ADMIN_KEY: it is the example's" in result.output
 
 
 def test_what_looks_like_a_mistake_is_a_warning(run, run_json, monkeypatch):

@@ -85,6 +85,31 @@ def test_the_urls_of_the_settings_are_taken_where_none_is_named(
     assert rows(postgres, "SELECT name FROM auth_keys") == "first"
 
 
+def test_a_url_comes_by_standard_input_or_the_environment_and_not_by_the_command_line(
+    run, embedded: Path, postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = run("db", "copy", "--to", "-", stdin="")
+    told = run("db", "copy", "--to", "-", stdin=f"{postgres.url}\n")
+    monkeypatch.setenv("PENSTOCK_COPY_TO", postgres.url)
+    twice = run("db", "copy")
+
+    assert nothing.exit_code == 2, nothing.output
+    assert "nothing is no PostgreSQL database" in nothing.stderr
+    assert told.exit_code == 0, told.output
+    assert twice.exit_code == 1
+    assert "has rows already" in twice.stderr
+    assert "not a setting" not in twice.stderr
+
+
+def test_a_password_that_ends_the_host_too_early_is_not_told(run, embedded: Path) -> None:
+    result = run("db", "copy", "--to", "postgresql://me:c2Vj/cmV0@127.0.0.1/none")
+
+    assert result.exit_code != 0
+    assert "%2F for /" in result.stderr
+    assert "c2Vj" not in result.output
+    assert "cmV0" not in result.output
+
+
 def test_what_cannot_be_copied_is_said_with_what_to_do(
     run, home: Path, postgres: PostgresDatabase
 ) -> None:
@@ -99,7 +124,7 @@ def test_what_cannot_be_copied_is_said_with_what_to_do(
     assert nothing.exit_code == 2
     assert "there is no database of Penstock" in nothing.stderr
     assert nowhere.exit_code == 2
-    assert "penstock db copy --to postgresql://" in nowhere.stderr
+    assert "set DATABASE_URL=postgresql://" in nowhere.stderr
     assert refused.exit_code == 3
     assert "does not answer" in refused.stderr
     assert "hunter2" not in refused.output

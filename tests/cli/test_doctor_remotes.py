@@ -20,7 +20,7 @@ def checks(result) -> dict[str, dict[str, Any]]:
 
 
 def test_a_redis_is_told_with_version_latency_and_memory(run, own_redis, monkeypatch):
-    server = own_redis("--maxmemory", "64mb", password=SECRET)
+    server = own_redis("--maxmemory", "64mb", "--appendonly", "yes", password=SECRET)
     monkeypatch.setenv("REDIS_URL", server.url)
 
     result = run("doctor", "--json")
@@ -75,6 +75,23 @@ def test_a_broker_that_would_lose_jobs_is_a_warning(run, own_redis, monkeypatch)
     assert {check["status"] for check in told} == {"warning"}
     assert any("throws jobs away" in check["detail"] for check in told)
     assert any("appendonly yes" in check["fix"] for check in told)
+
+
+def test_a_redis_that_would_lose_what_is_counted_is_a_warning(run, own_redis, monkeypatch):
+    server = own_redis("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lfu")
+    monkeypatch.setenv("REDIS_URL", server.url)
+
+    told = [
+        check
+        for check in json.loads(run("doctor", "--json").stdout)["checks"]
+        if check["name"] == "redis"
+    ]
+
+    assert [check["status"] for check in told] == ["warning", "warning"]
+    assert "throws statistics and limits away" in told[0]["detail"]
+    assert "volatile-lru" in told[0]["fix"]
+    assert "statistics begin anew when it restarts" in told[1]["detail"]
+    assert told[1]["fix"] == "CONFIG SET appendonly yes"
 
 
 def test_no_worker_that_answers_is_a_warning(run, redis, monkeypatch):

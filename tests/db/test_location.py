@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from penstock.db import open_database
-from penstock.db.location import locate
+from penstock.db.location import dsn, locate
 from penstock.errors import ConfigurationError
 
 
@@ -30,13 +30,28 @@ def test_a_url_is_read_and_written_back(url: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///:memory:", "mysql://root:hunter2@host/db", "penstock.db"]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://root:hunter2@host/db",
+        "penstock.db",
+        "me:hunter2@host/db",
+    ],
 )
 def test_another_address_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="write sqlite:///") as caught:
         locate(url)
 
     assert "hunter2" not in caught.value.detail
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:c2Vj/cmV0@h/db", "postgres://u:12#cmV0@h/db"])
+def test_a_password_that_ends_the_host_too_early_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encoded: %2F for /") as caught:
+        dsn(url)
+
+    assert "cmV0" not in caught.value.detail
 
 
 async def test_any_folder_name_works(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ SERVICE: dict[str, type | tuple[type, ...]] = {
     "user": str,
     "volumes": list,
 }
-PORT = re.compile(r"\$\{BIND:-127\.0\.0\.1\}:(\$\{PORT:-\d+\}|\d+):\d+")
+PORT = re.compile(r"\$\{(?:ADMIN_)?BIND:-127\.0\.0\.1\}:(\$\{PORT:-\d+\}|\d+):\d+")
 
 
 def load(name: str) -> dict[str, Any]:
@@ -143,8 +143,50 @@ def test_the_worker_serves_five_queues_with_four_at_once(scale):
 def test_flower_is_on_5556_and_asks_who(scale):
     flower = scale["services"]["celery-flower"]
 
-    assert flower["ports"] == ["${BIND:-127.0.0.1}:5556:5555"]
+    assert flower["ports"] == ["${ADMIN_BIND:-127.0.0.1}:5556:5555"]
     assert flower["environment"]["FLOWER_BASIC_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+
+
+def test_publishing_the_servers_publishes_nothing_that_only_operators_need(scale):
+    published = {
+        name
+        for name, each in scale["services"].items()
+        if "${BIND" in "".join(each.get("ports", ()))
+    }
+
+    assert published == {"nginx"}
+
+
+def test_the_example_has_no_half_of_a_password():
+    example = (DEPLOY / "scale.env.example").read_text("utf-8")
+
+    assert set(re.findall(r"^\w+=(.*)$", example, re.M)) == {""}
+
+
+def test_a_worker_is_asked_seldom_and_patiently_and_a_server_often(scale):
+    image = (DEPLOY / "Dockerfile").read_text("utf-8")
+
+    assert "HEALTHCHECK --interval=60s --timeout=20s" in image
+    assert "healthcheck" not in scale["services"]["celery-worker"]
+    for server in (scale["services"]["api"], load("compose.yaml")["services"]["backend"]):
+        assert server["healthcheck"]["test"] == ["CMD", "/opt/bin/healthcheck.py"]
+        assert server["healthcheck"]["interval"] == "10s"
+
+
+def test_scaled_as_documented_all_pools_together_fit_into_postgresql(scale):
+    services = scale["services"]
+
+    def pool(name: str) -> int:
+        environ = services[name]["environment"]
+        return int(environ["PENSTOCK_DB_POOL_SIZE"]) + int(environ["PENSTOCK_DB_POOL_OVERFLOW"])
+
+    concurrency = int(services["celery-worker"]["environment"]["CONCURRENCY"])
+    total = 4 * pool("api") + 2 * concurrency * pool("celery-worker") + pool("celery-beat")
+
+    page = (DEPLOY.parent / "docs" / "howto" / "production.md").read_text("utf-8")
+    assert f"| **{total}** |" in page
+    (most,) = re.findall(r"max_connections=(\d+)", " ".join(services["postgres"]["command"]))
+    assert total + 3 < int(most)
 
 
 def test_redis_and_postgresql_are_reached_by_penstock_alone(scale):

@@ -6,16 +6,23 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
+import httpx
 import pytest
 
-from penstock.cli.services_proxy import program
+from benchmarks.rigs.servers import free_port, wait_until
+from penstock.cli.services_proxy import configuration, program
+from penstock.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+HERE = "127.0.0.1"
 SCRIPTS = [DEPLOY / "entrypoint.sh", DEPLOY / "penstock", ROOT / "scripts" / "celery-manager.sh"]
 
 
@@ -129,3 +136,103 @@ def test_redis_takes_its_configuration(own_redis, tmp_path: Path):
 
     told = server.ask(b"AUTH x\r\nCONFIG GET maxmemory-policy\r\n", replies=6)
     assert b"volatile-lru" in told
+
+
+@pytest.mark.parametrize("auth", ["", "operator", "operator:", ":secret", "a:b,operator:", "a:b,"])
+def test_flower_does_not_start_without_a_user_and_a_password(tmp_path: Path, auth: str):
+    done = subprocess.run(
+        ["sh", str(DEPLOY / "entrypoint.sh"), "flower"],
+        env={"PATH": os.environ["PATH"], "FLOWER_BASIC_AUTH": auth},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "set FLOWER_BASIC_AUTH=user:password" in done.stderr
+
+
+@pytest.mark.parametrize("auth", ["who:secret", "a:b,who:se:cret"])
+def test_flower_starts_with_both(tmp_path: Path, auth: str):
+    (tmp_path / "celery").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "celery").chmod(0o755)
+
+    done = subprocess.run(
+        ["sh", str(DEPLOY / "entrypoint.sh"), "flower"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "FLOWER_BASIC_AUTH": auth},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.split()[:3] == ["-A", "penstock.celery_app", "flower"]
+
+
+class Seen(BaseHTTPRequestHandler):
+    """Answers with who is said to have called."""
+
+    def do_GET(self) -> None:
+        body = repr(self.headers.get_all("X-Forwarded-For")).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("which", ["of the containers", "of penstock services"])
+def test_nobody_writes_his_own_address(tmp_path: Path, which: str):
+    port = free_port()
+    with HTTPServer(("127.0.0.1", 0), Seen) as server:
+        config = tmp_path / "nginx.conf"
+        config.write_text(
+            _of_the_containers(tmp_path, port, server.server_port)
+            if which == "of the containers"
+            else configuration(
+                Settings(), folder=tmp_path, port=port, ports=[server.server_port], host=HERE
+            )
+        )
+        (tmp_path / "tmp").mkdir()
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        command = [program(), "-e", "stderr", "-p", str(tmp_path), "-c", str(config)]
+        off = [] if which != "of the containers" else ["-g", "daemon off;"]
+        nginx = subprocess.Popen(
+            [*command, *off], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: _listens(port), lambda: None)
+            told = httpx.get(
+                f"http://{HERE}:{port}/", headers={"X-Forwarded-For": "6.6.6.6, 192.168.1.77"}
+            )
+        finally:
+            nginx.terminate()
+            nginx.communicate(timeout=30)
+            server.shutdown()
+            thread.join()
+
+    assert told.text == f"['{HERE}']"
+
+
+def _of_the_containers(folder: Path, port: int, server: int) -> str:
+    """Their file, with what is there only inside of them replaced."""
+    text = (DEPLOY / "nginx.conf").read_text("utf-8")
+    for theirs, ours in (
+        (" /tmp/", f" {folder}/"),
+        ("/dev/stdout", "off"),
+        ("access_log off json", "access_log off"),
+        ("listen 8080", f"listen {HERE}:{port}"),
+        ("set $penstock api;", f"set $penstock {HERE};"),
+        ("$penstock:8000", f"$penstock:{server}"),
+    ):
+        assert theirs in text, theirs
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HERE, port)) == 0

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.settings import Settings, names_of
+from penstock.errors import ConfigurationError
+from penstock.settings import Settings, load_settings, names_of
 
+DOCS = Path(__file__).parents[2] / "docs" / "howto"
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 
 VERSIONS = {
@@ -25,13 +27,15 @@ VERSIONS = {
     "Service": "v1",
 }
 ROLES = {"penstock-api": "api", "penstock-worker": "worker", "penstock-beat": "beat"}
+EXAMPLE = "secret.example.yaml"
 OF_THE_IMAGE = {"CONCURRENCY", "DRAIN_SECONDS"}  # what deploy/entrypoint.sh reads
 
 
 def all_of_them() -> list[dict[str, Any]]:
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text("utf-8"))
     files = kustomization["resources"]
-    assert set(files) == {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
+    others = {"kustomization.yaml", EXAMPLE}
+    assert set(files) == {path.name for path in FOLDER.glob("*.yaml")} - others
     return [
         each for name in files for each in yaml.safe_load_all((FOLDER / name).read_text("utf-8"))
     ]
@@ -47,6 +51,11 @@ def named(kind: str) -> dict[str, dict[str, Any]]:
 
 def name_of(each: dict[str, Any]) -> str:
     return f"{each['kind']}/{each['metadata']['name']}"
+
+
+def the_example() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((FOLDER / EXAMPLE).read_text("utf-8"))
+    return found
 
 
 def the_container(each: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def test_what_a_pod_mounts_and_reads_is_there(each):
     }
     assert names == {"penstock": "secretRef"} or len(container["envFrom"]) == 2
     assert "penstock" in named("ConfigMap")
-    assert "penstock" in named("Secret")
+    assert the_example()["metadata"]["name"] == "penstock"
 
 
 def test_no_service_may_set_a_variable_of_ours_by_its_name():
@@ -136,14 +145,45 @@ def test_no_service_may_set_a_variable_of_ours_by_its_name():
 
 def test_every_variable_is_a_setting_or_the_image_s():
     known = {name for field in Settings.model_fields.values() for name in names_of(field)}
-    config, secret = named("ConfigMap")["penstock"]["data"], named("Secret")["penstock"]
-    given = {**config, **secret["stringData"]}
+    config = named("ConfigMap")["penstock"]["data"]
+    given = {**config, **the_example()["stringData"]}
+    for each in named("Deployment").values():
+        given |= {one["name"]: one["value"] for one in the_container(each)["env"]}
 
     assert set(given) - OF_THE_IMAGE <= known
     assert all(isinstance(value, str) for value in given.values())
     settings = {name: value for name, value in given.items() if name not in OF_THE_IMAGE}
     assert not any("CHANGE-ME" in value for value in config.values())
     assert {"REDIS_URL", "CELERY_BROKER_URL", "DATABASE_URL"} <= set(settings)
+
+
+def test_no_secret_is_applied_with_the_rest_and_the_example_is_refused():
+    assert not named("Secret")
+    for path in FOLDER.glob("*.yaml"):
+        assert path.name == EXAMPLE or "CHANGE-ME" not in path.read_text("utf-8")
+    with pytest.raises(ConfigurationError, match="it is the example's"):
+        load_settings(the_example()["stringData"], env_file=None)
+
+
+def test_whom_to_believe_about_the_caller_is_left_to_the_operator():
+    assert "PENSTOCK_TRUSTED_PROXIES" not in named("ConfigMap")["penstock"]["data"]
+
+
+def test_at_their_most_the_pods_take_the_connections_that_the_page_says():
+    most = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"]
+        for each in named("HorizontalPodAutoscaler").values()
+    }
+    total = 0
+    for name, each in named("Deployment").items():
+        env = {one["name"]: one["value"] for one in the_container(each)["env"]}
+        pool = int(env["PENSTOCK_DB_POOL_SIZE"]) + int(env["PENSTOCK_DB_POOL_OVERFLOW"])
+        concurrency = int(named("ConfigMap")["penstock"]["data"]["CONCURRENCY"])
+        processes = concurrency if name == "penstock-worker" else 1
+        total += pool * processes * (most.get(name, 1) + 1)  # and one during an update
+
+    assert f"| **{total}** |" in (DOCS / "production.md").read_text("utf-8")
+    assert total + 3 <= 500
 
 
 def test_the_service_leads_to_the_servers_and_the_ingress_to_the_service():
@@ -173,6 +213,7 @@ def test_what_scales_and_what_guards_names_a_deployment():
 
 def test_a_pod_has_time_to_drain_and_to_end():
     api = named("Deployment")["penstock-api"]["spec"]["template"]["spec"]
-    (drain,) = [each["value"] for each in the_container(named("Deployment")["penstock-api"])["env"]]
+    env = the_container(named("Deployment")["penstock-api"])["env"]
+    (drain,) = [each["value"] for each in env if each["name"] == "DRAIN_SECONDS"]
 
     assert api["terminationGracePeriodSeconds"] > int(drain) + Settings().provider_timeout + 5 + 10

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from penstock.hub.redis.ledger import SHIFT, Ledger, Place, Told
-from tests.hub.clock_model import BOUNDS, bound, try_out
+from penstock.net.redis import connect_sync
+from tests.hub.clock_model import BOUNDS, Servers, Trouble, bound, try_out
 
 BASE = 10**8
 PLACE = Place(epoch="e", clock=1000, floor=1000, position=5, oldest=1, sent=0)
@@ -145,3 +146,130 @@ def test_what_was_told_and_did_not_survive_is_told_again():
     ledger.join(lost, "another run", [])
 
     assert [(item.kind, item.name) for item in ledger.parcel(10)] == [("b", "a")]
+
+
+def test_the_first_of_two_bumps_that_comes_back_does_not_confirm_the_second():
+    ledger = joined()
+    ledger.bump("a")
+    (first,) = ledger.parcel(10)
+    ledger.bump("a")
+
+    ledger.apply([Told(6, "b", 2000, "me", first.number, "a")])
+
+    assert ledger.generation("a") > ledger.heard()
+
+
+def test_a_log_on_another_server_process_is_not_the_same_log():
+    ledger = joined()
+
+    assert ledger.is_continued_by(PLACE, "run")
+    assert not ledger.is_continued_by(PLACE, "another run")
+    assert not ledger.is_continued_by(PLACE._replace(oldest=8, position=9), "run")
+    assert not ledger.is_continued_by(PLACE._replace(epoch="another"), "run")
+
+
+@pytest.fixture
+def servers(redis):
+    """Three servers that heard all there was, and Redis' data from before the last bump."""
+    client = connect_sync(redis.url, timeout=5)
+    servers = Trouble(client)
+    for place in (0, 1, 2):
+        servers.join(place)
+    servers.compute(0, "a")
+    servers.redis_saves()
+    servers.bump(0, "a")
+    servers.send(0, lost=False)
+    yield servers
+    client.close()
+
+
+def test_data_that_went_back_is_not_trusted_if_nobody_vouches_for_it(servers):
+    servers.hear(0, 10)
+    servers.redis_restarts(old=True)
+    servers.process_dies(1)
+
+    servers.join(1)
+
+    node = servers.nodes[1]
+    assert not node.is_valid(servers.shared[0])
+
+
+def test_who_heard_more_than_the_data_knows_objects(servers):
+    servers.hear(0, 10)
+    servers.redis_restarts(old=True)
+    servers.join(1)  # heard nothing of the bump, and says that all is there
+    assert servers.nodes[1].is_valid(servers.shared[0])
+    servers.settle(1)
+    servers.bump(1, "b")  # so that the clock is ahead of all that was lost
+    servers.settle(1)
+
+    servers.join(0)
+
+    servers.hear(1, 10)
+    assert not servers.nodes[1].connected  # it was told of another life
+    servers.join(1)
+    assert not servers.nodes[1].is_valid(servers.shared[0])
+    servers.nobody_uses_what_it_heard_to_be_invalid()
+
+
+def test_data_that_is_whole_is_trusted_when_somebody_says_so(servers):
+    for place in (0, 1, 2):
+        servers.hear(place, 10)
+    servers.compute(1, "a")
+    servers.redis_restarts(old=False)
+
+    for place in (0, 1, 2):
+        servers.join(place)
+
+    assert all(node.is_valid(servers.shared[1]) for node in servers.nodes)
+    assert not any(node.is_valid(servers.shared[0]) for node in servers.nodes)
+
+
+def test_generations_that_were_evicted_count_as_lost_data(servers):
+    servers.redis_evicts_the_generations()
+    servers.process_dies(1)
+
+    servers.join(1)
+
+    assert not servers.nodes[1].is_valid(servers.shared[0])
+
+
+def test_what_arrives_twice_is_told_once(servers):
+    for _ in range(3):
+        servers.publish(0)
+        servers.send(0, lost=True)
+        servers.nodes[0].connected = True
+
+    servers.listen(1)
+    position = servers.nodes[1].read
+    servers.hear(1, 100)
+
+    told = servers.nodes[1].ledger.since(position)[1]
+    bodies = [message.body for message in told if message.topic == "t"]
+    assert bodies == [body for _, body in servers.published]
+
+
+def test_so_many_unheard_bumps_that_numbers_run_out_invalidate_everything(redis, monkeypatch):
+    bound(monkeypatch, 1, 2000)
+    client = connect_sync(redis.url, timeout=5)
+    servers = Servers(client)
+    for place in (0, 1, 2):
+        servers.join(place)
+        servers.hear(place, 10)
+    node = servers.nodes[1]
+    for _ in range(20):
+        node.ledger.bump("b")
+    assert node.ledger.is_overrun
+    servers.compute(1, "a")
+
+    servers.bump(0, "a")
+    servers.settle(0)
+    servers.hear(1, 10)
+    assert not node.connected
+    servers.settle(1)
+
+    assert not node.ledger.is_overrun
+    assert not node.is_valid(servers.shared[-1])
+    servers.settle(0)
+    servers.nobody_uses_what_it_heard_to_be_invalid()
+    client.close()

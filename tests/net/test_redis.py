@@ -59,6 +59,19 @@ def test_what_is_no_address_of_redis_is_refused_without_its_password(url: str) -
         connect(url)
 
 
+@pytest.mark.parametrize("url", ["redis://:c2Vj/cmV0@h:6379/0", "redis://:c2Vj?cmV0@h:6379/0"])
+@pytest.mark.parametrize("make", [connect, connect_sync])
+def test_a_password_that_ends_the_host_too_early_is_refused_and_not_told(
+    url: str, make: Callable[[str], object]
+) -> None:
+    with pytest.raises(ConfigurationError, match="percent-encoded: %2F for /") as caught:
+        make(url)
+
+    assert "c2Vj" not in str(caught.value)
+    assert "cmV0" not in str(caught.value)
+    assert shown(url) == "redis://..."
+
+
 async def _fault(url: str, *command: str) -> str:
     client = connect(url)
     try:

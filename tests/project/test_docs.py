@@ -185,7 +185,9 @@ def test_every_variable_that_pages_name_is_a_setting(pages: list[Path]) -> None:
         for name in re.findall(r"\bPENSTOCK_[A-Z_]+\b", page.read_text("utf-8"))
     }
 
-    assert named - {"PENSTOCK_COMPLETE", "PENSTOCK_URL", "PENSTOCK_KEY"} <= known
+    assert (
+        named - {"PENSTOCK_COMPLETE", "PENSTOCK_COPY_TO", "PENSTOCK_URL", "PENSTOCK_KEY"} <= known
+    )
 
 
 def test_every_command_that_pages_name_exists(generate: ModuleType, pages: list[Path]) -> None:

@@ -385,6 +385,22 @@ async def test_a_batch_of_a_job_that_somebody_cancelled_is_cancelled(
     assert end["status"] == "cancelled"
 
 
+async def test_a_batch_stops_where_its_key_s_budget_ends(behind: Start, upstream: Upstream):
+    async with behind(batch_concurrency=2) as app:
+        key = await app.key("operator", budget_tokens=1)
+        made = await create(key, requests=requests(*(f"a parcel, {n}" for n in range(40))))
+        end = await ended(app, made["id"])
+        page = (await key.get(f"{PATH}/{made['id']}/results", params={"limit": 100})).json()
+        retried = await key.post(f"/v1/jobs/{made['id']}/retry")
+
+    counts = end["request_counts"]
+    assert 1 <= counts["completed"] == upstream.calls <= 2  # at once, before the first was known
+    assert counts["completed"] + counts["failed"] == 40
+    codes = {item["error"]["code"] for item in page["items"] if item["error"]}
+    assert codes == {"budget_exhausted"}
+    assert_problem(retried, 429)
+
+
 async def test_a_batch_goes_on_after_a_restart(settings: Settings, start: Start, upstream):
     asked = {"provider": (f"{upstream.url}?api=moderations",), "model": "stub"}
     texts = [f"parcel {n}" for n in range(6)]

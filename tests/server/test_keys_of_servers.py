@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,9 @@ from penstock.db import open_database
 from penstock.errors import StorageUnavailable
 from penstock.hub import LocalHub
 from penstock.server.keys import LOOK_SECONDS, KeyRing
+from penstock.server.limits import kept_routes, limits_of
 from penstock.server.store import KeyRecord, KeyStore
+from penstock.usage import Budget
 from penstock.web.principal import Principal
 from tests.databases import DATABASES, address_for_test
 from tests.plans import plan_of
@@ -100,6 +103,36 @@ async def test_a_revoked_key_is_refused_within_a_second_although_nobody_tells(
 
     assert await ask(there, new.token) is None
     assert not await there.accepts(who)
+
+
+ROUTES = {"POST /v1/moderations": "600/m"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"route_limits": kept_routes({"POST /v1/moderations": "100/m"})},  # as long as before
+        {"budget_period": "day"},
+        {"rate_limit": None},
+    ],
+)
+async def test_a_limit_lowered_elsewhere_is_known_within_a_second_although_nobody_tells(
+    server: OpenRing, clock: ManualClock, change: dict[str, Any]
+) -> None:
+    here, there = server(deaf=True), server(deaf=True)
+    limits = {"rate_limit": 0, "route_limits": ROUTES, "budget": Budget(1000)}
+    new = await here.create("app", actor="test", role="operator", **limits)
+    for _ in range(3):
+        clock.advance(LOOK_SECONDS)
+        before = await ask(there, new.token)
+
+    after = await here.change(new.record.id, change, actor="test")
+    clock.advance(LOOK_SECONDS)
+    who = await ask(there, new.token)
+
+    assert before is not None
+    assert who is not None
+    assert before.limits != who.limits == limits_of(after)
 
 
 async def test_a_key_revoked_while_its_row_was_being_read_is_refused(server: OpenRing) -> None:

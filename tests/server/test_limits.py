@@ -241,6 +241,9 @@ async def test_a_changed_limit_holds_from_the_next_request_on(
     [
         *(("POST", path, True) for path in COSTLY),
         ("POST", "/v1/filter/image", True),
+        ("POST", "/v1/jobs/job_1/retry", True),
+        ("POST", "/v1/jobs/retry", True),
+        ("POST", "/v1/jobs/cancel", False),
         ("GET", "/v1/batches", False),
         ("POST", "/v1/batches/batch_1/cancel", False),
         ("DELETE", "/v1/batches/batch_1", False),

@@ -7,6 +7,7 @@ jobs on the test's loop. `tests/tasks/celery` starts the same as processes.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -141,6 +142,8 @@ class Hosted:
         await self._bench.stop(grace)
         for running in self._running:
             await asyncio.to_thread(running.join)
+        # Workers set it while they end and put it back, each what the other had set.
+        socket.setdefaulttimeout(None)
         if self._firing is not None:
             await asyncio.to_thread(self._firing.join, PATIENCE)
 

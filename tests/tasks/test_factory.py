@@ -11,8 +11,7 @@ from penstock.tasks import JobFilter, Task, ctx, open_engine, open_queue
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("celery+redis://localhost", "not in this version yet; known: embedded, inline"),
-        ("rq://localhost", "no task engine is called 'rq://localhost'"),
+        ("rq://:secret@localhost", "no task engine is called 'rq://localhost'; known: embedded"),
         ("tasks.db", "no task engine is called"),
         ("embedded://tasks.db", "write embedded:///absolute/tasks.db"),
         ("embedded://", "write embedded:///absolute/tasks.db"),

@@ -10,7 +10,9 @@ import pytest
 from penstock.clock import ManualClock
 from penstock.db import Database
 from penstock.errors import BudgetExhausted, StorageUnavailable
-from penstock.usage import Budget, Budgets, Usage, UsageFilter, UsageRow
+from penstock.hub import LocalHub
+from penstock.server.keys import KeyRing
+from penstock.usage import Budget, Budgets, BudgetStore, Usage, UsageFilter, UsageRow
 from penstock.usage import budgets as module
 from penstock.usage.budgets import REFRESH_SECONDS, bounds
 from tests.databases import DATABASES, Kind, open_for_test
@@ -24,9 +26,12 @@ class CountedUsage(Usage):
 
     reads = 0
     failing = False
+    gate: asyncio.Event | None = None
 
     async def on_record(self, wanted: UsageFilter) -> UsageRow:
         self.reads += 1
+        if self.gate is not None:
+            await self.gate.wait()
         if self.failing:
             raise StorageUnavailable("the database does not answer")
         return await super().on_record(wanted)
@@ -232,6 +237,77 @@ async def test_while_the_ledger_cannot_be_read_what_is_known_stands(
     spend(here, 1)
 
     assert (known, await allowed(budgets, TEN)) == (True, False)
+
+
+async def test_a_key_of_which_nothing_is_known_spends_nothing(
+    budgets: Budgets, here: CountedUsage, elsewhere: Usage
+) -> None:
+    spend(elsewhere, 10)
+    await elsewhere.flush()
+    here.failing = True
+
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            await budgets.check("key_1", TEN)
+    await budgets.refresh()
+    with pytest.raises(StorageUnavailable):
+        await budgets.spent("key_1", "day")
+    here.failing = False
+
+    assert not await allowed(budgets, TEN)
+
+
+async def test_who_stops_waiting_for_the_first_look_takes_it_from_nobody(
+    budgets: Budgets, here: CountedUsage, elsewhere: Usage
+) -> None:
+    spend(elsewhere, 10)
+    await elsewhere.flush()
+    here.gate = asyncio.Event()
+    first = asyncio.ensure_future(budgets.check("key_1", TEN))
+    second = asyncio.ensure_future(allowed(budgets, TEN))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    here.gate.set()
+
+    assert not await second
+    assert not await allowed(budgets, TEN)
+    assert here.reads == 1
+
+
+async def test_nobody_is_forgotten_while_the_ledger_cannot_be_read(
+    budgets: Budgets, here: CountedUsage, clock: ManualClock
+) -> None:
+    spend(here, 10)
+    await here.flush()
+    await allowed(budgets, TEN)
+    here.failing = True
+    await budgets.refresh()
+    clock.advance(module.IDLE_SECONDS + 1)
+
+    await budgets.refresh()
+
+    assert not await allowed(budgets, TEN)
+
+
+async def test_the_budget_on_record_of_a_key_holds_for_work_that_goes_on(
+    here: Usage, database: Database, clock: ManualClock
+) -> None:
+    ring = KeyRing(database, LocalHub(), clock)
+    budgets = Budgets(here, clock=clock, known=BudgetStore(database))
+    key = (await ring.create("a", actor="test", role="operator", budget=TEN)).record.id
+    free = (await ring.create("b", actor="test", role="operator")).record.id
+    spend(here, 10, key=key)
+    spend(here, 10, key=free)
+
+    for unbounded in (None, free, "env"):
+        await budgets.check_key(unbounded)
+    with pytest.raises(BudgetExhausted):
+        await budgets.check_key(key)
+    await ring.change(key, {"budget_micros": 11}, actor="test")
+    clock.advance(REFRESH_SECONDS)
+    await budgets.check_key(key)
 
 
 @pytest.mark.parametrize(

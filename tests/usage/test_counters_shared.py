@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from benchmarks.rigs.servers import RedisServer
 from penstock.clock import ManualClock
@@ -39,9 +40,16 @@ async def hub(redis: RedisServer) -> AsyncIterator[Hub]:
         yield hub
 
 
-def started(hub: Hub, clock: ManualClock, *, earlier: CounterStore | None = None) -> Statistics:
+def started(
+    hub: Hub,
+    clock: ManualClock,
+    *,
+    earlier: CounterStore | None = None,
+    metrics: Metrics | None = None,
+) -> Statistics:
     counters = HubCounters(hub, earlier=earlier)
-    return Statistics(counters, clock=clock, effects=Effects(clock=clock))
+    effects = Effects(clock=clock, metrics=metrics)
+    return Statistics(counters, clock=clock, effects=effects, metrics=metrics)
 
 
 async def test_all_counters_of_a_window_are_one_round_trip(
@@ -129,6 +137,68 @@ async def test_while_redis_is_away_counts_wait_and_are_exact_afterwards(
 
     # A frozen server still had the first attempt in its socket, and did it when it woke up.
     assert found == {Place(TODAY, REQUESTS, "m.total"): 3}
+
+
+LOST = "penstock_effects_lost_total"
+
+
+async def test_what_a_redis_without_persistence_took_with_it_is_counted_as_lost(
+    own_redis: Callable[..., RedisServer], clock: ManualClock, metrics: Metrics
+) -> None:
+    server = own_redis()
+    async with joined(server) as hub:
+        statistics = started(hub, clock, metrics=metrics)
+        for user in "abc":
+            statistics.answered("m", user=user, decision="approved")
+            await statistics.flush()
+        server.stop()
+        server.start()
+        statistics.answered("m", user="d", decision="approved")
+        first = await until_read(statistics)
+        seen = metrics.total(LOST, effect="statistics")
+        statistics.answered("m", user="d", decision="approved")
+        await statistics.flush()
+
+    assert first == {Place(TODAY, REQUESTS, "m.total"): 1}
+    assert seen == 6  # three times a total and a user
+    assert metrics.total(LOST, effect="statistics") == seen
+
+
+async def test_of_the_last_batches_that_redis_lost_their_share_is_counted(
+    hub: Hub, redis: RedisServer, clock: ManualClock, metrics: Metrics
+) -> None:
+    """As a Redis comes back that wrote to its disk a moment before the end."""
+    statistics = started(hub, clock, metrics=metrics)
+    for _ in range(10):
+        statistics.answered("m", user="a", decision="approved")
+        await statistics.flush()
+    client = Redis.from_url(redis.url)
+    [mark] = [key async for key in client.scan_iter("*added:*")]
+    await client.set(mark, "7")
+    statistics.answered("m", user="a", decision="approved")
+    await statistics.flush()
+
+    await client.aclose()
+    assert metrics.total(LOST, effect="statistics") == 3 * 2
+
+
+async def test_nothing_in_redis_stays_for_ever(
+    hub: Hub, redis: RedisServer, clock: ManualClock
+) -> None:
+    statistics = started(hub, clock)
+    statistics.answered("m", user="a", decision="approved")
+    await statistics.flush()
+    client = Redis.from_url(redis.url)
+
+    lasting = {
+        key: await client.ttl(key)
+        for part in ("added", "count")
+        async for key in client.scan_iter(f"*{part}:*")
+    }
+
+    await client.aclose()
+    assert len(lasting) == 3
+    assert all(86_400 < seconds <= 400 * 86_400 for seconds in lasting.values())
 
 
 async def test_requests_go_on_while_redis_hangs(

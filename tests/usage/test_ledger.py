@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import pytest
 
 from penstock.clock import ManualClock
 from penstock.db import Database, open_database
+from penstock.errors import StorageUnavailable
 from penstock.observe import effects
 from penstock.observe.metrics import Metrics
 from penstock.usage import Usage, UsageFilter, UsageRow
 from penstock.usage import ledger as module
-from penstock.usage.store import DAY, Group, position
+from penstock.usage.store import DAY, Counts, Group, Mark, Place, UsageStore, position
+from tests.databases import DATABASES, Kind, open_for_test
 from tests.usage.receipts import ASKED, CACHED, receipt
 
 
@@ -37,6 +39,19 @@ class SeenUsage(Usage):
 @pytest.fixture
 def seen(database: Database, clock: ManualClock) -> SeenUsage:
     return SeenUsage(database, clock=clock)
+
+
+class Unsure(UsageStore):
+    """The ledger behind a line that breaks: before or after what was handed over arrived."""
+
+    breaks = ""
+
+    async def add(self, mark: Mark, counted: Iterable[tuple[Place, Counts]]) -> None:
+        how, self.breaks = self.breaks, ""
+        if how != "before":
+            await super().add(mark, counted)
+        if how:
+            raise StorageUnavailable(f"the line broke {how} it arrived")
 
 
 TODAY = 1_699_920_000_000
@@ -255,14 +270,40 @@ async def test_what_waits_is_bounded_and_what_is_lost_counted(
     with locked(database):
         for n in range(3):
             count(usage, key=f"key_{n}")
-        await usage.flush()
-        count(usage, key="key_late")
+        await usage.flush()  # those are kept as they are
+        for n in range(4):
+            count(usage, key=f"key_{n}")
         count(usage, key="key_0")  # has a row already
+        await usage.flush()
+        assert usage.waiting == 6
 
     await usage.flush()
 
-    assert written(database) == 4
+    assert written(database) == 7
     assert metrics.total("penstock_usage_lost_total") == 1
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("breaks", ["before", "after"])
+async def test_what_may_or_may_not_have_arrived_is_counted_once(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, kind: Kind, breaks: str
+) -> None:
+    """A connection that dies between COMMIT and its answer tells nobody which it was."""
+    async with open_for_test(kind, request, tmp_path / "own") as database:
+        usage = Usage(database, clock=clock)
+        usage._store = line = Unsure(database)
+        meter = usage.meter("key_1")
+        for _ in range(3):
+            line.breaks = breaks
+            count(usage)
+            assert not await usage.flush()
+        count(usage, CACHED)
+
+        total = await usage.total(EVER)
+
+        assert (total.calls, total.spent_micros) == (4, {"USD": 21})
+        assert usage.waiting == 0
+        assert meter.written == meter.counted
 
 
 async def test_many_rows_are_written_in_several_transactions(

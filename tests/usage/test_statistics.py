@@ -38,12 +38,13 @@ class Unsure:
         self._counters = counters
         self.breaks: list[str] = []
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch) -> int:
         how = self.breaks.pop(0) if self.breaks else ""
         if how != "before":
             await self._counters.add(batch)
         if how:
             raise StorageUnavailable(f"the line broke {how} it arrived")
+        return 0
 
     async def rows(
         self, kinds: Sequence[str], first: int, last: int, *, names: Sequence[str] | None = None

@@ -22,7 +22,7 @@ from penstock.batch.operation import Operation
 from penstock.batch.records import COMPLETED, FAILED, Batch, Done, File, Item, NewItem
 from penstock.batch.runner import Outcome
 from penstock.batch.store import TOGETHER, BatchStore
-from penstock.batch.work import BatchWork
+from penstock.batch.work import BatchWork, MaySpend
 from penstock.cache.keys import fingerprint
 from penstock.clock import Clock
 from penstock.db import Database
@@ -58,6 +58,7 @@ class Batches:
         concurrency: int = 16,
         max_items: int = 50_000,
         keep: float = 30 * 86_400.0,
+        may_spend: MaySpend | None = None,
     ) -> None:
         self.files = FileStore(database, clock=clock, keep=keep)
         self.operations: Mapping[str, Operation] = {each.endpoint: each for each in operations}
@@ -75,6 +76,7 @@ class Batches:
             concurrency=concurrency,
             max_items=max_items,
             keep=keep,
+            may_spend=may_spend,
         )
         self._task = _declare(self._work)
         self._house = House(

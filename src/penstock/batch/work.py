@@ -10,7 +10,7 @@ was in flight is mostly in the cache.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal
@@ -39,7 +39,7 @@ from penstock.batch.records import (
 from penstock.batch.runner import Limits, Outcome, Run, run_batch
 from penstock.batch.store import TOGETHER, BatchStore
 from penstock.clock import Clock
-from penstock.errors import InvalidInput, PenstockError
+from penstock.errors import BudgetExhausted, InvalidInput, PenstockError
 from penstock.observe.metrics import Metrics
 from penstock.tasks.context import ctx
 
@@ -53,6 +53,9 @@ BATCHES: Final = "penstock_batches_total"
 ITEMS: Final = "penstock_batch_items_total"
 
 Ending = Literal["done", "late", "cancelled"]
+MaySpend = Callable[[str | None], Awaitable[None]]
+"""Raises BudgetExhausted when the key with this id has spent what it may; StorageError."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -70,6 +73,7 @@ class BatchWork:
         concurrency: int,
         max_items: int,
         keep: float,
+        may_spend: MaySpend | None = None,
     ) -> None:
         self._store = store
         self._files = files
@@ -79,6 +83,7 @@ class BatchWork:
         self._concurrency = concurrency
         self._max_items = max_items
         self._keep = keep
+        self._may_spend = may_spend
         self.bell = Bell()
         self._stops: dict[str, asyncio.Event] = {}
 
@@ -116,6 +121,8 @@ class BatchWork:
         operation = self._operation(endpoint)
 
         async def answer(request: Any) -> Answer[Any]:
+            if self._may_spend is not None:
+                await self._may_spend(key)
             return await operation.run(request, owner=owner, key=key)
 
         outcomes = await run_batch(
@@ -247,22 +254,40 @@ class BatchWork:
             clock=self._clock,
             pace=Pace(self._clock),
         )
-        return await run.drain(self._requests(batch.id, operation, recorder), timeout=time)
+        return await run.drain(self._requests(batch, operation, recorder), timeout=time)
 
     async def _requests(
-        self, batch_id: str, operation: Operation, recorder: Recorder
+        self, batch: Batch, operation: Operation, recorder: Recorder
     ) -> AsyncIterator[tuple[int, Any]]:
-        """What has no outcome yet, read and checked; what cannot be read fails on the spot."""
+        """What has no outcome yet, read and checked.
+
+        What cannot be read fails on the spot, and so does all that comes after the key's budget is
+        used up. Raises StorageError while nobody can say whether it is.
+        """
         start = 0
-        while page := await self._store.waiting(batch_id, start=start, limit=PAGE):
+        while page := await self._store.waiting(batch.id, start=start, limit=PAGE):
             start = page[-1].number + 1
             for item in page:
                 try:
                     request = operation.check(item.body)
                 except PenstockError as error:
                     recorder.add(item.number, Outcome(error=failure_of(error)))
-                else:
+                    continue
+                refusal = await self._refusal(batch.key_id)
+                if refusal is None:
                     yield item.number, request
+                else:
+                    recorder.add(item.number, Outcome(error=refusal))
+                    await asyncio.sleep(0)  # thousands of them may follow
+
+    async def _refusal(self, key: str | None) -> ItemError | None:
+        """Why the key may spend nothing now."""
+        try:
+            if self._may_spend is not None:
+                await self._may_spend(key)
+        except BudgetExhausted as error:
+            return failure_of(error)
+        return None
 
     async def _watch(self, batch_id: str, meter: Meter) -> None:
         """Return when the batch is to be cancelled, here or by another process."""

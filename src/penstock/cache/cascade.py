@@ -149,9 +149,9 @@ class Cascade:
                 hit = self._worth(entry, tier, plan)
                 if hit is not None:
                     found[key] = hit
-                    if entry.stored or not tier.local:
+                    if passed and (entry.stored or not tier.local):
                         self._promote(entry, hit, passed, position)
-            missing = [key for key in missing if key not in found]
+            missing = [key for key in missing if key not in found] if found else missing
             tier.misses.value += len(missing)
             passed.append(tier)
         return found
@@ -252,9 +252,12 @@ class Cascade:
 
     def _worth(self, entry: Entry, tier: Tier, plan: Plan) -> Hit | None:
         """A hit, if the entry is valid, readable, and young enough; counts it."""
-        if entry.epoch != self.coherence.epoch and not self._is_current(entry):
-            tier.remove((entry.key,), yields=True)
-            return None
+        epoch = self.coherence.epoch
+        if entry.epoch != epoch:
+            if not self.coherence.is_valid(entry):
+                tier.remove((entry.key,), yields=True)
+                return None
+            entry.epoch = epoch
         if entry.thaw is None and entry.kind == PACKED:
             entry.codec = plan.codec  # as `_give_type`
             entry.thaw = plan.codec.thaw_plain if entry.plain else plan.codec.thaw
@@ -300,7 +303,7 @@ class Cascade:
 
         Not for long what was read before a change that was told since `position`.
         """
-        if not passed or not (entry.plain or (entry.codec and entry.codec.typed)):
+        if not (entry.plain or (entry.codec and entry.codec.typed)):
             return  # read without its type: others, who know the type, must not get it from memory
         for tier in passed:
             copy = entry.duplicate()

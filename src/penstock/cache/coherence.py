@@ -28,6 +28,7 @@ from penstock.hub.hub import Hub
 TOPIC = "cache"
 MAX_MESSAGE = 6 << 10  # the hub takes 8 kB
 MAX_CLEARS = 16
+MAX_NAMESPACES = 1000
 
 
 class Change(msgspec.Struct, array_like=True):
@@ -62,6 +63,7 @@ class Coherence:
         self._drop_matching = drop_matching
         self._drop_all = drop_all
         self._lock = threading.Lock()
+        self._generations: dict[str, int] = {}  # of namespaces, as of `position`
         self._clears: list[tuple[int, Callable[[str], object]]] = []
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Change).decode
@@ -78,6 +80,7 @@ class Coherence:
                 for message in messages:
                     if message.topic == TOPIC:
                         self._take_in(self._decode(message.body))
+            self._generations = {}
             self.epoch = self.hub.sequence()
             # Last, because a hit that sees it trusts all of the above to have happened.
             self.position = position
@@ -89,9 +92,19 @@ class Coherence:
             return False  # another process knew of bumps that were not heard here yet
         if sequence >= self.epoch:
             return True
-        generation = self.hub.generation
-        for name in self._names(entry):
-            if generation(name) > sequence:
+        # Held, so that what is read now never lands in a later dict.
+        generations, prefix = self._generations, self._prefix
+        namespace = entry.key[len(prefix) :].partition(":")[0]
+        bumped = generations.get(namespace)
+        if bumped is None:
+            generation = self.hub.generation
+            bumped = max(generation(f"{prefix}*"), generation(f"{prefix}n/{namespace}"))
+            if len(generations) < MAX_NAMESPACES:
+                generations[namespace] = bumped
+        if bumped > sequence:
+            return False
+        for tag in entry.tags:
+            if self.hub.generation(f"{prefix}t/{tag}") > sequence:
                 return False
         return not any(sequence < at and matches(entry.key) for at, matches in self._clears)
 
@@ -151,13 +164,6 @@ class Coherence:
                 self._drop_all()
         else:
             self._drop_keys(change.keys)
-
-    def _names(self, entry: Entry) -> Iterator[str]:
-        prefix = self._prefix
-        yield f"{prefix}*"
-        yield f"{prefix}n/{entry.key[len(prefix) :].partition(':')[0]}"
-        for tag in entry.tags:
-            yield f"{prefix}t/{tag}"
 
 
 def _parcels(keys: Iterable[str]) -> Iterator[list[str]]:

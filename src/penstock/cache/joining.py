@@ -16,15 +16,16 @@ from collections.abc import Awaitable, Callable, Sequence
 AT_ONCE = 4  # questions on their way
 MOST = 1000  # keys of one question
 
-Found = dict[str, bytes]
+Found = dict[str, bytes | None]
 Ask = Callable[[Sequence[str]], Awaitable[Found]]
 
 
 class Joining:
     """One loop's questions; `ask` must be safe to call for any set of keys."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, close: Callable[[], Awaitable[None]]) -> None:
         self._ask = ask
+        self._close = close
         self._flying = 0
         self._gathered: dict[str, None] = {}
         self._answer: asyncio.Future[Found] | None = None
@@ -44,11 +45,12 @@ class Joining:
         return found
 
     async def aclose(self) -> None:
-        """Cancel what is on its way."""
+        """Cancel what is on its way, and let go of the server."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._close()
 
     async def _together(self, keys: Sequence[str]) -> Found:
         found: Found = {}
@@ -63,7 +65,7 @@ class Joining:
             if self._flying < AT_ONCE:
                 self._launch()
             told = await asyncio.shield(answer)  # which is for others too
-            found.update({key: told[key] for key in part if key in told})
+            found.update({key: told.get(key) for key in part})
         return found
 
     def _launch(self) -> None:

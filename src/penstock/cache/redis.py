@@ -16,16 +16,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
 from redis import exceptions
 
 from penstock.cache import redis_walk
 from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
-from penstock.cache.joining import Joining
+from penstock.cache.joining import Found, Joining
 from penstock.cache.per_loop import PerLoop
 from penstock.cache.record import as_entry, as_record
+from penstock.cache.redis_lanes import Lanes
 from penstock.cache.store import Mark, WriteRefused
 from penstock.clock import Clock, SystemClock
 from penstock.errors import CacheUnavailable, UnencodableValue, UnreadableValue
@@ -35,6 +36,7 @@ PREFIX: Final = "cache:"
 FENCES: Final = "cache-fences"
 MAGIC: Final = b"P1"  # what a value of ours begins with; the number is the layout's version
 BUCKETS: Final = 4096
+CONNECTIONS: Final = 4  # of a loop, beside those of `joining.AT_ONCE` reads
 MOST_BYTES: Final = 512 << 10  # of values in one pipeline: about 1 ms to compress, 40 ms to send
 BIG: Final = 256 << 10  # bytes of a value that is compressed in a thread
 MOST_ENTRIES: Final = 500
@@ -78,9 +80,7 @@ class RedisStore:
         self._now = (clock or SystemClock()).now
         # Any: to redis-py's types every answer may be text; that takes an option we never use.
         self._clients: PerLoop[Any] = PerLoop(self._connect, lambda client: client.aclose())
-        self._reads: PerLoop[Joining] = PerLoop(
-            lambda: Joining(self._read), lambda joining: joining.aclose()
-        )
+        self._reads: PerLoop[Joining] = PerLoop(self._make_reads, lambda reads: reads.aclose())
         self._writes = self._unreadable = self._skipped = self._superseded = 0
         self._connect()  # raises ConfigurationError for what is no address; connects to nothing
 
@@ -100,31 +100,36 @@ class RedisStore:
             records, (cleared, *changed) = await pipeline.execute()
         except FAULTS as error:
             raise self._fault(error) from error
-        found = self._entries(_present(keys, records))
+        found = self._entries(dict(zip(keys, records, strict=True)))
         after = b"/" + (cleared or b"")
         return found, {
             key: (fence or b"") + after for key, fence in zip(keys, changed, strict=True)
         }
 
-    async def _read(self, keys: Sequence[str]) -> dict[str, bytes]:
-        client = self._clients.get()
-        try:
-            if len(keys) == 1:
-                record = await client.get(PREFIX + keys[0])
-                return {keys[0]: record} if record is not None else {}
-            records = await client.mget([PREFIX + key for key in keys])
-        except exceptions.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
-                raise self._fault(error) from error
-            self._unreadable += 1  # somebody else's list or hash under our name
-            return {}
-        except FAULTS as error:
-            raise self._fault(error) from error
-        return _present(keys, records)
+    def _make_reads(self) -> Joining:
+        lanes = Lanes(self._connect(), timeout=self._timeout)
 
-    def _entries(self, records: Mapping[str, bytes]) -> dict[str, Entry]:
+        async def ask(keys: Sequence[str]) -> Found:
+            try:
+                if len(keys) == 1:
+                    return {keys[0]: await lanes.ask("GET", PREFIX + keys[0])}
+                records = await lanes.ask("MGET", *[PREFIX + key for key in keys])
+                return dict(zip(keys, records, strict=True))
+            except exceptions.ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise self._fault(error) from error
+                self._unreadable += 1  # somebody else's list or hash under our name
+                return {}
+            except FAULTS as error:
+                raise self._fault(error) from error
+
+        return Joining(ask, lanes.aclose)
+
+    def _entries(self, records: Found) -> dict[str, Entry]:
         now, found = self._now(), {}
         for key, record in records.items():
+            if record is None:
+                continue
             try:
                 if record[:_BEGIN] != MAGIC:
                     raise UnreadableValue("this is no entry of ours")
@@ -288,7 +293,13 @@ class RedisStore:
 
     def _connect(self) -> Any:
         time_out = self._timeout
-        return connect(self.url, timeout=time_out, connect_timeout=time_out, name="penstock-cache")
+        return connect(
+            self.url,
+            timeout=time_out,
+            connect_timeout=time_out,
+            connections=CONNECTIONS,
+            name="penstock-cache",
+        )
 
     def _fault(self, error: BaseException) -> CacheUnavailable:
         text = str(error)
@@ -304,7 +315,3 @@ def _is_refusal(error: BaseException) -> bool:
 def _bucket(key: str) -> str:
     """Which fence a key is behind; keys that share one only lose a write now and then."""
     return str(zlib.crc32(key.encode()) % BUCKETS)
-
-
-def _present(keys: Sequence[str], records: Sequence[bytes | None]) -> dict[str, bytes]:
-    return {key: record for key, record in zip(keys, records, strict=True) if record is not None}

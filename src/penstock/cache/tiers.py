@@ -141,8 +141,9 @@ class Cache:
         """The hits for many keys, with one question to each tier."""
         if not self.enabled:
             return {}
-        names = {self.full_key(key): key for key in keys}
-        found = await self.cascade.find_many(list(names), self.plan(type=type))
+        full_key = self.full_key
+        names = {full_key(key): key for key in keys}
+        found = await self.cascade.find_many(names, self.plan(type=type))
         self.through.misses.value += len(names) - len(found)
         return {names[full]: hit for full, hit in found.items()}
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.output import as_json, print_json, print_table
+from penstock.net.address import is_readable
 
 if TYPE_CHECKING:
     from penstock.settings import LoadedSettings
 
 MASK = "********"
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 
 
 @click.group()
@@ -63,13 +62,27 @@ def masked(value: object) -> Any:
         case SecretStr():
             return MASK
         case str():
-            return _CREDENTIALS.sub(f"{MASK}@", value)
+            return _without_secrets(value)
         case Path():
             return str(value)
         case tuple():
             return [masked(item) for item in value]
         case _:
             return value
+
+
+def _without_secrets(text: str) -> str:
+    """A URL without name, password and options; of one that cannot be read, its scheme."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme == "sqlite":
+        return text  # a word, or a file
+    if not is_readable(text):
+        return f"{scheme}://{MASK}"
+    plain, mark, _ = rest.partition("?")
+    plain, hash_, _ = plain.partition("#")
+    _, at, where = plain.rpartition("@")
+    masked_who = f"{MASK}@" if at else ""
+    return f"{scheme}://{masked_who}{where}{f'?{MASK}' if mark or hash_ else ''}"
 
 
 def _as_text(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from penstock.db.copying import Copied
     from penstock.db.location import Location
     from penstock.settings import Settings
+
+
+COPY_TO = "PENSTOCK_COPY_TO"
+MAX_URL = 8192  # characters
 
 
 @click.group()
@@ -72,7 +77,11 @@ def upgrade(json_: bool) -> None:
 
 @db.command()
 @click.option(
-    "--to", metavar="URL", help="The PostgreSQL database.  [default: DATABASE_URL, if it is one]"
+    "--to",
+    metavar="URL",
+    envvar=COPY_TO,
+    help="The PostgreSQL database; -: read from standard input.  [default: PENSTOCK_COPY_TO; "
+    "DATABASE_URL, if it is one]",
 )
 @click.option(
     "--from",
@@ -87,7 +96,8 @@ def copy(to: str | None, from_: str | None, replace: bool, json_: bool) -> None:
     """Copy all records of an embedded installation into PostgreSQL, and compare them.
 
     Stop servers and workers before. In one transaction: all is copied, or nothing. The SQLite
-    database stays as it is.
+    database stays as it is. A URL with a password comes by DATABASE_URL, PENSTOCK_COPY_TO or
+    standard input: everybody on the machine sees command lines.
     """
     from penstock.db import revisions
     from penstock.extras import extra
@@ -182,11 +192,14 @@ def _source(own: Settings, url: str | None) -> Location:
 def _target(own: Settings, url: str | None) -> str:
     from penstock.db.location import is_postgres, shown
 
-    given = url or own.database
+    if url == "-":
+        url = sys.stdin.readline(MAX_URL).strip()
+    given = own.database if url is None else url
     if not is_postgres(given):
         raise Failure(
-            f"{shown(given)} is no PostgreSQL database",
-            fix="name it: penstock db copy --to postgresql://user:password@host:5432/name",
+            f"{shown(given) or 'nothing'} is no PostgreSQL database",
+            fix="set DATABASE_URL=postgresql://user:password@host:5432/name and repeat: there, a "
+            "password is in no list of processes",
             exit_code=USAGE,
         )
     return given

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from penstock.cli.finding import Finding
 from penstock.cli.output import size
@@ -20,27 +20,31 @@ PATIENCE: Final = 3.0  # seconds for one answer: a slow server is to be told, no
 SLOW: Final = 0.02  # seconds for one round trip, above which a cache hit is dear
 ASKED: Final = 5  # round trips, of which the middle one is told
 FULL: Final = 0.9  # of maxmemory
+
+Keeps = Literal["jobs", "counts", "nothing"]
+"""What of a Redis must not get lost: Celery's queues, the counters of all servers, or nothing."""
+
 _EVICTING: Final = ("allkeys-lru", "allkeys-lfu", "allkeys-random")
 
 
 def redis(settings: Settings) -> Iterator[Finding]:
     """Whether the Redis that servers share can be used."""
     if settings.redis is not None:
-        yield from _redis("redis", settings.redis, variable="REDIS_URL", keeps_jobs=False)
+        yield from _redis("redis", settings.redis, variable="REDIS_URL", keeps="counts")
 
 
 def broker(settings: Settings) -> Iterator[Finding]:
     """Whether Celery's broker can be used, and loses no job."""
     if settings.tasks == "celery" and settings.broker:
         variable = "CELERY_BROKER_URL"
-        yield from _redis("broker", settings.broker, variable=variable, keeps_jobs=True)
+        yield from _redis("broker", settings.broker, variable=variable, keeps="jobs")
 
 
 def results(settings: Settings) -> Iterator[Finding]:
     """Whether Celery's result back end can be used."""
     if settings.tasks == "celery" and settings.result_backend:
         variable = "CELERY_RESULT_BACKEND"
-        yield from _redis("results", settings.result_backend, variable=variable, keeps_jobs=False)
+        yield from _redis("results", settings.result_backend, variable=variable)
 
 
 def workers(settings: Settings) -> Iterator[Finding]:
@@ -81,7 +85,7 @@ def has_tables(url: str) -> bool:
         return False
 
 
-def _redis(name: str, url: str, *, variable: str, keeps_jobs: bool) -> Iterator[Finding]:
+def _redis(name: str, url: str, *, variable: str, keeps: Keeps = "nothing") -> Iterator[Finding]:
     from penstock.net.redis import FAULTS, connect, explain, is_too_old, shown, too_old, version_of
 
     async def ask() -> tuple[Mapping[str, Any], float]:
@@ -105,7 +109,7 @@ def _redis(name: str, url: str, *, variable: str, keeps_jobs: bool) -> Iterator[
     used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     memory = f"{size(used)} of {size(most)}" if most else f"{size(used)}, no bound"
     told = f"{shown(url)}: Redis {info['redis_version']}, {seconds * 1000:.1f} ms, {memory}"
-    doubts = list(_doubts(info, seconds, used, most, keeps_jobs=keeps_jobs))
+    doubts = list(_doubts(info, seconds, used, most, keeps=keeps))
     for what, fix in doubts:
         yield Finding(name, "warning", f"{told}; {what}", fix)
     if not doubts:
@@ -113,7 +117,7 @@ def _redis(name: str, url: str, *, variable: str, keeps_jobs: bool) -> Iterator[
 
 
 def _doubts(
-    info: Mapping[str, Any], seconds: float, used: int, most: int, *, keeps_jobs: bool
+    info: Mapping[str, Any], seconds: float, used: int, most: int, *, keeps: Keeps
 ) -> Iterator[tuple[str, str]]:
     """What is set up so that it will hurt one day, and what to do about it."""
     policy = str(info.get("maxmemory_policy", ""))
@@ -123,14 +127,18 @@ def _doubts(
         yield "a replica takes no writes", "name the primary"
     if most and used > FULL * most:
         yield "almost full", "raise maxmemory"
-    if keeps_jobs and policy in _EVICTING:
+    if keeps == "nothing":
+        return
+    if policy in _EVICTING:
+        what = "jobs" if keeps == "jobs" else "statistics and limits"
         yield (
-            f"maxmemory-policy {policy} throws jobs away when it is full",
+            f"maxmemory-policy {policy} throws {what} away when it is full",
             "CONFIG SET maxmemory-policy volatile-lru (or noeviction)",
         )
     has_rdb = "rdb_last_save_time" in info and int(info.get("rdb_saves", 0)) > 0
-    if keeps_jobs and not int(info.get("aof_enabled", 0)) and not has_rdb:
-        yield "what is queued is lost when it restarts", "CONFIG SET appendonly yes"
+    if not int(info.get("aof_enabled", 0)) and not has_rdb:
+        what = "what is queued is lost" if keeps == "jobs" else "statistics begin anew"
+        yield f"{what} when it restarts", "CONFIG SET appendonly yes"
 
 
 async def _round_trip(client: Any) -> float:

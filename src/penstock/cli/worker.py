@@ -45,9 +45,7 @@ def worker(
 
     settings = opening.settings()
     if settings.tasks == "celery":
-        become_celery(
-            settings, queues=queues, include=include, concurrency=concurrency, beat=beat
-        )
+        become_celery(settings, queues=queues, include=include, concurrency=concurrency, beat=beat)
     logging.configure(settings.log_level, format=settings.log_format, log_dir=settings.logs)
     asyncio.run(
         run_worker(

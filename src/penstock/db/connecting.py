@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any, Final
 
@@ -24,12 +25,17 @@ _SETTINGS: Final = {
 async def connect(dsn: str) -> Connection[Any]:
     """A connection to the database at `dsn`, as asyncpg reads it.
 
-    Raises ConfigurationError for what is no address, and what asyncpg raises.
+    Raises ConfigurationError for what is no address, TimeoutError, and what asyncpg raises.
     """
+    async with asyncio.timeout(CONNECT_PATIENCE):
+        return await _connect(dsn)
+
+
+async def _connect(dsn: str) -> Connection[Any]:
     try:
         connection: Connection[Any] = await asyncpg.connect(
             dsn,
-            timeout=CONNECT_PATIENCE,
+            timeout=2 * CONNECT_PATIENCE,  # the one around this is shorter
             command_timeout=ANSWER_PATIENCE,
             statement_cache_size=512,
             max_cached_statement_lifetime=0,

@@ -8,6 +8,7 @@ from typing import TypeGuard
 from urllib.parse import quote
 
 from penstock.errors import ConfigurationError
+from penstock.net import address
 
 FILE_NAME = "penstock.db"
 _SCHEME = "sqlite:///"
@@ -56,15 +57,15 @@ def is_postgres(url: str | None) -> TypeGuard[str]:
 
 
 def dsn(url: str) -> str:
-    """The address of a PostgreSQL database as asyncpg reads it."""
+    """The address of a PostgreSQL database as asyncpg reads it.
+
+    Raises ConfigurationError where a password in it would be taken for something else.
+    """
+    if not address.is_readable(url):
+        raise ConfigurationError(f"the database URL {shown(url)!r}: {address.UNREADABLE}")
     return "postgresql://" + url.partition("://")[2]
 
 
 def shown(url: str) -> str:
     """An address without what is secret in it, for logs and errors; a wrong one is not guessed."""
-    scheme, separator, rest = url.partition("://")
-    plain = rest.partition("?")[0]
-    if "@" in rest and "@" not in plain:
-        return f"{scheme}{separator}..."
-    user, at, host = plain.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"
+    return address.shown(url, user=True)

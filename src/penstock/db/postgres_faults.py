@@ -5,6 +5,7 @@ An address is always shown without its password.
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from asyncpg import exceptions as pg
@@ -41,6 +42,13 @@ def unsent(error: BaseException) -> bool:
     if isinstance(error, pg.InterfaceError):
         return "connection is closed" in str(error)  # any other is a call that cannot be right
     return isinstance(error, Unbegun)
+
+
+def unanswered(error: BaseException) -> bool:
+    """Whether nobody said anything, for as long as was waited."""
+    return isinstance(error, TimeoutError) or (
+        isinstance(error, OSError) and error.errno == errno.EHOSTUNREACH
+    )
 
 
 def contended(error: BaseException) -> bool:
@@ -80,6 +88,16 @@ def too_old(version: str, where: str) -> StorageUnavailable:
 def standby(where: str) -> StorageUnavailable:
     """The server at `where` only follows another one."""
     return StorageUnavailable(_READ_ONLY.format(where=where))
+
+
+def silent(where: str) -> StorageUnavailable:
+    """The server at `where` has not answered for a while, to nobody."""
+    return StorageUnavailable(_GONE.format(where=where))
+
+
+def crowded(where: str) -> StorageUnavailable:
+    """The server at `where` has as many connections as it may, and ours are in use."""
+    return StorageUnavailable(_CROWDED.format(where=where))
 
 
 _GONE = (

@@ -68,7 +68,7 @@ def counted(status: str) -> int:
 async def leave(pool: Pool, connection: Connection[Any], error: BaseException) -> None:
     """Give `connection` back after `error`: as it was before, or closed when that is not sure."""
     if isinstance(error, asyncio.CancelledError | TimeoutError):
-        pool.abandon(connection)
+        pool.abandon(connection, unanswered=isinstance(error, TimeoutError))
         return
     if not isinstance(error, PostgresError | ValueError | TypeError) or lost(error):
         pool.drop(connection)

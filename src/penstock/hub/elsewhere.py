@@ -82,9 +82,9 @@ class HubElsewhere:
         lease = await self._there(asked)
         return None if lease is None else LeaseElsewhere(lease, self._there)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
         """See Hub."""
-        await self._there(self._hub.add(counters, once=once))
+        return await self._there(self._hub.add(counters, once=once))
 
     async def read(self, name: str) -> dict[str, int]:
         """See Hub."""

@@ -138,11 +138,13 @@ class Hub(Protocol):
     ) -> Lease | None:
         """One of `limit` leases of this name; None when all are taken for as long as `wait`."""
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
         """Add to counters, name by name and field by field: one round trip.
 
         Raises StorageUnavailable; then the same call with the same `once` counts only once, even if
-        the first had arrived. Forgotten after ten minutes.
+        the first had arrived. Kept for weeks: `x:7` says that this is the 7th call of `x`, whose
+        calls come in order; then it returns how many of those before are on record no more.
+        Counters are forgotten 400 days after the last addition.
         """
 
     async def read(self, name: str) -> dict[str, int]:

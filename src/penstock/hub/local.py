@@ -179,10 +179,11 @@ class LocalHub:
     ) -> LocalLease | None:
         return await self._places.take(name, limit=limit, wait=wait)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
         """See Hub; nothing is lost on the way, so nothing has to be told twice."""
         for name, fields in counters.items():
             self._counters.setdefault(name, Counter()).update(fields)
+        return 0
 
     async def read(self, name: str) -> dict[str, int]:
         return dict(self._counters.get(name, {}))

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import ConfigurationError
 from penstock.extras import extra
+from penstock.net import address
 
 with extra("redis"):
     import redis.asyncio as asynchronous
     from redis import Redis, exceptions
     from redis.asyncio.retry import Retry as AsyncRetry
     from redis.backoff import NoBackoff
+    from redis.maint_notifications import MaintNotificationsConfig
     from redis.retry import Retry
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def connect(
         client_name=name,
         protocol=3,
         health_check_interval=0,
+        maint_notifications_config=_unannounced(),
         **options,
     )
     return asynchronous.Redis.from_pool(pool)
@@ -92,9 +95,19 @@ def connect_sync(
         retry=Retry(NoBackoff(), 0),
         client_name=name,
         protocol=3,
+        maint_notifications_config=_unannounced(),
         **options,
     )
     return Redis.from_pool(pool)
+
+
+def _unannounced() -> MaintNotificationsConfig:
+    """No notices of a server's maintenance.
+
+    While a client waits for them, redis-py does not look whether an idle connection was ended: a
+    Redis that was restarted would cost one failure for every connection of the pool.
+    """
+    return MaintNotificationsConfig(enabled=False)
 
 
 async def ask(client: asynchronous.Redis, command: Callable[[], Awaitable[T]]) -> T:
@@ -105,8 +118,35 @@ async def ask(client: asynchronous.Redis, command: Callable[[], Awaitable[T]]) -
     try:
         return await command()
     except exceptions.ConnectionError:
-        await client.connection_pool.disconnect(inuse_connections=False)
+        await drop_connections(client)
         return await command()
+    except REFUSALS as error:
+        if not is_replica(error):
+            raise
+        await drop_connections(client)
+        return await command()
+
+
+def is_replica(error: BaseException) -> bool:
+    """Whether a server says that it is a replica.
+
+    After a failover the old primary may live on as one: its connections stay alive and refuse every
+    write, while the address leads to the new primary. Nothing was changed: ask on a new connection.
+    """
+    if isinstance(error, exceptions.ReadOnlyError | exceptions.MasterDownError):
+        return True
+    # Redis 6 wraps what a script was told into an error of its own.
+    return isinstance(error, exceptions.ResponseError) and "-READONLY" in str(error)
+
+
+async def drop_connections(client: asynchronous.Redis) -> None:
+    """Let the next commands connect anew, to wherever the address leads by now."""
+    await client.connection_pool.disconnect(inuse_connections=False)
+
+
+def drop_connections_of_threads(client: Redis) -> None:
+    """The same for a client of `connect_sync`."""
+    client.connection_pool.disconnect(inuse_connections=False)
 
 
 async def server_version(client: asynchronous.Redis) -> tuple[int, ...]:
@@ -142,8 +182,7 @@ def at_database(url: str, number: int) -> str:
 
 def shown(url: str) -> str:
     """The address for logs and errors: without name, password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return address.shown(url)
 
 
 def explain(error: BaseException, url: str) -> str:
@@ -179,6 +218,8 @@ def _short(text: str) -> str:
 
 
 def _check(url: str) -> None:
+    if not address.is_readable(url):
+        raise ConfigurationError(f"{shown(url)!r} is no address of Redis: {address.UNREADABLE}")
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
         raise ConfigurationError(

@@ -3,8 +3,9 @@
 A request must not wait for a commit that is not its own, so an event becomes a job some 50 ms
 later, with all others of that time in one transaction. Where it is not known at once who wants to
 hear of it, it is held, and that is read first. What the queue does not take any more when
-the process stops (its last jobs tell of events, too) is kept in the database for the next one. A
-process that is killed loses what is not a job yet.
+the process stops (its last jobs tell of events, too) is kept in the database for the next one. Of
+several that start together one takes it over, and a delivery that is a job already becomes no
+second one. A process that is killed loses what is not a job yet.
 """
 
 from __future__ import annotations
@@ -16,17 +17,22 @@ from typing import Any, Final
 
 from penstock.clock import Clock
 from penstock.errors import PenstockError, QueueStopped, RequestError, StorageError
+from penstock.hub import Hub
 from penstock.notify.event import Event
 from penstock.notify.store import Delivery, WebhookStore
 from penstock.notify.subscriptions import Subscriptions
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.tasks import Task, TaskQueue
+from penstock.tasks.options import JobOptions
 
 MOST: Final = 10_000  # deliveries that wait to become jobs
 TOGETHER: Final = 1_000  # become jobs in one go
 GATHER_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 1.0  # while the queue cannot store jobs
+LEFT: Final = "outbox:left"  # the lease of who takes over what was left behind
+LEFT_SECONDS: Final = 15.0  # for one round of it; who died in one keeps others waiting so long
+LEFT_TOGETHER: Final = 100  # of these become jobs beside each other
 LOST: Final = "penstock_webhook_events_lost_total"
 
 _log = get_logger("penstock.notify")
@@ -42,6 +48,7 @@ class Outbox:
         *,
         store: WebhookStore,
         subscriptions: Subscriptions,
+        hub: Hub,
         clock: Clock,
         metrics: Metrics,
         most: int = MOST,
@@ -50,6 +57,7 @@ class Outbox:
         self._task = task
         self._store = store
         self._subscriptions = subscriptions
+        self._hub = hub
         self._clock = clock
         self._metrics = metrics
         self._most = most
@@ -159,15 +167,45 @@ class Outbox:
             self._lose(len(waiting), "stopped")
 
     async def _recover(self) -> None:
-        """Take over what stopped processes left; two that start at once may both do so."""
+        """Take over what stopped processes left, unless another one does."""
+        lease = await self._hub.acquire(LEFT, seconds=LEFT_SECONDS)
+        if lease is None:  # it may die of it
+            await self._hub.wait_released(LEFT, seconds=LEFT_SECONDS)
+            lease = await self._hub.acquire(LEFT, seconds=LEFT_SECONDS)
+        if lease is None:
+            return
         try:
             while found := await self._store.left():
-                calls = [one for _, one in found]
-                for owner in {one.owner for one in calls}:
-                    await self._accept([one for one in calls if one.owner == owner], owner)
-                await self._store.forget([number for number, _ in found])
+                for start in range(0, len(found), LEFT_TOGETHER):
+                    await self._take_over(found[start : start + LEFT_TOGETHER])
+                    await lease.extend(LEFT_SECONDS)
         except PenstockError as error:  # it stays where it is
             _log.warning("webhooks.left_behind", detail=error.detail)
+        finally:
+            await lease.release()
+
+    async def _take_over(self, found: Sequence[tuple[int, Delivery]]) -> None:
+        accepted = await asyncio.gather(
+            *(self._accept_left(one) for _, one in found), return_exceptions=True
+        )
+        await self._store.forget(
+            [number for (number, _), error in zip(found, accepted, strict=True) if error is None]
+        )
+        for error in accepted:
+            if error is not None:
+                raise error
+
+    async def _accept_left(self, one: Delivery) -> None:
+        """Make a job of it, unless there is one: where no lease is shared, others may do so too."""
+        options: JobOptions = {
+            "owner": one.owner,
+            "key": f"webhook:{one.webhook_id}:{one.event.id}",
+        }
+        try:
+            await self._queue.enqueue(self._task, (one.webhook_id, one.event), options=options)
+        except RequestError as error:
+            _log.error("webhooks.not_storable", type=one.event.type, detail=error.detail)
+            self._lose(1, "not_storable")
 
     def _lose(self, count: int, reason: str) -> None:
         if count:

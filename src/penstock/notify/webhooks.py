@@ -91,6 +91,7 @@ class Webhooks:
             self._deliverer.task,
             store=self._store,
             subscriptions=self._subscriptions,
+            hub=hub,
             clock=clock,
             metrics=metrics,
         )

@@ -6,8 +6,9 @@ Token buckets per key and route, in the hub: shared by all servers where the hub
 a limited key says how much is left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers-11), one item
 per limit; a refused one also when to come back.
 
-A budget stops requests that may cost (`COSTLY`), whether or not the answer happens to be known:
-where an answer comes from is found out behind this. Everything else goes on.
+A budget stops requests that may cost (`COSTLY`, and jobs that are run again), whether or not the
+answer happens to be known: where an answer comes from is found out behind this. Everything else
+goes on. Batches ask again before each of their items (`Budgets.check_key`).
 """
 
 from __future__ import annotations
@@ -165,7 +166,11 @@ class Limiter:
 
 def may_cost(method: str, path: str) -> bool:
     """Whether a request may make a provider be asked."""
-    return method == "POST" and path.startswith(COSTLY) and not path.endswith("/cancel")
+    if method != "POST":
+        return False
+    if path.startswith("/v1/jobs/"):
+        return path.endswith("/retry")
+    return path.startswith(COSTLY) and not path.endswith("/cancel")
 
 
 def route_of(limits: Iterable[RouteLimit], method: str, path: str) -> RouteLimit | None:

@@ -73,10 +73,10 @@ _TOUCH = """
 UPDATE auth_keys SET last_used_at = :at
 WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :at)
 """
+# Each change of a key that exists has its entry on the audit log, in the same transaction.
 _STATE = """
 SELECT count(*), max(created_at), count(revoked_at), max(revoked_at),
-CAST(sum(rate_limit) AS BIGINT), CAST(sum(budget_micros) AS BIGINT),
-CAST(sum(budget_tokens) AS BIGINT), count(budget_period), sum(length(route_limits)) FROM auth_keys
+(SELECT count(*) FROM audit_entries WHERE action = 'key.changed') FROM auth_keys
 """
 _LAST = (1 << 62, "")  # behind every (created_at, id), and small enough for SQLite
 

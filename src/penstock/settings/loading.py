@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from penstock.errors import ConfigurationError
 from penstock.settings.values import Settings, names_of
 
-# What Penstock's clients read; often set in the same shell.
-CLIENTS = ("PENSTOCK_URL", "PENSTOCK_KEY")
+# What Penstock's clients and one of its commands read; often set in the same shell.
+CLIENTS = ("PENSTOCK_URL", "PENSTOCK_KEY", "PENSTOCK_COPY_TO")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
+
+from penstock.net.address import UNREADABLE, is_readable
 
 
 def _split(value: object) -> object:
@@ -40,7 +43,7 @@ def _setting(default: Any, *names: str, about: str, **rules: Any) -> Any:
 class Settings(BaseModel):
     """Penstock's settings. `load_settings()` reads them; tests construct them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Path = _setting(
         Path("./.penstock"), "PENSTOCK_HOME", about="Folder of the database, cache, logs and keys."
@@ -127,7 +130,7 @@ class Settings(BaseModel):
     rate_limits: Words = _setting(
         (),
         "PENSTOCK_RATE_LIMITS",
-        about="Limits of routes, per key: `POST /v1/moderations=600/m,/v1/batches=10/m`.",
+        about="Limits of routes, per key: `/v1/moderations=600/m,/v1/batches=10/m`.",
     )
 
     enable_cache: bool = _setting(
@@ -334,6 +337,23 @@ class Settings(BaseModel):
         if "tasks" not in given and given & {"celery_broker_url", "celery_result_backend"}:
             followed["tasks"] = "celery"
         return {**values, **followed}
+
+    @field_validator("admin_key")
+    @classmethod
+    def _is_no_example(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and key.get_secret_value().upper().startswith("CHANGE-ME"):
+            raise ValueError(
+                "it is the example's, which everybody knows; write one of your own: "
+                "openssl rand -hex 24"
+            )
+        return key
+
+    @field_validator("redis_url", "celery_broker_url", "celery_result_backend", "database_url")
+    @classmethod
+    def _can_be_read(cls, url: str | None) -> str | None:
+        if url and not url.startswith("sqlite:") and not is_readable(url):
+            raise ValueError(UNREADABLE)
+        return url
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

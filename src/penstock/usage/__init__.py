@@ -7,6 +7,7 @@ Counting costs an answer no I/O. A process that is killed loses what it counted 
 so; one that stops loses nothing. `Budgets` says when a key has spent what it may.
 """
 
+from penstock.usage.budget_store import BudgetStore
 from penstock.usage.budgets import Budget, Budgets
 from penstock.usage.counter_store import CounterStore
 from penstock.usage.counters import Counters, HubCounters
@@ -16,6 +17,7 @@ from penstock.usage.store import UsageFilter, UsageRow
 
 __all__ = [
     "Budget",
+    "BudgetStore",
     "Budgets",
     "CounterStore",
     "Counters",

@@ -5,7 +5,8 @@
 
 A request reads no database, but for the first of a key in a process. So servers learn within about
 a second what the others spent: a budget is overrun by at most what goes out in that time. While the
-ledger cannot be read, what is known of it stands, and this process goes on counting.
+ledger cannot be read, what is known of it stands, and this process goes on counting; a key of which
+nothing is known spends nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, NamedTuple
+from functools import partial
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from penstock.clock import Clock
-from penstock.errors import BudgetExhausted, StorageError
+from penstock.db.look import Look
+from penstock.errors import BudgetExhausted, StorageError, StorageUnavailable
 from penstock.observe.logging import get_logger
 from penstock.usage.ledger import Usage
 from penstock.usage.meter import TOKENS, Meter
@@ -50,17 +53,26 @@ class Spent(NamedTuple):
     ends: float
 
 
+class Known(Protocol):
+    """The budgets of keys, by their ids."""
+
+    async def find(self, key_id: str) -> Budget | None:
+        """The budget of a key, if it has one. Raises StorageError."""
+
+
 class _Account:
     """What is known of one key."""
 
-    __slots__ = ("base", "begins", "ends", "meter", "period", "read", "used_at")
+    __slots__ = ("base", "begins", "ends", "is_read", "look", "meter", "period", "used_at")
+
+    look: Look  # of those who wait for the first one
 
     def __init__(self, period: Period, meter: Meter, *, now: float, used_at: float) -> None:
         self.period: Period = period
         self.meter = meter
         self.begins, self.ends = bounds(period, now)
         self.base: Counter[str] = Counter()  # without what the meter counted
-        self.read = asyncio.Event()  # whether the ledger was asked
+        self.is_read = False  # whether the ledger ever answered
         self.used_at = used_at
 
     def spent(self, name: str) -> int:
@@ -68,17 +80,25 @@ class _Account:
 
 
 class Budgets:
-    """Watches the keys that have a budget. Belongs to one event loop, which runs `keep`."""
+    """Watches the keys that have a budget. Belongs to one event loop, which runs `keep`.
 
-    def __init__(self, usage: Usage, *, clock: Clock) -> None:
+    `known` are the budgets themselves, for `check_key`.
+    """
+
+    def __init__(self, usage: Usage, *, clock: Clock, known: Known | None = None) -> None:
         self._usage = usage
         self._clock = clock
+        self._known = known
+        self._found: dict[str, tuple[Budget | None, float]] = {}  # by key, and when it was read
         self._accounts: dict[str, _Account] = {}
         self._busy = asyncio.Event()  # whether there is a key to look after
         self._failing = False
 
     async def check(self, key_id: str, budget: Budget) -> None:
-        """Raise BudgetExhausted when the key has spent what it may."""
+        """Raise BudgetExhausted when the key has spent what it may.
+
+        And StorageUnavailable where nobody can say, as the ledger never answered about this key.
+        """
         account = await self._account(key_id, budget.period)
         used = {name: account.spent(name) for name in {*account.base, *account.meter.counted}}
         tokens = used.pop(TOKENS, 0)
@@ -96,8 +116,20 @@ class Budgets:
             retry_after=account.ends - self._clock.now(),
         )
 
+    async def check_key(self, key_id: str | None) -> None:
+        """As `check`, of the budget that the key has on record; that is read every second.
+
+        For work that goes on after its request: a batch asks before each item. Raises StorageError
+        also while the budget itself cannot be read and never was.
+        """
+        if key_id is None or self._known is None:
+            return
+        budget = await self._budget_of(key_id, self._known)
+        if budget is not None:
+            await self.check(key_id, budget)
+
     async def spent(self, key_id: str, period: Period) -> Spent:
-        """What a key spent of the present period, over all servers."""
+        """What a key spent of the present period, over all servers. Raises StorageUnavailable."""
         account = await self._account(key_id, period)
         used = {name: account.spent(name) for name in {*account.base, *account.meter.counted}}
         tokens = used.pop(TOKENS, 0)
@@ -105,15 +137,22 @@ class Budgets:
 
     async def keep(self) -> None:
         """Read the sums of keys in use again and again, until cancelled."""
-        while True:
-            await self._busy.wait()
-            await self._clock.sleep(REFRESH_SECONDS)
-            await self.refresh()
+        try:
+            while True:
+                await self._busy.wait()
+                await self._clock.sleep(REFRESH_SECONDS)
+                await self.refresh()
+        finally:
+            await asyncio.gather(*(each.look.aclose() for each in self._accounts.values()))
 
     async def refresh(self) -> None:
-        """Read the sums of all keys in use; forget those that are in use no more."""
+        """Read the sums of all keys in use; forget those that are in use no more.
+
+        But nobody while sums cannot be read: what is known could not be learnt again.
+        """
         late = self._clock.monotonic() - IDLE_SECONDS
-        for key_id in [key for key, found in self._accounts.items() if found.used_at < late]:
+        idle = [key for key, found in self._accounts.items() if found.used_at < late]
+        for key_id in () if self._failing else idle:
             self._forget(key_id)
         turns = asyncio.Semaphore(AT_ONCE)
 
@@ -129,17 +168,23 @@ class Budgets:
         now, used_at = self._clock.now(), self._clock.monotonic()
         account = self._accounts.get(key_id)
         if account is None or account.period != period or not account.begins <= now < account.ends:
-            meter = self._usage.meter(key_id)
-            known = _Account(period, meter, now=now, used_at=used_at)
             if account is None and len(self._accounts) >= MOST_KEYS:
                 self._forget(min(self._accounts, key=lambda key: self._accounts[key].used_at))
-            account = self._accounts[key_id] = known
+            account = _Account(period, self._usage.meter(key_id), now=now, used_at=used_at)
+            account.look = Look(partial(self._learn, key_id, account))
+            self._accounts[key_id] = account
             self._busy.set()
-            await self._read(key_id, account)
-        elif not account.read.is_set():
-            await account.read.wait()
         account.used_at = used_at
+        if not account.is_read:
+            await account.look.share()  # one for all; who goes away stops no look
+        if not account.is_read:
+            raise StorageUnavailable("what the key has spent cannot be read; try again in a moment")
         return account
+
+    async def _learn(self, key_id: str, account: _Account) -> None:
+        await self._read(key_id, account)
+        if not account.is_read:
+            raise StorageUnavailable("the ledger cannot be read")
 
     async def _read(self, key_id: str, account: _Account) -> None:
         """Ask the ledger, whatever else is being written to it meanwhile.
@@ -164,8 +209,23 @@ class Budgets:
             base[TOKENS] = total.tokens_in + total.tokens_out
             base.subtract(written)
             account.base = base
-        finally:
-            account.read.set()
+            account.is_read = True
+
+    async def _budget_of(self, key_id: str, known: Known) -> Budget | None:
+        now = self._clock.monotonic()
+        found = self._found.get(key_id)
+        if found is not None and now - found[1] < REFRESH_SECONDS:
+            return found[0]
+        try:
+            budget = await known.find(key_id)
+        except StorageError:
+            if found is None:
+                raise
+            budget = found[0]  # what is known stands
+        if len(self._found) >= MOST_KEYS:
+            self._found.clear()
+        self._found[key_id] = (budget, now)
+        return budget
 
     def _forget(self, key_id: str) -> None:
         self._accounts.pop(key_id, None)

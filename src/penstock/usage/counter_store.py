@@ -53,11 +53,12 @@ class CounterStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch) -> int:
         """See Counters. In the order of the key, so that two servers never wait for each other."""
         mark = (batch.since, batch.source, batch.number)
         rows = [(*place, value, *mark) for place, value in sorted(batch.counts.items())]
         await self._database.write((_ADD, rows), (_MARK, mark))
+        return 0
 
     async def rows(
         self, kinds: Sequence[str], first: int, last: int, *, names: Sequence[str] | None = None

@@ -47,8 +47,11 @@ class Top(NamedTuple):
 class Counters(Protocol):
     """Adds up and reads. Raises StorageError or another error where it cannot."""
 
-    async def add(self, batch: Batch) -> None:
-        """Add what a batch counts. A batch that was added before changes nothing."""
+    async def add(self, batch: Batch) -> int:
+        """Add what a batch counts. A batch that was added before changes nothing.
+
+        Batches of one source come in order; how many of those before are on record no more.
+        """
 
     async def rows(
         self, kinds: Sequence[str], first: int, last: int, *, names: Sequence[str] | None = None
@@ -62,10 +65,10 @@ class Counters(Protocol):
 class Shared(Protocol):
     """The part of a hub that shared counters need."""
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
         """Add to fields of hashes in one round trip; a second call with the same `once` does not.
 
-        Raises StorageUnavailable.
+        `x:7` is the 7th call of `x`; how many before it are lost. Raises StorageUnavailable.
         """
 
     async def read(self, name: str) -> dict[str, int]:
@@ -79,11 +82,11 @@ class HubCounters:
         self._hub = hub
         self._earlier = earlier
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch) -> int:
         hashes: dict[str, dict[str, int]] = {}
         for place, value in batch.counts.items():
             hashes.setdefault(_hash(place.day, place.kind), {})[place.name] = value
-        await self._hub.add(hashes, once=f"{batch.source}:{batch.number}")
+        return await self._hub.add(hashes, once=f"{batch.source}:{batch.number}")
 
     async def rows(
         self, kinds: Sequence[str], first: int, last: int, *, names: Sequence[str] | None = None

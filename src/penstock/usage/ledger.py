@@ -1,13 +1,16 @@
 """Counts in memory and adds to the day's rows a moment later.
 
 Every process adds what it counted itself, so any number of them share one table. What could not be
-written stays counted and is tried again; only the number of rows that wait is bounded. The same
+written is kept as it is and handed over again with its number, which is added once; what is counted
+meanwhile gathers behind it, and only the number of rows that wait is bounded. The same
 call is counted in the statistics, and by the meter of a key that has a budget.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 from operator import itemgetter
@@ -23,14 +26,23 @@ from penstock.usage.counter_store import CounterStore
 from penstock.usage.counters import Counters
 from penstock.usage.meter import Meter
 from penstock.usage.statistics import Statistics
-from penstock.usage.store import DAY, Counts, Group, Place, UsageFilter, UsageRow, UsageStore
+from penstock.usage.store import (
+    DAY,
+    Counts,
+    Group,
+    Mark,
+    Place,
+    UsageFilter,
+    UsageRow,
+    UsageStore,
+)
 
 if TYPE_CHECKING:
     from penstock.pipeline import Receipt
 
 EFFECT: Final = "usage"
-MOST_ROWS: Final = 10_000  # that wait to be written
-TOGETHER: Final = 500  # rows of one transaction
+MOST_ROWS: Final = 10_000  # that gather, beside those that are being written
+TOGETHER: Final = 500  # rows of one part, which is one transaction
 
 _STORED: Final = frozenset({"memory", "disk", "redis"})  # sources that are the cache
 _DAY_SECONDS: Final = DAY // 1000
@@ -44,6 +56,13 @@ class Outcome(NamedTuple):
     decision: str  # approved, review or rejected
     flags: Sequence[str] = ()
     user: str | None = None  # the caller's word for a person; None: the key stands for its user
+
+
+class _Part(NamedTuple):
+    """Rows that are written together, or may have been; they do not change any more."""
+
+    mark: Mark
+    rows: list[tuple[Place, Counts]]
 
 
 class Usage:
@@ -66,7 +85,7 @@ class Usage:
         self._clock = clock
         self._metrics = metrics
         self._effects = effects or Effects(clock=clock, metrics=metrics)
-        self._effect = self._effects.effect(EFFECT, self.flush, waiting=lambda: len(self._counted))
+        self._effect = self._effects.effect(EFFECT, self.flush, waiting=lambda: self.waiting)
         self.statistics = Statistics(
             counters or CounterStore(database), clock=clock, effects=self._effects, metrics=metrics
         )
@@ -75,9 +94,15 @@ class Usage:
         self._begins = self._ends = 0.0  # of the day that `_today` is about, in seconds
         self._writing: asyncio.Future[bool] | None = None
         self._meters: dict[str, Meter] = {}  # by key
-        self._flying: dict[Place, Counts] = {}  # what is being written now
+        self._ready: deque[_Part] = deque()  # the oldest first; it may be on record already
+        self._last = Mark(int(clock.now() * 1000) // DAY * DAY, secrets.token_hex(6), 0)
         self._failing = False
         self._full = False
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are not written yet."""
+        return len(self._counted) + sum(len(part.rows) for part in self._ready)
 
     def add(
         self,
@@ -126,7 +151,8 @@ class Usage:
         meter = self._meters.get(key_id)
         if meter is None:
             meter = self._meters[key_id] = Meter()
-            for place, counts in [*self._counted.items(), *self._flying.items()]:
+            gone = [row for part in self._ready for row in part.rows]
+            for place, counts in [*self._counted.items(), *gone]:
                 if place[1] == key_id:  # not on record yet, and settled later
                     tokens = counts.tokens_in + counts.tokens_out
                     meter.count(place[3], counts.spent_micros, tokens)
@@ -144,7 +170,7 @@ class Usage:
         if self._writing is not None:  # it may have begun before the caller's last `add`
             await asyncio.shield(self._writing)
         if self._writing is None:
-            if not self._counted:
+            if not self._counted and not self._ready:
                 return True
             self._writing = asyncio.ensure_future(self._write())
         return await asyncio.shield(self._writing)
@@ -190,43 +216,39 @@ class Usage:
         return counts
 
     async def _write(self) -> bool:
-        self._flying, self._counted, self._today = self._counted, {}, {}
-        # In the order of the key, so that two servers never wait for each other in a circle.
-        waiting = iter(sorted(self._flying.items(), key=itemgetter(0)))
-        part: list[tuple[Place, Counts]] = []
         try:
-            while part := list(islice(waiting, TOGETHER)):
-                await self._store.add(part)
-                self._settle(part)
+            await self._hand_over()
+            self._gather()
+            await self._hand_over()
         except Exception as error:
-            self._put_back([*part, *waiting])
             self._tell_failure(error)
             return False
         finally:
             self._writing = None
-            self._flying = {}
         self._failing = self._full = False
         return True
 
+    def _gather(self) -> None:
+        """Make parts of what was counted since; from here on they do not change."""
+        # In the order of the key, so that two servers never wait for each other in a circle.
+        left = iter(sorted(self._counted.items(), key=itemgetter(0)))
+        self._counted, self._today = {}, {}
+        while rows := list(islice(left, TOGETHER)):
+            self._last = self._last._replace(number=self._last.number + 1)
+            self._ready.append(_Part(self._last, rows))
+
+    async def _hand_over(self) -> None:
+        while self._ready:
+            part = self._ready[0]
+            await self._store.add(part.mark, part.rows)
+            self._ready.popleft()
+            self._settle(part.rows)
+
     def _settle(self, written: Sequence[tuple[Place, Counts]]) -> None:
-        for place, counts in written:
-            del self._flying[place]
-            _, key_id, _, currency = place
+        for (_, key_id, _, currency), counts in written:
             if (meter := self._meters.get(key_id)) is not None:
                 tokens = counts.tokens_in + counts.tokens_out
                 meter.settle(currency, counts.spent_micros, tokens)
-
-    def _put_back(self, unwritten: Sequence[tuple[Place, Counts]]) -> None:
-        """Add what was not written to what was counted meanwhile."""
-        for place, counts in unwritten:
-            found = self._counted.get(place)
-            if found is not None:
-                found.add(counts)
-            elif len(self._counted) < MOST_ROWS:
-                self._counted[place] = counts
-            else:
-                self._lose(counts.calls)
-        self._begins = self._ends = 0.0  # the next call looks for its row again
 
     def _tell_failure(self, error: Exception) -> None:
         if self._failing:

@@ -4,7 +4,8 @@
 
 A request leaves a note of what happened, and notes are counted together. A batch that could not be
 written is kept as it is and handed over again with its number, which is added once; what comes
-meanwhile gathers behind it. Users and their number are bounded per day: those beyond are counted
+meanwhile gathers behind it. Redis may lose what it took: the next batch shows it, and what is gone
+is counted as lost. Users and their number are bounded per day: those beyond are counted
 together, as "other".
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -20,6 +21,7 @@ from typing import Final, Literal, NamedTuple
 
 from penstock.clock import Clock
 from penstock.observe.effects import Effects
+from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.usage.counters import DAY, Batch, Counters, Place, Top
 from penstock.usage.durations import bucket
@@ -39,6 +41,8 @@ UPSTREAM: Final = "upstream"
 REQUESTS: Final = "requests"
 
 _DAY_SECONDS: Final = DAY // 1000
+
+_log = get_logger("penstock.usage")
 
 _Event = (
     tuple[str, str, str, bool, tuple[str, ...], float | None] | tuple[Upstream, float, float, bool]
@@ -109,6 +113,7 @@ class Statistics:
         self._source = secrets.token_hex(6)
         self._since = int(clock.now() * 1000) // DAY * DAY
         self._number = 0
+        self._on_record = Counter(batches=0, numbers=0)  # that this process added
         self._turn = asyncio.Lock()
         self._effect = effects.effect(EFFECT, self.flush, waiting=lambda: self.waiting)
 
@@ -147,8 +152,12 @@ class Statistics:
                 await self._learn()
             self._gather()
             while self._ready:
-                await self._counters.add(self._ready[0])
-                self._waiting -= len(self._ready.popleft().counts)
+                gone = await self._counters.add(self._ready[0])
+                if gone:
+                    self._tell_loss(gone)
+                added = len(self._ready.popleft().counts)
+                self._waiting -= added
+                self._on_record.update(batches=1, numbers=added)
         return True
 
     async def rows(
@@ -162,6 +171,15 @@ class Statistics:
         """The names with the highest sums."""
         await self.flush()
         return await self._counters.top(kind, first, last, limit=limit)
+
+    def _tell_loss(self, batches: int) -> None:
+        """Count what is on record no more; where that is not all of it, by its share."""
+        kept = self._on_record
+        batches = min(batches, kept["batches"])
+        numbers = kept["numbers"] * batches // max(kept["batches"], 1)
+        kept.subtract({"batches": batches, "numbers": numbers})
+        _log.error("statistics.lost", batches=batches, numbers=numbers)
+        self._effect.lose(numbers)
 
     def _look_at_the_day(self) -> None:
         now = self._clock.now()

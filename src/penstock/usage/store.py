@@ -1,9 +1,13 @@
-"""The queries of the ledger; the only SQL about it."""
+"""The queries of the ledger; the only SQL about it.
+
+A part and the mark that it was added are one transaction. Where nobody can tell whether that was
+committed (the connection broke), the same part comes again, finds its mark and adds nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -33,9 +37,22 @@ def _total(name: str) -> str:
     return f"CAST(sum({name}) AS BIGINT)"  # PostgreSQL would make a decimal of it
 
 
+MARK: Final = "ledger"  # the kind, among counters, of the number of a process's last part
+
+# First, so that a transaction of which nobody knows what became is waited for; only a higher number
+# changes the row.
+_MARK: Final = f"""
+INSERT INTO usage_counters (day, kind, name, value) VALUES (?, '{MARK}', ?, ?)
+ON CONFLICT (day, kind, name) DO UPDATE SET value = excluded.value
+WHERE usage_counters.value < excluded.value
+"""
+# Each row where the one before it was added, and the first where the mark was new. The casts are
+# for PostgreSQL, which takes a parameter in SELECT for text.
 _ADD: Final = f"""
 INSERT INTO usage_days (day, key_id, service, currency, owner, {", ".join(_COUNTS)})
-VALUES (?, ?, ?, ?, ?, {", ".join("?" * len(_COUNTS))})
+SELECT CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
+{", ".join(["CAST(? AS BIGINT)"] * len(_COUNTS))}
+WHERE changes() > 0
 ON CONFLICT (day, key_id, service, currency) DO UPDATE SET
 {", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in _COUNTS)}
 """
@@ -56,6 +73,17 @@ _COLUMNS: Final[dict[Group, tuple[str, ...]]] = {
 }
 
 
+class Mark(NamedTuple):
+    """Which part this is: `number` counts those of `source`, a process that began on day `since`.
+
+    Parts of one source are added in their order.
+    """
+
+    since: int
+    source: str
+    number: int
+
+
 class Counts(msgspec.Struct):
     """What one key used of one service on one day, in one currency; `owner` is whose key it is."""
 
@@ -67,11 +95,6 @@ class Counts(msgspec.Struct):
     tokens_saved: int = 0
     spent_micros: int = 0
     saved_micros: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Count everything of `other` too."""
-        for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 Place = tuple[int, str, str, str]
@@ -110,13 +133,13 @@ class UsageStore:
         self._database = database
         self._object = _OBJECT[database.dialect]
 
-    async def add(self, counted: Sequence[tuple[Place, Counts]]) -> None:
-        """Add to the rows of these places, whoever else does so: one transaction.
+    async def add(self, mark: Mark, counted: Iterable[tuple[Place, Counts]]) -> None:
+        """Add to what is on record, whoever else does so. A part added before changes nothing.
 
         In the order of the places, so that two processes that do so wait for each other, no more.
         """
         rows = sorted((*place, *msgspec.structs.astuple(counts)) for place, counts in counted)
-        await self._database.write((_ADD, rows))
+        await self._database.write((_MARK, mark), (_ADD, rows), serial=False)
 
     async def total(self, wanted: UsageFilter) -> UsageRow:
         """The sum of everything that `wanted` names."""

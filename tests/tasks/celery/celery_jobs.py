@@ -1,5 +1,7 @@
-"""Tasks, and the application of real workers, for the tests of Celery: it has no runtime, so that a
-worker starts in a second. `JOBS_URL` is the engine's address; what runs leaves a line in `JOBS_LOG`.
+"""Tasks, and the application of real workers, for the tests of Celery.
+
+It has no runtime, so that a worker starts in a second. `JOBS_URL` is the engine's address; what
+runs leaves a line in `JOBS_LOG`.
 """
 
 from __future__ import annotations
@@ -89,6 +91,12 @@ def __getattr__(name: str) -> object:
     if address.visibility < 60:  # look for messages that are overdue as often as possible
         options |= {"unacked_restore_interval": 0.2, "unacked_restore_throttle": 1}
     place = LoopPlace(_open, node=lambda: app.node)
-    app = make_app(address, place=place, tasks=TASKS, broker_transport_options=options)
+    app = make_app(
+        address,
+        place=place,
+        tasks=TASKS,
+        broker_transport_options=options,
+        worker_soft_shutdown_timeout=float(os.environ.get("JOBS_GRACE", "10")),
+    )
     globals()["app"] = app
     return app

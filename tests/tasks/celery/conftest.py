@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,12 +31,7 @@ class Celery:
         self.url = url
         self.notes = folder / "notes"
         self.log = folder / "log"
-        self.env = {
-            **os.environ,
-            "JOBS_URL": url,
-            "JOBS_LOG": str(self.notes),
-            "REMAP_SIGTERM": "SIGQUIT",
-        }
+        self.env = {**os.environ, "JOBS_URL": url, "JOBS_LOG": str(self.notes)}
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def command(self, *words: str) -> list[str]:
@@ -81,6 +79,19 @@ class Celery:
     def close(self) -> None:
         for process in self.processes:
             self.kill(process)
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """What a condition gives once it is true, looked at from a thread: it may block."""
+
+    def look() -> Any:
+        pause, deadline = threading.Event(), time.monotonic() + PATIENCE
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "not in time"
+            pause.wait(0.02)
+        return found
+
+    return await asyncio.to_thread(look)
 
 
 def address(redis: RedisServer, **options: object) -> str:

@@ -14,9 +14,7 @@ from tests.tasks.celery.celery_jobs import echo, tick
 from tests.tasks.celery.conftest import address
 
 
-async def test_a_broker_that_is_down_is_named_without_its_password_and_starts_nothing_twice(
-    own_redis,
-):
+async def test_a_broker_that_is_down_is_named_without_its_password(own_redis):
     redis: RedisServer = own_redis(password="x-secret")
     url = address(redis)
     redis.kill()
@@ -47,15 +45,19 @@ async def test_a_broker_that_is_full_takes_no_half_of_a_job(own_redis):
     redis: RedisServer = own_redis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
     async with open_queue(address(redis)) as queue:
         accepted = 0
-        with pytest.raises(StorageFull, match="is full"):
-            while True:
+        try:
+            while accepted < 10_000:
                 await queue.enqueue_many(echo, ["x" * 10_000] * 20)
                 accepted += 20
+        except StorageFull as error:
+            told = error.detail
 
+        assert "is full (maxmemory)" in told
         assert await queue.store.count(JobFilter()) == {"queued": accepted}
 
 
-async def test_a_broker_that_does_not_answer_is_given_up(own_redis):
+async def test_a_broker_that_does_not_answer_is_given_up(own_redis, monkeypatch):
+    monkeypatch.setattr("penstock.tasks.celery.remote.TIMEOUT", 0.3)
     redis: RedisServer = own_redis()
     async with open_queue(address(redis)) as queue:
         await queue.enqueue(echo, ("a",))

@@ -15,7 +15,7 @@ from penstock.errors import JobCancelled, JobFailed
 from penstock.tasks import Progress, TaskQueue
 from penstock.tasks.celery.address import parse
 from tests.tasks.celery.celery_jobs import block, die, die_once, echo, steps, wait
-from tests.tasks.celery.conftest import PATIENCE, Celery
+from tests.tasks.celery.conftest import PATIENCE, Celery, until
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +30,6 @@ def told(celery: Celery, id: str) -> Any:
     with Redis.from_url(parse(celery.url).backend) as results:
         found: Any = results.get(f"celery-task-meta-{id}")
     return found and json.loads(found)
-
-
-async def until(condition: Any) -> Any:
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await asyncio.to_thread(condition)):
-            await asyncio.sleep(0.05)
-    return found
 
 
 async def test_coroutines_and_plain_functions_run_in_its_processes(queue):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from penstock.errors import StorageUnavailable
 from penstock.hub.redis import scripts
 from penstock.net.redis import FAULTS, ask, explain
+
+KEPT: Final = 400 * 86_400  # seconds after the last addition: as far back as `/v1/usage` reads
+MARK_KEPT: Final = 40 * 86_400  # the same of what was added last: longer than anybody is silent
 
 
 class Counters:
@@ -21,14 +24,17 @@ class Counters:
         self._prefix = prefix
         self._add = client.register_script(scripts.ADD)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
         """See Hub."""
-        keys = [f"{self._prefix}added:{once}", *map(self._key, counters)]
+        source, _, number = once.rpartition(":")
+        if once and not (source and number.isdecimal()):
+            source, number = once, "1"
+        keys = [f"{self._prefix}added:{source}", *map(self._key, counters)]
         # As one argument: to pack hundreds of them costs the client 20 times as much.
         flat = [[part for item in fields.items() for part in item] for fields in counters.values()]
-        args = [once, msgspec.json.encode(flat)]
+        args = [number, msgspec.json.encode(flat), KEPT, MARK_KEPT]
         try:
-            await ask(self._client, lambda: self._add(keys=keys, args=args))
+            return int(await ask(self._client, lambda: self._add(keys=keys, args=args)))
         except FAULTS as error:
             raise StorageUnavailable(explain(error, self._url)) from error
 

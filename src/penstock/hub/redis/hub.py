@@ -42,9 +42,7 @@ class RedisHub:
         lease_timeout: float = TIMEOUT,
         rate_timeout: float = PATIENCE,
     ) -> None:
-        clock = clock or SystemClock()
-        prefix = f"{prefix}hub:"
-        origin = secrets.token_hex(8)
+        clock, prefix, origin = clock or SystemClock(), f"{prefix}hub:", secrets.token_hex(8)
         self._url = url
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -138,8 +136,8 @@ class RedisHub:
     ) -> Lease | None:
         return await self._leases.slot(name, limit=limit, seconds=seconds, wait=wait)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> None:
-        await self._counters.add(counters, once=once)
+    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
+        return await self._counters.add(counters, once=once)
 
     async def read(self, name: str) -> dict[str, int]:
         return await self._counters.read(name)

@@ -110,10 +110,10 @@ class Leases:
                     left = await ask(self._client, lambda: self._client.pttl(lease.key))
                     if left < 0:
                         return True
-                    wait = min(ends - self._clock.monotonic(), left / 1000, LOOK)
-                    if wait <= 0:
+                    mine = ends - self._clock.monotonic()
+                    if mine <= 0:
                         return False
-                    await _rings(rung, wait)
+                    await _rings(rung, min(mine, (left + 1) / 1000, LOOK))
                 return True
         except FAULTS:
             self._fall_silent()

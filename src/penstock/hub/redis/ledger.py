@@ -81,6 +81,7 @@ class Ledger:
         self.run = ""  # the server process that was last heard
         self.clock = 0
         self.position = 0
+        self.told = 0  # the end of the log as Redis last told it, heard or not
         self.lost = 0
         self._origin = origin
         self._lock = threading.Lock()
@@ -161,6 +162,11 @@ class Ledger:
         return self.furthest > self.clock
 
     @property
+    def reached(self) -> int:
+        """An entry that is certainly in the log: if it is not, Redis went back."""
+        return max(self.position, self.told)
+
+    @property
     def waiting(self) -> int:
         """How many things are not told yet."""
         return len(self._outbox)
@@ -179,10 +185,11 @@ class Ledger:
                 self._flying = max(self._flying, parcel[-1].number)
             return parcel
 
-    def delivered(self, number: int) -> None:
-        """Redis has all items up to this number."""
+    def delivered(self, number: int, position: int = 0) -> None:
+        """Redis has all items up to this number, and its log reaches to `position`."""
         with self._lock:
             self._deliver(number)
+            self.told = max(self.told, position)
 
     # --- hearing -------------------------------------------------------------------------------
 
@@ -220,9 +227,7 @@ class Ledger:
                         shown.append(Message("generation", b""))
                 clock = max(clock, entry.clock)
                 if mine:
-                    name = EVERYTHING if entry.kind == "f" else entry.name
-                    if self._pending.get(name) == entry.number:
-                        del self._pending[name]
+                    self._confirm(entry)
             if clock != self.clock:
                 self._move(clock, floor << SHIFT)
             if cut:
@@ -253,7 +258,7 @@ class Ledger:
                     self._requeue(name, number)
                 elif not continued:
                     del self._pending[name]  # it is among the generations
-            self.run = run
+            self.run, self.told = run, place.position
             if continued:
                 return
             self.epoch, self.position = place.epoch, place.position
@@ -265,7 +270,17 @@ class Ledger:
             self._move(place.clock, place.floor << SHIFT)
             self._cut()
 
+    def renew_lock(self) -> None:
+        """In a child process: nobody is left who would release the old one."""
+        self._lock = threading.Lock()
+
     # --- under the lock ------------------------------------------------------------------------
+
+    def _confirm(self, entry: Told) -> None:
+        """A bump of ours came back; one that was made since still waits."""
+        name = EVERYTHING if entry.kind == "f" else entry.name
+        if self._pending.get(name) == entry.number:
+            del self._pending[name]
 
     def _queue(self, kind: str, name: str, body: bytes) -> int:
         self._number += 1

@@ -30,6 +30,7 @@ from penstock.net.redis import (
     REFUSALS,
     connect,
     explain,
+    is_replica,
     is_too_old,
     shown,
     too_old,
@@ -196,22 +197,22 @@ class Link:
         while not is_cancelled():
             self._news.clear()
             parcel = self._ledger.parcel(PARCEL)
-            began = self._clock.monotonic()
+            began, heard = self._clock.monotonic(), self._ledger.position
             try:
-                alive = await send(
+                end = await send(
                     keys=self._keys, args=send_terms(self._ledger, self._origin, parcel)
                 )
             except FAULTS as error:
-                if not isinstance(error, REFUSALS):
-                    raise
+                if not isinstance(error, REFUSALS) or is_replica(error):
+                    raise  # the address may lead to another server by now
                 self._refused(error)
             else:
                 self.latency = self._clock.monotonic() - began
                 self._trips.record(self.latency)
-                if not alive:
-                    raise _JoinAgainError  # the data was thrown away under us
+                if end < heard:
+                    raise _JoinAgainError  # the data was thrown away, or went back, under us
                 if parcel:
-                    self._ledger.delivered(parcel[-1].number)
+                    self._ledger.delivered(parcel[-1].number, end)
                 self._accepted()
             self._delivered.set()
             self._count_lost()
@@ -251,6 +252,11 @@ class Link:
             self._fell(error)
         self.writes = False
         self.detail = explain(error, self._url)
+
+    def abandon(self, detail: str) -> None:
+        """In a child process: what connects it belongs to the parent."""
+        self.reads = self.writes = False
+        self.detail = detail
 
     def _down(self, error: BaseException) -> None:
         is_news = self.is_up or not self.joined.is_set()

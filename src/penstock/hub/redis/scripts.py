@@ -38,9 +38,11 @@ end
 """
 
 # Whoever connects learns where everything is. Data that was lost, in whole or in part, begins a new
-# life: its floor is above all that was ever handed out, so that nothing from before is trusted. A
-# server process that is another than before (`run`) has lost nothing only if somebody who heard all
-# of it says so; each one who comes back later may object.
+# life: its floor is above all that was ever handed out, so that nothing from before is trusted. It
+# went back if somebody knows of a later clock or of a later entry of the log (`known_index`): what
+# was set and deleted since is undone with it. A server process that is another than before (`run`)
+# has lost nothing only if somebody who heard all of it says so; each one who comes back later may
+# object.
 JOIN: Final = (
     _WALL
     + _LOG
@@ -48,21 +50,22 @@ JOIN: Final = (
 local known, known_run, known_clock = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local run, fresh, raise = ARGV[4], ARGV[5], ARGV[7] == '1'
 local margin, longest_given, keep = tonumber(ARGV[8]), ARGV[9], ARGV[10]
+local known_index = tonumber(ARGV[11])
 longest = longest_given
 wall = math.max(wall, tonumber(ARGV[6]))
 local epoch = redis.call('HGET', meta, 'epoch')
 local before = redis.call('HGET', meta, 'run')
 local previous = redis.call('HGET', meta, 'previous') or ''
-local restored = number('restored')
+local restored, restored_index = number('restored'), number('restored_index')
 local same = epoch and known == epoch
 local lost = not epoch
   or (number('names') > 0 and redis.call('EXISTS', generations) == 0)
-  or (same and known_clock > clock)
+  or (same and (known_clock > clock or known_index > index))
 if not lost and before ~= run then
   lost = not (same and known_run == before)
-  restored, previous = clock, before
+  restored, restored_index, previous = clock, index, before
 elseif not lost and same and known_run ~= run then
-  lost = known_run ~= previous or known_clock > restored
+  lost = known_run ~= previous or known_clock > restored or known_index > restored_index
 end
 if lost then
   if not epoch then
@@ -81,6 +84,7 @@ elseif raise or (known ~= '' and not same and known_clock >= floor) then
 end
 save('epoch', epoch, 'run', run, 'previous', previous,
      'restored', string.format('%.0f', restored),
+     'restored_index', string.format('%.0f', restored_index),
      'names', redis.call('ZCARD', generations))
 local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
 local oldest = index + 1
@@ -92,16 +96,18 @@ return {epoch, clock, floor, index, oldest, last}
 )
 
 # Items are numbered by their sender and counted once, however often they arrive. Without items it
-# shows that Redis takes writes and still lives the same life.
+# shows that Redis takes writes and still lives the same life. Answers where the log ends; 0 when
+# that life is over, or its generations are gone: before a bump makes them look complete again.
 SEND: Final = (
     _WALL
     + _LOG
     + """
 if redis.call('HGET', meta, 'epoch') ~= ARGV[1] then return 0 end
+if number('names') > 0 and redis.call('EXISTS', generations) == 0 then return 0 end
 local origin, most, keep = ARGV[2], tonumber(ARGV[4]), ARGV[5]
 longest = ARGV[3]
 local last = tonumber(redis.call('GET', sent) or '0')
-local began = last
+local began = index
 for at = 6, #ARGV, 4 do
   local item, kind, name, body = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if item > last then
@@ -121,8 +127,8 @@ if names > most then
   write('t', 'n', string.format('%.0f', floor))
 end
 redis.call('SET', sent, last, 'EX', keep)
-if last > began then save('names', redis.call('ZCARD', generations)) end
-return 1
+if index > began then save('names', redis.call('ZCARD', generations)) end
+return index
 """
 )
 
@@ -196,13 +202,22 @@ end
 return answers
 """
 
-# Counted once for each mark, however often it arrives.
+# Calls are numbered by their source and counted once, however often they arrive. How many before
+# this one are gone, as Redis lost its data or the last of it: its number then follows a lower one.
 ADD: Final = """
-if ARGV[1] ~= '' and not redis.call('SET', KEYS[1], '1', 'NX', 'EX', 600) then return 0 end
+local kept, mark_kept = ARGV[3], ARGV[4]
+local gone = 0
+if ARGV[1] ~= '' then
+  local number, last = tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[1]) or '0')
+  if last >= number then return 0 end
+  gone = number - 1 - last
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', mark_kept)
+end
 for at, fields in ipairs(cjson.decode(ARGV[2])) do
   for n = 1, #fields, 2 do
     redis.call('HINCRBY', KEYS[at + 1], fields[n], string.format('%.0f', fields[n + 1]))
   end
+  redis.call('EXPIRE', KEYS[at + 1], kept)
 end
-return 1
+return gone
 """

@@ -24,7 +24,7 @@ def join_terms(ledger: Ledger, *, run: str, wall: float, distrust: bool) -> tupl
     """What `scripts.JOIN` is told; `run` is the server process, `wall` this machine's time."""
     known = (ledger.epoch, ledger.run, ledger.furthest)
     here = (run, secrets.token_hex(8), int(wall * 1000), int(distrust))
-    return (*known, *here, MARGIN, LOG_LENGTH, KEEP)
+    return (*known, *here, MARGIN, LOG_LENGTH, KEEP, ledger.reached)
 
 
 def read_place(reply: Sequence[Any]) -> Place:

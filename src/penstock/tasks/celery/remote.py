@@ -5,11 +5,16 @@ A command that fails because Redis cannot be used raises StorageUnavailable, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import (
+    ConnectionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ResponseError,
+)
 
 from penstock.errors import StorageError, StorageFull, StorageUnavailable
 from penstock.net.redis import FAULTS, connect, connect_sync, explain
@@ -19,7 +24,7 @@ from penstock.tasks.celery.scripts import Group, Word, script
 TIMEOUT: Final = 2.0  # seconds that Redis may take: a thousand jobs are written in 50 ms
 CONNECTIONS: Final = 8
 
-Fallible = Callable[[], Any]
+T = TypeVar("T")
 
 
 class Remote:
@@ -35,39 +40,48 @@ class Remote:
     async def ask(self, group: Group, command: str, *words: Word) -> Any:
         """What a command answers. Raises StorageError."""
         source, sha = script(group)
-        with understood(self._url):
+
+        async def call() -> Any:
             try:
                 return await self._client.evalsha(sha, 1, self.prefix, command, *words)
             except NoScriptError:
                 return await self._client.eval(source, 1, self.prefix, command, *words)  # type: ignore[arg-type] # bytes do
 
+        return await self._tried(call)
+
     async def fields(self, job_id: str, names: tuple[str, ...]) -> list[Any]:
         """Fields of one job's hash. Raises StorageError."""
-        with understood(self._url):
-            found: list[Any] = await self._client.hmget(self.job(job_id), list(names))
-            return found
+        (found,) = await self.fields_of([job_id], names)
+        return found
 
     async def fields_of(self, ids: list[str], names: tuple[str, ...]) -> list[list[Any]]:
         """The same of many jobs, in one round trip."""
-        if not ids:
-            return []
-        with understood(self._url):
-            pipeline = self._client.pipeline(transaction=False)
-            for job_id in ids:
-                pipeline.hmget(self.job(job_id), list(names))
-            found: list[list[Any]] = await pipeline.execute()
-            return found
+        return await self.pipe([("HMGET", self.job(job_id), *names) for job_id in ids])
 
     async def pipe(self, commands: list[tuple[Word, ...]]) -> list[Any]:
         """What several commands answer, in one round trip. Raises StorageError."""
         if not commands:
             return []
-        with understood(self._url):
+
+        async def call() -> list[Any]:
+            if len(commands) == 1:
+                client: Any = self._client
+                return [await client.execute_command(*commands[0])]
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
-            found: list[Any] = await pipeline.execute()
-            return found
+            return await pipeline.execute()
+
+        return await self._tried(call)
+
+    async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call, and once more when the connection was a dead one of before a restart."""
+        with understood(self._url):
+            try:
+                return await call()
+            except ConnectionError:
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                return await call()
 
     def job(self, job_id: str) -> str:
         """The key of a job's hash."""
@@ -91,11 +105,19 @@ class RemoteSync:
     def ask(self, group: Group, command: str, *words: Word) -> Any:
         """What a command answers. Raises StorageError."""
         source, sha = script(group)
-        with understood(self._url):
+
+        def call() -> Any:
             try:
                 return self.client.evalsha(sha, 1, self.prefix, command, *words)
             except NoScriptError:
                 return self.client.eval(source, 1, self.prefix, command, *words)  # type: ignore[arg-type] # bytes do
+
+        with understood(self._url):
+            try:
+                return call()
+            except ConnectionError:
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                return call()
 
     def close(self) -> None:
         """Close the connections."""

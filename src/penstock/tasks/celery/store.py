@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from penstock.errors import NotFound, QueueStopped, StorageError
+from penstock.errors import NotFound, QueueStopped, StorageError, StorageUnavailable
 from penstock.tasks.celery.address import Address
 from penstock.tasks.celery.plan import status_of
 from penstock.tasks.celery.records import NO_PROGRESS, progress_of, record_of
@@ -33,6 +33,7 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 MAX_PAGE: Final = 1000
 CHUNK: Final = 500  # jobs that are looked at in one round trip
 ALIVE: Final = 15_000  # milliseconds since a worker was heard of
+OUTAGE: Final = 60.0  # seconds without Redis that who waits for a job does not hear of
 KNOWN: Final = 10_000  # jobs whose latest progress is remembered here
 SKEW: Final = 60_000  # milliseconds that the clocks of processes may differ
 
@@ -143,7 +144,12 @@ class CeleryStore:
         async with watches.on(job_id) as watch:
             while True:
                 self._open()
-                record = await self.get(job_id)
+                try:
+                    record = await self.get(job_id)
+                except StorageUnavailable:
+                    if last is None or not await watches.is_back(OUTAGE):
+                        raise
+                    continue
                 if record is None:
                     if last is not None:
                         return  # it was forgotten meanwhile

@@ -77,6 +77,16 @@ class Watches:
                 self._ready.pop(job_id, None)
                 self._unsubscribe(job_id)
 
+    async def is_back(self, seconds: float) -> bool:
+        """Wait for a Redis that is gone, up to so long."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self.is_closed and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(AGAIN)
+            with suppress(StorageError):
+                await self._remote.pipe([("PING",)])
+                return True
+        return False
+
     def close(self) -> None:
         """There is nothing more to come: wake all."""
         self.is_closed = True

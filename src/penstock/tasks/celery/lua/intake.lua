@@ -130,7 +130,7 @@ function commands.fire()
       redis.call('HSET', schedule(name), 'last', tick, 'last_job', id)
     end
   end
-  redis.call('ZREMRANGEBYSCORE', fired, '-inf', NOW - KEEP_FIRED)
+  redis.call('ZREMRANGEBYSCORE', fired, '-inf', tonumber(ARGV[4]) - KEEP_FIRED)
   plan(name, ARGV[5])
   return ids
 end

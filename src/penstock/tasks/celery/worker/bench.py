@@ -75,9 +75,7 @@ class Claim(NamedTuple):
 class Bench:
     """The jobs that one process of a worker runs. Everything but `work` happens on `loop`."""
 
-    def __init__(
-        self, engine: CeleryEngine, *, loop: asyncio.AbstractEventLoop, node: str
-    ) -> None:
+    def __init__(self, engine: CeleryEngine, *, loop: asyncio.AbstractEventLoop, node: str) -> None:
         self.engine = engine
         self._loop = loop
         self._node = node

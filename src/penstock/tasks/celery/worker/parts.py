@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +15,12 @@ from celery.app.registry import TaskRegistry
 from celery.app.task import Task
 from celery.app.trace import build_tracer
 from celery.apps.worker import Worker as CeleryWorker
-from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError
+from celery.exceptions import CPendingDeprecationWarning, Ignore, Reject, Retry, TaskRevokedError
 from celery.worker.consumer.consumer import Consumer as CeleryConsumer
 from celery.worker.request import Request as CeleryRequest
 
 from penstock.errors import InvalidInput, JobCancelled, JobFailed, StorageError, UnknownTask
+from penstock.observe.logging import get_logger
 from penstock.tasks.celery.remote import RemoteSync
 from penstock.tasks.celery.worker.rounds import TICK, Rounds
 from penstock.tasks.engine import Completed, Failed
@@ -25,6 +28,8 @@ from penstock.tasks.engine import Completed, Failed
 if TYPE_CHECKING:
     from penstock.tasks.celery.app import JobApp
     from penstock.tasks.celery.worker.bench import Ended
+
+_log = get_logger("penstock.worker")
 
 BEFORE_KILL = 15.0  # seconds after its own time-out in which a job's process may still end itself
 
@@ -82,7 +87,8 @@ class JobRequest(CeleryRequest):
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
         error = exc_info.exception
-        if isinstance(getattr(error, "exc", error), WorkerLostError | SystemExit):
+        is_lost = isinstance(getattr(error, "exc", error), WorkerLostError | SystemExit)
+        if is_lost and not self._already_cancelled:
             self._lose("Lost", "its process died while it ran")
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
@@ -131,7 +137,7 @@ class Takings(dict[str, Any]):
 
 
 class Consumer(CeleryConsumer):
-    """Takes tickets of tasks that the main process does not know."""
+    """Takes tickets of tasks that the main process does not know, and outlives its broker."""
 
     Strategies = Takings
     strategies: Takings
@@ -139,6 +145,31 @@ class Consumer(CeleryConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.strategies.consumer = self
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of a broken connection.
+
+        kombu 5.7 puts back what runs and acknowledges it on the closed channel; both fail, and with
+        them the whole worker. There is nothing to put back, since a claim outlives the connection,
+        and what is not acknowledged is swept up (`rounds.py`).
+        """
+        connection: Any = self.connection
+        channels = list(getattr(connection._transport, "channels", ()))
+        for channel in (*channels, connection._default_channel):
+            if channel is not None:
+                channel.do_restore = False
+                channel.basic_ack = channel.basic_reject = _tell_nobody
+        try:
+            with warnings.catch_warnings():  # of a default that is set here
+                warnings.simplefilter("ignore", CPendingDeprecationWarning)
+                super().on_connection_error_after_connected(exc)
+        except Exception:
+            _log.exception("worker.connection_not_cleaned_up")
+            self.connection = None
+
+
+def _tell_nobody(*_: Any, **__: Any) -> None:
+    """Acknowledge to a channel that is closed."""
 
 
 def begin_rounds(worker: Any, *, tick: float = TICK) -> Rounds:
@@ -157,11 +188,16 @@ def begin_rounds(worker: Any, *, tick: float = TICK) -> Rounds:
 
 
 class Worker(CeleryWorker):
-    """A worker that makes our rounds, and gives back what it held when it ends."""
+    """A worker that makes our rounds, and gives back what it held when it ends.
+
+    SIGTERM lets what runs end within `worker_soft_shutdown_timeout`. Celery itself would wait for
+    it without an end, or, told by REMAP_SIGTERM, for the whole time even if nothing runs any more.
+    """
 
     app: JobApp
     hostname: str
     pool_cls: Any
+    consumer: Any
 
     def on_start(self) -> None:
         super().on_start()
@@ -169,6 +205,20 @@ class Worker(CeleryWorker):
         self.app.rounds = begin_rounds(self)
         if not self.pool_cls.uses_semaphore:  # jobs run in this process
             self.app.place.bench()
+
+    def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
+        patience = threading.Timer(self.app.conf.worker_soft_shutdown_timeout, self._end_jobs)
+        patience.daemon = True
+        patience.start()
+        try:
+            super().stop(in_sighandler, exitcode)
+        finally:
+            patience.cancel()
+
+    def _end_jobs(self) -> None:
+        """End the processes of what still runs: they are waited for."""
+        _log.warning("worker.jobs_not_ended", advice="they are given back to the queue")
+        self.consumer.cancel_active_requests()
 
     def on_stopped(self) -> None:
         super().on_stopped()

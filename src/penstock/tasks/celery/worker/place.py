@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final, Protocol
 
 from penstock.errors import ConfigurationError
@@ -20,7 +20,7 @@ from penstock.tasks.queue import TaskQueue
 
 OPENING: Final = 120.0  # seconds
 CLOSING: Final = 20.0
-GRACE: Final = 5.0  # seconds that jobs have to end when their process is asked to
+LEAVING: Final = 2.0  # seconds for what still runs: its worker has waited already
 
 Opens = Callable[[], AbstractAsyncContextManager[TaskQueue]]
 
@@ -84,7 +84,8 @@ class LoopPlace:
                 await bench.start()
                 opened.set_result(bench)
                 await self._ended.wait()
-                await bench.stop(GRACE)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(bench.stop(0), LEAVING)
         except BaseException as error:
             if opened.done():
                 raise

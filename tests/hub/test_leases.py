@@ -1,0 +1,168 @@
+"""Leases, slots and counters over servers, and the connections they take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from penstock.errors import StorageUnavailable
+from penstock.net.redis import connect_sync
+from tests.hub.conftest import granted, until
+
+
+async def test_one_holder_at_a_time(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    lease = await first.acquire("flight", seconds=30)
+    assert lease is not None
+    assert lease.shared
+
+    assert await second.acquire("flight", seconds=30) is None
+
+    await lease.release()
+    assert await second.acquire("flight", seconds=30)
+
+
+async def test_of_many_leases_those_are_given_that_nobody_has(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    await first.acquire("b", seconds=30)
+
+    leases = await second.acquire_many(["a", "b", "c"], seconds=30)
+
+    assert [name for name, lease in leases.items() if lease is not None] == ["a", "c"]
+    assert leases["a"].shared
+
+
+async def test_who_waits_is_told_of_the_end(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    lease = await first.acquire("flight", seconds=30)
+    waiting = [asyncio.ensure_future(second.wait_released("flight", seconds=20)) for _ in range(5)]
+    client = connect_sync(redis.url, timeout=5)
+    channel = "penstock:hub:lease:flight:ended"
+    await until(lambda: dict(client.pubsub_numsub(channel)).get(channel.encode()))
+
+    began = time.monotonic()
+    await lease.release()
+
+    assert await asyncio.gather(*waiting) == [True] * 5
+    assert time.monotonic() - began < 5
+    await until(lambda: not dict(client.pubsub_numsub(channel)).get(channel.encode()))
+    client.close()
+
+
+async def test_the_lease_of_a_dead_holder_ends_by_itself(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    lease = await first.acquire("flight", seconds=0.1)
+
+    assert await second.wait_released("flight", seconds=20)
+
+    assert await second.acquire("flight", seconds=30)
+    assert not await lease.extend(30)
+    assert not await lease.release()  # it is another's now
+    assert await first.acquire("flight", seconds=30) is None
+
+
+async def test_waiting_has_an_end(redis, connect):
+    hub = await connect(redis.url)
+    await hub.acquire("flight", seconds=30)
+
+    assert not await hub.wait_released("flight", seconds=0.05)
+
+
+async def test_without_redis_every_lease_is_granted_and_says_so(own_redis, connect):
+    redis = own_redis()
+    hub = await connect(redis.url)
+    held = await hub.acquire("flight", seconds=30)
+    redis.kill()
+    await until(lambda: not hub.is_current)
+
+    again = await hub.acquire("flight", seconds=30)
+    place = await hub.slot("p", limit=1, seconds=30)
+
+    assert again
+    assert place
+    assert (again.shared, place.shared) == (False, False)
+    assert not await hub.wait_released("flight", seconds=10)
+    assert not await held.release()
+    assert await again.extend(5)
+
+
+async def test_slots_are_counted_over_servers_and_those_of_a_dead_one_end(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    assert await first.slot("p", limit=2, seconds=0.1)
+    kept = await first.slot("p", limit=2, seconds=30)
+    assert kept
+    assert await second.slot("p", limit=2, seconds=30) is None
+
+    place = await second.slot("p", limit=2, seconds=30, wait=20)
+
+    assert place
+    assert await first.slot("p", limit=2, seconds=30) is None
+    assert await kept.extend(60)
+
+
+# --- counters ------------------------------------------------------------------------------------
+
+
+async def test_what_is_told_twice_under_one_mark_counts_once(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    for _ in range(3):
+        await first.add({"usage": {"calls": 2}}, once="batch-1")
+
+    assert await second.read("usage") == {"calls": 2}
+
+
+async def test_counters_of_a_redis_that_is_away_are_the_callers_to_keep(own_redis, connect):
+    redis = own_redis()
+    hub = await connect(redis.url)
+    redis.kill()
+
+    with pytest.raises(StorageUnavailable, match="cannot be reached"):
+        await hub.add({"usage": {"calls": 1}})
+    with pytest.raises(StorageUnavailable, match="cannot be reached"):
+        await hub.read("usage")
+
+
+# --- connections and what is counted -------------------------------------------------------------
+
+
+async def test_connections_stay_as_few_under_load(redis, connect):
+    hub = await connect(redis.url)
+    client = connect_sync(redis.url, timeout=5, name="the-test")
+    most = 0
+
+    async def work(number: int) -> None:
+        nonlocal most
+        for turn in range(10):
+            lease = await hub.acquire(f"flight:{number}", seconds=5)
+            await granted(hub.take(f"k{number}", limit=100, window=60, at=time.monotonic()))
+            await hub.add({"usage": {"calls": 1}})
+            hub.publish("t", b"x")
+            await hub.wait_released(f"flight:{number}", seconds=0)
+            await lease.release()
+            if number == turn:
+                ours = [c for c in client.client_list() if c["name"].startswith("penstock-hub")]
+                most = max(most, len(ours))
+
+    await asyncio.gather(*(work(number) for number in range(64)))
+
+    assert 3 <= most <= 9
+    assert await hub.read("usage") == {"calls": 640}
+    client.close()
+
+
+async def test_connections_that_were_ended_while_idle_cost_nothing(redis, connect):
+    hub = await connect(redis.url)
+    for _ in range(2):
+        lease = await hub.acquire("flight", seconds=5)
+        await hub.add({"usage": {"calls": 1}})
+        assert lease.shared
+        assert await lease.release()
+        client = connect_sync(redis.url, timeout=5)
+        for connection in client.client_list():
+            if connection["name"] in ("penstock-hub-leases", "penstock-hub-counts"):
+                client.client_kill_filter(_id=connection["id"])
+        client.close()
+
+    assert await hub.read("usage") == {"calls": 2}
