@@ -90,6 +90,16 @@ async def test_what_comes_after_the_key_s_budget_is_used_up_fails(store, work, n
     assert failed == {("budget_exhausted", 429)}
 
 
+async def test_what_is_being_written_when_the_last_item_is_done_is_on_record(store, work, numbers):
+    """PostgreSQL undoes a write whose caller goes away."""
+    await store.add(new_batch(total=1000), items_of(*range(1, 2001, 2)))  # all refused at once
+
+    await work.run("batch_1")
+
+    batch = await store.find("batch_1")
+    assert (batch.status, batch.completed, batch.failed) == ("completed", 0, 1000)
+
+
 async def test_while_nobody_knows_what_is_spent_the_batch_waits_for_another_run(
     store, work, numbers, purse
 ):

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
+import asyncpg
 import pytest
 
 from penstock.db import pool as pools
@@ -140,3 +142,102 @@ async def test_closing_ends_what_does_not_come_back(
 
     assert taken.is_closed()
     pool.put_back(taken)
+
+
+@pytest.fixture
+def narrow(postgres: PostgresDatabase) -> str:
+    """The address of the database for a user that PostgreSQL gives three connections."""
+    postgres.server.run("DROP ROLE IF EXISTS narrow; CREATE ROLE narrow LOGIN CONNECTION LIMIT 3")
+    return postgres.url.replace("penstock@", "narrow@")
+
+
+async def test_who_is_refused_one_more_waits_for_one_of_ours(narrow: str) -> None:
+    pool = Pool(partial(connect, narrow), "here")
+    pids = set()
+
+    async def use() -> None:
+        connection = await pool.take()
+        pids.add(await connection.fetchval("SELECT pg_backend_pid()"))
+        pool.put_back(connection)
+
+    await asyncio.gather(*(use() for _ in range(25)))
+
+    assert len(pids) <= 3
+    assert pool.usage()["waiting"] == pool.usage()["used"] == 0
+    await pool.aclose()
+
+
+async def test_who_is_refused_one_more_waits_no_longer_than_others(narrow: str) -> None:
+    pool = Pool(partial(connect, narrow), "here", patience=0.05)
+    taken = [await pool.take() for _ in range(3)]
+
+    with pytest.raises(StorageUnavailable, match="here takes no more connections"):
+        await pool.take()
+    waiting = asyncio.ensure_future(pool.take())
+    await asyncio.sleep(0)
+    pool.drop(taken.pop())  # a place there is free again
+
+    taken.append(await waiting)
+    for connection in taken:
+        pool.put_back(connection)
+    await pool.aclose()
+
+
+async def test_who_is_refused_the_first_one_is_told_at_once(narrow: str) -> None:
+    theirs = Pool(partial(connect, narrow), "there")
+    taken = [await theirs.take() for _ in range(3)]
+    pool = Pool(partial(connect, narrow), "here", patience=PATIENCE)
+
+    found = await asyncio.gather(*(pool.take() for _ in range(8)), return_exceptions=True)
+
+    assert [type(one) for one in found] == [asyncpg.TooManyConnectionsError] * 8
+    for connection in taken:
+        theirs.put_back(connection)
+    await pool.aclose()
+    await theirs.aclose()
+
+
+async def test_who_goes_away_while_waiting_takes_nothing_along(pool: Pool) -> None:
+    taken = [await pool.take() for _ in range(5)]
+    waiting = [asyncio.ensure_future(pool.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    waiting[0].cancel()
+    pool.put_back(taken[0])  # for the second, which goes away before it can have it
+    waiting[1].cancel()
+
+    assert await waiting[2] is taken[0]
+    for connection in taken:
+        pool.put_back(connection)
+    assert pool.usage() == {"used": 0, "idle": 5, "waiting": 0, "kept": 2, "most": 5}
+
+
+async def test_what_nobody_waits_for_any_more_is_made_all_the_same_and_kept(pool: Pool) -> None:
+    """Making a connection cannot be cut off anywhere without complaints in the log."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    for turns in range(5):
+        taking = asyncio.ensure_future(pool.take())
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        taking.cancel()
+        await asyncio.wait([taking])
+
+    await turns_until(lambda: pool.usage()["idle"] == 5)
+
+    assert told == []
+    taken = [await pool.take() for _ in range(5)]
+    for connection in taken:
+        pool.put_back(connection)
+
+
+async def test_after_a_time_out_those_that_nobody_used_since_are_closed(pool: Pool) -> None:
+    unused, dead, alive = [await pool.take() for _ in range(3)]
+    pool.put_back(unused)
+    pool.put_back(dead)
+    assert await pool.take() is dead
+    pool.put_back(alive)
+
+    pool.abandon(dead, unanswered=True)
+
+    assert [one.is_closed() for one in (unused, alive)] == [True, False]

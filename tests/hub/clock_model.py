@@ -175,13 +175,13 @@ class Servers(RuleBasedStateMachine):
         if not node.connected:
             return
         parcel = node.ledger.parcel(100)
-        alive = self.redis.eval(
+        end = self.redis.eval(
             scripts.SEND,
             4,
             *keys(PREFIX, node.origin),
             *send_terms(node.ledger, node.origin, parcel),
         )
-        if not alive:
+        if end < node.ledger.position:
             node.connected = False
             return
         for item in parcel:
@@ -194,7 +194,7 @@ class Servers(RuleBasedStateMachine):
         if lost:
             node.connected = False
         elif parcel:
-            node.ledger.delivered(parcel[-1].number)
+            node.ledger.delivered(parcel[-1].number, end)
 
     @rule(place=places, most=st.integers(1, 5))
     def hear(self, place: int, most: int) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.errors import StorageUnavailable
 from penstock.net.redis import connect_sync
 from tests.hub.conftest import granted, until
@@ -32,6 +33,52 @@ async def test_of_many_leases_those_are_given_that_nobody_has(redis, connect):
 
     assert [name for name, lease in leases.items() if lease is not None] == ["a", "c"]
     assert leases["a"].shared
+
+
+async def test_many_who_ask_at_once_share_round_trips_and_none_waits_in_vain(redis, connect):
+    with SlowProxy(redis.port, round_trip=0.05) as proxy:
+        hub = await connect(f"redis://127.0.0.1:{proxy.port}/0", lease_timeout=0.1)
+        await until(lambda: hub.is_current)
+        client = connect_sync(redis.url, timeout=5)
+        names = [f"flight:{number}" for number in range(512)]
+
+        leases = await asyncio.gather(*(hub.acquire(name, seconds=30) for name in names))
+
+        assert all(lease.shared for lease in leases)
+        assert len(client.keys("penstock:hub:lease:*")) == 512
+        assert all(await asyncio.gather(*(lease.release() for lease in leases)))
+        assert not client.keys("penstock:hub:lease:*")
+        client.close()
+
+
+async def test_what_was_asked_for_somebody_who_has_gone_is_given_back(redis, connect):
+    with SlowProxy(redis.port) as proxy:
+        hub = await connect(f"redis://127.0.0.1:{proxy.port}/0")
+        await until(lambda: hub.is_current)
+        proxy.freeze()
+        asking = [
+            asyncio.ensure_future(hub.acquire("flight", seconds=30)),
+            asyncio.ensure_future(hub.slot("p", limit=1, seconds=30)),
+        ]
+        await asyncio.sleep(0)
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        proxy.thaw()
+        other = await connect(redis.url)
+
+        await until(lambda: hub.is_current and not hub._leases._forsaken)
+
+        assert await other.acquire("flight", seconds=30)
+        assert await other.slot("p", limit=1, seconds=30)
+
+
+async def test_a_name_that_is_no_text_harms_nobody_else(redis, connect):
+    hub = await connect(redis.url)
+
+    leases = await asyncio.gather(*(hub.acquire(name, seconds=30) for name in ("\udc80", "b")))
+
+    assert [lease.shared for lease in leases] == [True, True]
 
 
 async def test_who_waits_is_told_of_the_end(redis, connect):

@@ -94,6 +94,84 @@ async def test_a_redis_that_kept_its_data_keeps_the_caches_valid(own_redis, conn
     assert second.generation("other") <= valid
 
 
+async def test_data_that_lacks_only_messages_is_older_data_all_the_same(own_redis, connect):
+    """What was set and deleted is published, and ticks no clock; it came back on every server."""
+    redis = own_redis("--save", "3600 1")
+    first, second = await connect(redis.url), await connect(redis.url)
+    first.bump("n")
+    await until(lambda: first.heard() == second.heard() == first.sequence())
+    valid, position = first.sequence(), second.heads[0]
+    client = connect_sync(redis.url, timeout=5)
+    client.save()
+    client.close()
+    first.publish("t", b"deleted")
+    await until(lambda: second.heads[0] > position)
+
+    redis.kill()
+    redis.start()
+
+    await until(lambda: min(h.generation("anything") for h in (first, second)) > valid)
+
+
+async def test_a_log_that_went_back_under_a_living_connection_is_noticed(own_redis, connect):
+    redis = own_redis()
+    hub = await connect(redis.url)
+    before = hub.sequence()
+    client = connect_sync(redis.url, timeout=5)
+    older = {name: client.dump(f"penstock:hub:{name}") for name in ("meta", "log")}
+    hub.publish("t", b"x")
+    await hub.settled()
+
+    for name, data in older.items():
+        client.restore(f"penstock:hub:{name}", 0, data, replace=True)
+
+    await until(lambda: hub.generation("anything") > before)
+    client.close()
+
+
+async def test_generations_that_were_lost_are_missed_before_a_bump_makes_new_ones(redis, connect):
+    hub = await connect(redis.url)
+    hub.bump("gone")
+    await until(lambda: hub.heard() == hub.sequence())
+    before = hub.sequence()
+    client = connect_sync(redis.url, timeout=5)
+
+    client.delete("penstock:hub:generations")
+    hub.bump("other")
+    await hub.settled()
+
+    late = await connect(redis.url)
+    assert late.generation("gone") > before
+    client.close()
+
+
+async def test_a_primary_that_lives_on_as_a_replica_is_left(own_redis, connect):
+    old, new = own_redis(), own_redis("--repl-diskless-sync-delay", "0")
+    with SlowProxy(old.port) as proxy:
+        hub = await connect(f"redis://127.0.0.1:{proxy.port}/0")
+        there, here = connect_sync(new.url, timeout=5), connect_sync(old.url, timeout=5)
+        lease = await hub.acquire("a", seconds=30)
+        await hub.add({"counts": {"x": 1}})
+        assert lease.shared
+        # Not yet read-only: or the blocking read would be ended, and the link leave with it.
+        here.config_set("replica-read-only", "no")
+        here.replicaof("127.0.0.1", new.port)
+        await until(lambda: here.info("replication")["master_link_status"] == "up")
+        await until(lambda: hub.is_current and hub.heard())
+        proxy._target = ("127.0.0.1", new.port)  # the name leads to the new primary
+        here.config_set("replica-read-only", "yes")
+
+        await hub.add({"counts": {"x": 2}})
+        await until(lambda: hub.is_current and there.exists("penstock:hub:meta"))
+        again = await hub.acquire("b", seconds=30)
+
+        assert again.shared
+        assert there.exists("penstock:hub:lease:b")
+        assert await hub.read("counts") == {"x": 2}
+        there.close()
+        here.close()
+
+
 async def test_data_thrown_away_under_a_living_connection_is_noticed(own_redis, connect):
     redis = own_redis()
     hub = await connect(redis.url)

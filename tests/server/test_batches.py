@@ -386,7 +386,7 @@ async def test_a_batch_of_a_job_that_somebody_cancelled_is_cancelled(
 
 
 async def test_a_batch_stops_where_its_key_s_budget_ends(behind: Start, upstream: Upstream):
-    async with behind(batch_concurrency=2) as app:
+    async with behind(provider=(upstream.url,), batch_concurrency=2) as app:
         key = await app.key("operator", budget_tokens=1)
         made = await create(key, requests=requests(*(f"a parcel, {n}" for n in range(40))))
         end = await ended(app, made["id"])
@@ -396,8 +396,9 @@ async def test_a_batch_stops_where_its_key_s_budget_ends(behind: Start, upstream
     counts = end["request_counts"]
     assert 1 <= counts["completed"] == upstream.calls <= 2  # at once, before the first was known
     assert counts["completed"] + counts["failed"] == 40
-    codes = {item["error"]["code"] for item in page["items"] if item["error"]}
-    assert codes == {"budget_exhausted"}
+    refused = [item["response"] for item in page["items"][counts["completed"] :]]
+    told = {(one["status_code"], one["body"]["error"]["code"]) for one in refused}
+    assert told == {(429, "budget_exhausted")}
     assert_problem(retried, 429)
 
 

@@ -32,6 +32,7 @@ class Recorder:
         self._waiting: list[Done] = []
         self._some = asyncio.Event()
         self._group = asyncio.Event()
+        self._writing: asyncio.Future[None] | None = None
 
     def add(self, number: int, outcome: Outcome[Any]) -> None:
         """Take one outcome."""
@@ -58,10 +59,21 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, and wait for what is being written; cancelling this stops no write.
+
+        Raises StorageError, also of a write whose caller went away.
+        """
+        await self._written()
         group, self._waiting = self._waiting, []
         self._some.clear()
         self._group.clear()
-        if group:  # cancelling this stops the waiting, not the writing
-            await self._store.finish(self._batch_id, group, rate=self.meter.rate)
+        if group:
+            writing = self._store.finish(self._batch_id, group, rate=self.meter.rate)
+            self._writing = asyncio.ensure_future(writing)
+            await self._written()
+
+    async def _written(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+            self._writing = None
             self._on_written()

@@ -2,6 +2,12 @@
 
 Decides what a found entry is worth: valid (no tag bumped), readable, fresh or stale. Knows nothing
 of computing.
+
+A disk is shared by the processes of one machine, who all hear of a change before they can read the
+disk again. With a hub that spans machines nothing of that is so: other machines change what lies on
+this disk, and processes of this one hear of it at different moments. Then a process treats the disk
+as its memory: it reads only what it wrote itself since it began to listen, and drops what it is
+told to drop.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from penstock.cache.entry import KEPT, PACKED, Entry, Hit, Selection, is_immutab
 from penstock.cache.memory import MemoryStore
 from penstock.cache.plan import Plan, age_limit
 from penstock.cache.remote import Marks, RemoteTier
-from penstock.cache.store import LocalStore, Store
+from penstock.cache.store import LastingStore, LocalStore, Store
 from penstock.cache.telling import Telling
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
@@ -46,6 +52,9 @@ class Cascade:
         self.remote = [tier for tier in self.tiers if isinstance(tier, RemoteTier)]
         self.memory = next((s for s in stores if isinstance(s, MemoryStore)), None)
         self._memory_tier = next((t for t in self.tiers if t.store is self.memory), None)
+        self._own_disks = [
+            store for store in stores if hub.spans_machines and isinstance(store, LastingStore)
+        ]
         # What the hot path counts on, whether or not there is a memory tier.
         self.memory_hits = self._memory_tier.hits if self._memory_tier else Counter("unused", ())
         self._clearing: set[asyncio.Future[int]] = set()
@@ -62,12 +71,18 @@ class Cascade:
         self.telling = Telling(self.local, self.coherence.tell_keys, self.coherence.settled)
         for tier in self.local:
             tier.watch(self.catch_up)
+        for disk in self._own_disks:
+            disk.distrust()
 
     def _tier(self, store: Store, *, clock: Clock, metrics: Metrics | None) -> Tier:
         if isinstance(store, LocalStore):
             return Tier(store, clock=clock, metrics=metrics)
         return RemoteTier(
-            store, clock=clock, metrics=metrics, give_up=lambda: self.coherence.bump_all()
+            store,
+            clock=clock,
+            metrics=metrics,
+            give_up=lambda: self.coherence.bump_all(),
+            tell=lambda keys: self.coherence.tell_keys(keys),
         )
 
     # --- reading -----------------------------------------------------------------------------
@@ -255,7 +270,8 @@ class Cascade:
         epoch = self.coherence.epoch
         if entry.epoch != epoch:
             if not self.coherence.is_valid(entry):
-                tier.remove((entry.key,), yields=True)
+                if not self.coherence.is_ahead(entry):  # which it is for a moment only
+                    tier.remove((entry.key,), yields=True)
                 return None
             entry.epoch = epoch
         if entry.thaw is None and entry.kind == PACKED:
@@ -322,6 +338,8 @@ class Cascade:
         self._drop_matching(frozenset(keys).__contains__)
         if self._memory_tier is not None:
             self._memory_tier.remove(keys)
+        for disk in self._own_disks:
+            disk.drop(keys)
 
     def _drop_matching(self, meant: Callable[[str], object]) -> None:
         self._supersede(meant)
@@ -332,6 +350,8 @@ class Cascade:
         self._drop_matching(lambda _: True)
         if self.memory is not None:
             self.memory.forget_all()
+        for disk in self._own_disks:
+            disk.distrust()
 
 
 def _give_type(entry: Entry, plan: Plan) -> None:

@@ -1,8 +1,8 @@
 """Keeps the memory tiers of several processes from disagreeing, through the hub.
 
 Two mechanisms. Explicit changes (set, delete, clear by pattern) are published on the topic "cache";
-other processes drop those keys from memory when they next notice that the hub's head has moved,
-which every hit checks. They are told twice: before the change, so that what others computed and
+other processes drop those keys from memory (and from a disk that is theirs alone: see `cascade`)
+when they next notice that the hub's head has moved, which every hit checks. They are told twice: before the change, so that what others computed and
 have yet to write is not written over it, and after it, when what they read instead is true. Tags,
 namespaces and the whole cache are generations on the hub's logical clock: an entry is valid if none
 of its names was bumped after its computation started.
@@ -88,8 +88,8 @@ class Coherence:
     def is_valid(self, entry: Entry) -> bool:
         """Whether no name of this entry was bumped, and no clear meant it, since it was begun."""
         sequence = entry.sequence
-        if entry.stored and sequence > self.hub.heard():
-            return False  # another process knew of bumps that were not heard here yet
+        if self.is_ahead(entry):
+            return False
         if sequence >= self.epoch:
             return True
         # Held, so that what is read now never lands in a later dict.
@@ -107,6 +107,13 @@ class Coherence:
             if self.hub.generation(f"{prefix}t/{tag}") > sequence:
                 return False
         return not any(sequence < at and matches(entry.key) for at, matches in self._clears)
+
+    def is_ahead(self, entry: Entry) -> bool:
+        """Whether it is from a process that knew of bumps which were not heard here yet.
+
+        Such an entry is as good as any, and usable here in a moment.
+        """
+        return entry.stored and entry.sequence > self.hub.heard()
 
     def bump_all(self) -> None:
         """Make every entry of this cache invalid, everywhere."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from penstock.errors import CacheUnavailable
 
-LAYOUT = 2
+LAYOUT = 3
 EVICT = 500  # rows looked at in one go
 CHUNKS = (128, 16, 1)  # rows per statement, see `put`
 

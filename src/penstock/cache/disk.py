@@ -4,6 +4,10 @@ Reads are made at once, by the caller: 8 us against 57 to 156 us through an exec
 the writing thread (`writer.py`) and are visible to this process' reads before they are on disk;
 `settled` says when others see them too.
 What a crash of the machine takes are the last moments of writes, never the file.
+
+With a hub that spans machines the file is this process' alone (`distrust`): who was not told of a
+change must not write what others read, and whoever was not there while something changed must not
+read it. Each entry begins with its author, a number that is drawn anew at each start and gap.
 """
 
 from __future__ import annotations
@@ -19,10 +23,12 @@ from penstock.cache.database import Damaged, Database, set_aside
 from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
 from penstock.cache.patterns import as_glob
 from penstock.cache.record import as_entry
-from penstock.cache.writer import RECENT, Writer
+from penstock.cache.writer import RECENT, SHARED, Writer
 from penstock.clock import Clock, SystemClock
 from penstock.errors import CacheUnavailable, UnreadableValue
 from penstock.observe.logging import get_logger
+
+_BEGIN = len(SHARED)
 
 log = get_logger("penstock.cache")
 
@@ -90,6 +96,12 @@ class DiskStore:
 
     def withdraw(self, meant: Callable[[str], object]) -> None:
         self._writer.withdraw(meant)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        self._writer.discard(keys)
+
+    def distrust(self) -> None:
+        self._writer.distrust()
 
     def settled(self) -> Future[None]:
         return self._writer.submit(lambda _: None)
@@ -177,13 +189,13 @@ class DiskStore:
             return None
         except UnicodeEncodeError:  # a key with a lone surrogate is in no file
             return None
-        if record is None:
+        if record is None or record[:_BEGIN] != self._writer.author:
             return None
         recent = self._writer.recent
         if len(recent) < RECENT:
             recent.add(key)
         try:
-            return as_entry(key, record)
+            return as_entry(key, record, _BEGIN)
         except UnreadableValue:
             self._unreadable += 1
             self._writer.discard((key,), yields=True)

@@ -32,9 +32,9 @@ class Head(NamedTuple):
     size: int  # bytes of all this
 
 
-def as_row(entry: Entry, *, compress_from: int | None) -> Row:
+def as_row(entry: Entry, *, compress_from: int | None, before: bytes = b"") -> Row:
     """The row to put for an entry; raises UnencodableValue."""
-    record = as_record(entry, compress_from=compress_from)
+    record = as_record(entry, compress_from=compress_from, before=before)
     # Framed by line ends, so that one tag is found in the text without finding parts of others.
     text = "\n".join(("", *entry.tags, "")) if entry.tags else ""
     return entry.key, entry.created, entry.expires, text, record

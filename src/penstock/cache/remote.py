@@ -3,7 +3,8 @@
 What was computed is written behind the answer (`behind.py`), and only over the state that it was
 computed from. What a user changes is written before the change is reported done. Where that fails,
 an old entry may still lie there: the key is owed, is not read from the tier by this process, and is
-forgotten there as soon as the tier answers again.
+forgotten there as soon as the tier answers again. Others may have read it in between: when it is
+forgotten, they are told of the key once more.
 
 A tier that takes no writes but can be read (a full Redis, a replica) is read on: see
 `WriteRefused`.
@@ -11,6 +12,8 @@ A tier that takes no writes but can be read (a full Redis, a replica) is read on
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -39,14 +42,18 @@ class RemoteTier(Tier):
         clock: Clock,
         metrics: Metrics | None,
         give_up: Callable[[], None],
+        tell: Callable[[Sequence[str]], None],
     ) -> None:
         super().__init__(store, clock=clock, metrics=metrics)
         self.guarded = store if isinstance(store, GuardedStore) else None
         self._writing = Breaker(f"{store.name} (writing)", clock, after=1)
         self._give_up = give_up
         self._behind: PerLoop[Behind] = PerLoop(self._make_behind, self._close_behind)
-        self._owed: set[str] = set()
-        self._paying = False
+        self._tell = tell
+        self._owed: dict[str, int] = {}  # key -> number of the debt
+        self._debts = 0
+        self._paying = threading.Lock()
+        self._payments: set[asyncio.Task[None]] = set()
         self._dropped = 0
 
     # --- reading -----------------------------------------------------------------------------
@@ -113,7 +120,7 @@ class RemoteTier(Tier):
         keys = [entry.key for entry in entries]
         self.withdraw(frozenset(keys).__contains__)
         if await self._change(lambda: self._set(entries)) is not None:
-            self._owed.difference_update(keys)
+            self._settle(keys)
         elif not await self._forget(keys):
             self._dropped += len(entries)
 
@@ -137,10 +144,26 @@ class RemoteTier(Tier):
 
     def owe(self, keys: Sequence[str]) -> None:
         """Note what is to be forgotten; above a bound, everything is."""
-        self._owed.update(keys)
+        self._debts += 1
+        self._owed.update(dict.fromkeys(keys, self._debts))
         if len(self._owed) > MOST_OWED:
             self._owed.clear()
             self._give_up()
+
+    def owe_briefly(self, keys: Sequence[str]) -> None:
+        """As `owe`, paid at once and waited for by nobody; from any thread, with a loop or not."""
+        self.owe(keys)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            threading.Thread(target=self._pay_elsewhere, name="penstock-owed", daemon=True).start()
+        else:
+            payment = loop.create_task(self._pay())
+            self._payments.add(payment)
+            payment.add_done_callback(self._payments.discard)
+
+    def _pay_elsewhere(self) -> None:
+        asyncio.run(self._pay())
 
     async def _set(self, entries: Sequence[Entry]) -> int:
         await self.store.set_many(entries)
@@ -148,21 +171,32 @@ class RemoteTier(Tier):
 
     async def _forget(self, keys: Sequence[str]) -> int | None:
         """How many were there; None where they could not be forgotten, and are owed."""
+        debts = self._debts
         removed = await self._change(lambda: self.store.delete(keys), always=True)
         if removed is None:
             self.owe(keys)
         else:
-            self._owed.difference_update(keys)
+            self._settle(keys, until=debts)
         return removed
 
+    def _settle(self, keys: Sequence[str], *, until: int | None = None) -> None:
+        """These are owed no more, but for debts made after number `until`."""
+        for key in keys if self._owed else ():
+            if until is None or self._owed.get(key, 0) <= until:
+                self._owed.pop(key, None)
+
     async def _pay(self) -> None:
-        """Forget what is owed, if the tier answers."""
-        if not self._paying and self.breaker.is_due():
-            self._paying = True
+        """Forget what is owed, if the tier answers, and tell who may have read it meanwhile."""
+        paid = True
+        # Asked again behind it: what came to be owed meanwhile nobody else pays.
+        while paid and self._owed and self.breaker.is_due() and self._paying.acquire(blocking=False):
             try:
-                await self._forget(list(self._owed))
+                keys = list(self._owed)
+                paid = await self._forget(keys) is not None
             finally:
-                self._paying = False
+                self._paying.release()
+            if paid:
+                self._tell(keys)
 
     async def _change(
         self, change: Callable[[], Awaitable[int]], *, always: bool = False
@@ -204,6 +238,8 @@ class RemoteTier(Tier):
 
     async def aclose(self) -> None:
         await self._behind.aclose()
+        if self._payments:
+            await asyncio.wait(self._payments)
         if self._owed:
             await self._pay()
         await super().aclose()

@@ -82,6 +82,20 @@ class LocalStore(Protocol):
 
 
 @runtime_checkable
+class LastingStore(Protocol):
+    """A local store that outlives this process, and may have more users than this one.
+
+    Both of these take effect at once and never fail, whatever state the place is in.
+    """
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Show these no more, until they are written again."""
+
+    def distrust(self) -> None:
+        """Show nothing that is there; from now on only what is written through this object."""
+
+
+@runtime_checkable
 class GuardedStore(Protocol):
     """A store that other machines write to, which can tell whether one of them changed a key.
 

@@ -269,7 +269,7 @@ class Cache:
         self._announce(full_keys)
         removed = self.cascade.remove(full_keys)
         for tier in self.cascade.remote:
-            tier.owe(full_keys)
+            tier.owe_briefly(full_keys)
         self.cascade.telling.tell_blocking(full_keys)
         return removed
 

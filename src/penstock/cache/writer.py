@@ -14,6 +14,7 @@ moment when this process alone may write, see `before_commit`.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future
@@ -34,6 +35,7 @@ EXPIRE_EVERY = 60.0  # seconds between looks for expired rows
 GATHER = 0.05  # seconds that results may wait for others; what a crash can lose of a cache
 IDLE = 1.0  # seconds without a write after which the log is folded in: reads are quicker then
 RECENT = 50_000  # keys remembered as read lately
+SHARED = bytes(8)  # the author of what every process on this file may use
 
 log = get_logger("penstock.cache")
 
@@ -52,6 +54,7 @@ class Writer:
     ) -> None:
         self.path = path
         self.breaker = Breaker("disk", clock, after=1)
+        self.author = SHARED  # what is written and read here begins with this
         self.recent: set[str] = set()
         self.writes = self.evictions = self.expired = self.skipped = self.dropped = 0
         self._max_bytes = max_bytes
@@ -126,6 +129,16 @@ class Writer:
                 self._yielding.discard(key)
                 self._pending.pop(key, None)
             self._withdrawn.update(filter(meant, self._writing_yields))
+
+    def distrust(self) -> None:
+        """Have nothing that was written until now, by whomever, be read again."""
+        with self._condition:
+            self.author = secrets.token_bytes(len(SHARED))
+            self._pending = {key: None for key, entry in self._pending.items() if entry is None}
+            self._pending_bytes = 100 * len(self._pending)
+            self._yielding.intersection_update(self._pending)
+            # What is being written has its author already, or will find itself withdrawn.
+            self._withdrawn.update(self._writing)
 
     def submit(self, errand: Callable[[Database], T]) -> Future[T]:
         """Run `errand` in the writing thread, after everything that is pending now."""
@@ -215,14 +228,20 @@ class Writer:
     def _write(self, batch: dict[str, Entry | None]) -> None:
         rows, removed = self._rows(batch)
         if self.breaker.is_open and not self.breaker.allows():
-            self.dropped += len(rows)
+            self._lose(rows)
             return
         if self._attempt(lambda database: database.apply(rows, removed, self._spare)):
             self.writes += len(rows)
             self._unfolded = True
             self._attempt(self._make_space)
         else:
-            self.dropped += len(rows)
+            self._lose(rows)
+
+    def _lose(self, rows: Sequence[Row]) -> None:
+        """Give up what could not be written; what it should have replaced must not be read."""
+        self.dropped += len(rows)
+        if self.author != SHARED:
+            self.distrust()
 
     def _spare(self) -> Container[str]:
         """Within the transaction: what others changed before it began."""
@@ -235,12 +254,13 @@ class Writer:
 
     def _rows(self, batch: dict[str, Entry | None]) -> tuple[list[Row], list[str]]:
         rows, removed = [], []
+        author = self.author
         for key, entry in batch.items():
             if entry is None:
                 removed.append(key)
                 continue
             try:
-                rows.append(as_row(entry, compress_from=self._compress_from))
+                rows.append(as_row(entry, compress_from=self._compress_from, before=author))
             except UnencodableValue:
                 self.skipped += 1
                 removed.append(key)  # an older value must not come back in its place

@@ -76,8 +76,17 @@ def with_runtime(work: Callable[[Runtime], Awaitable[T]], *, workers: int | None
         async with open_runtime(own, workers=workers) as runtime:
             return await work(runtime)
 
-    with _quiet(own):
+    with quiet(own):
         return asyncio.run(run())
+
+
+def where_jobs_are() -> str:
+    """The place of the jobs, to be named to people: the data folder in full, or the broker."""
+    from penstock.net.address import shown
+    from penstock.settings import load_settings
+
+    own = load_settings().settings
+    return shown(own.broker or "") if own.tasks == "celery" else str(own.home.absolute())
 
 
 def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
@@ -89,7 +98,7 @@ def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
         return await work(cache)
 
     own = settings()
-    with _quiet(own):
+    with quiet(own):
         cache, close = open_layer_cache(own, metrics=Metrics())
         try:
             return asyncio.run(run(cache))
@@ -100,15 +109,17 @@ def with_cache(work: Callable[[Cache], Awaitable[T]]) -> T:
 def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
     """Run `work` on the jobs: looks at them and steers them, runs none, imports no user's module.
 
-    Works without the database, loads no model. Raises Failure where there are no jobs: it makes no
-    installation in a folder that is none.
+    Works without the database, loads no model. Raises Failure where no file of jobs is: it makes no
+    installation in a folder that is none. With Celery they are in the broker, not in the folder.
     """
     from penstock.observe.metrics import Metrics
     from penstock.opening import open_layer_queue
 
-    only_looking = {"include": (), "task_workers": 0, "tasks": "embedded"}
-    own = settings().model_copy(update=only_looking)
-    if not (own.home / "tasks.db").is_file():
+    own = settings()
+    has_broker = own.tasks == "celery"
+    only_looking = {"include": (), "task_workers": 0, "tasks": "celery" if has_broker else "embedded"}
+    own = own.model_copy(update=only_looking)
+    if not has_broker and not (own.home / "tasks.db").is_file():
         raise Failure(
             f"no job file in {own.home.absolute()}",
             fix="set PENSTOCK_HOME or --home to the data folder of your server, worker or "
@@ -120,7 +131,7 @@ def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
         async with open_layer_queue(own, metrics=Metrics()) as jobs:
             return await work(jobs)
 
-    with _quiet(own):
+    with quiet(own):
         return asyncio.run(run())
 
 
@@ -132,7 +143,7 @@ def with_keys(work: Callable[[KeyRing], Awaitable[T]]) -> T:
         async with open_keys(own) as ring:
             return await work(ring)
 
-    with _quiet(own):
+    with quiet(own):
         return asyncio.run(run())
 
 
@@ -155,7 +166,7 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
 
 
 @contextmanager
-def _quiet(own: Settings) -> Iterator[None]:
+def quiet(own: Settings) -> Iterator[None]:
     """Keep what went wrong and was dealt with off the user's terminal."""
     ours = logging.getLogger("penstock")
     before = ours.level

@@ -52,7 +52,7 @@ def schedules(json_: bool) -> None:
     """
     found = opening.with_jobs(lambda jobs: jobs.store.schedules())
     if not found:
-        click.echo(f"no schedule in {opening.home()}", err=True)
+        click.echo(f"no schedule in {opening.where_jobs_are()}", err=True)
     if json_:
         print_json([_schedule(each) for each in found])
     elif found:

@@ -1,7 +1,7 @@
 """`penstock tasks`: jobs of this installation: what waits, runs and failed; ending and retrying.
 
-Works on the data folder, beside a server or without one; what is cancelled here ends there. Queues
-and schedules are in `queues.py`.
+Works on the data folder, or on Celery's broker where one is set, beside a server or without one;
+what is cancelled here ends there. Queues and schedules are in `queues.py`.
 """
 
 from __future__ import annotations
@@ -235,11 +235,12 @@ async def _tell_none(jobs: TaskQueue, filter: JobFilter) -> None:
     """Say where nothing was found, and which tasks have jobs when there is none of the one."""
     from penstock.tasks.job import JobFilter
 
-    told = f"no such job in {opening.home()}"
+    place = opening.where_jobs_are()
+    told = f"no such job in {place}"
     if filter == JobFilter():
-        told = f"no job in {opening.home()}"
+        told = f"no job in {place}"
     elif filter.task is not None and not await jobs.store.count(JobFilter(task=filter.task)):
-        told = f"no job in {opening.home()} is of the task {filter.task!r}"
+        told = f"no job in {place} is of the task {filter.task!r}"
         latest = await jobs.store.page(JobFilter(), limit=MOST)
         names = list(dict.fromkeys(job.task for job in latest))
         if names:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from penstock.cli import opening
 from penstock.cli.output import instant
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ async def _queued(jobs: TaskQueue, job: JobRecord, now: int) -> str:
         return f"its time has not come: {instant(job.run_at)}"
     pids = [str(worker.pid) for worker in await jobs.store.workers() if worker.alive]
     if not pids:
-        return "no process runs jobs on this data folder; start penstock worker or penstock serve"
+        return (
+            f"no process runs jobs of {opening.where_jobs_are()}; start penstock worker or penstock "
+            "serve; with Celery: penstock services start, or celery -A penstock.celery_app worker"
+        )
     if queue.running:
         waiting = sum(queue.queued.values())
         return f"{queue.running} jobs of its queue run, {waiting} wait; {_check(job)}"

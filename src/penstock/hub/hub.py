@@ -72,6 +72,10 @@ class Hub(Protocol):
     heads: Sequence[int]
 
     @property
+    def spans_machines(self) -> bool:
+        """Whether others may be on other machines, with disks of their own."""
+
+    @property
     def is_current(self) -> bool:
         """Whether this process hears what others tell; if not, look into the database yourself."""
 

@@ -53,6 +53,7 @@ class LocalHub:
 
     heads: Sequence[int]
     is_current = True
+    spans_machines = False
 
     def __init__(self, folder: Path | None = None) -> None:
         self._fd = _open(folder / FILE_NAME) if folder is not None else None

@@ -12,25 +12,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 
-from penstock.net.address import UNREADABLE, is_readable
+from penstock.settings.kinds import Address, AdminKey, Words, split
 
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        if value.strip().lower() == "none":
-            return ()
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 System = Literal["fist", "halilit", "pixel", "filterx", "perspective"]
-Systems = Annotated[tuple[System, ...], BeforeValidator(_split)]
+Systems = Annotated[tuple[System, ...], BeforeValidator(split)]
 
 
 TaskEngine = Literal["embedded", "celery", "inline"]
@@ -48,7 +37,7 @@ class Settings(BaseModel):
     home: Path = _setting(
         Path("./.penstock"), "PENSTOCK_HOME", about="Folder of the database, cache, logs and keys."
     )
-    redis_url: str | None = _setting(
+    redis_url: Address | None = _setting(
         None,
         "PENSTOCK_REDIS_URL",
         "REDIS_URL",
@@ -113,7 +102,7 @@ class Settings(BaseModel):
     auth: Literal["on", "off"] = _setting(
         "on", "PENSTOCK_AUTH", about="off: no keys asked, loopback only."
     )
-    admin_key: SecretStr | None = _setting(
+    admin_key: AdminKey | None = _setting(
         None,
         "PENSTOCK_ADMIN_KEY",
         about="A key that is admin without being stored; 32 characters or more.",
@@ -171,7 +160,7 @@ class Settings(BaseModel):
         1 << 30, "PENSTOCK_CACHE_DISK_BYTES", about="Bound of the disk tier.", ge=1 << 20
     )
 
-    database_url: str | None = _setting(
+    database_url: Address | None = _setting(
         None,
         "PENSTOCK_DATABASE_URL",
         "DATABASE_URL",
@@ -246,13 +235,13 @@ class Settings(BaseModel):
         about="What runs jobs: embedded, a file in the home folder; celery, also chosen by "
         "CELERY_BROKER_URL; inline, for tests.",
     )
-    celery_broker_url: str | None = _setting(
+    celery_broker_url: Address | None = _setting(
         None,
         "PENSTOCK_CELERY_BROKER_URL",
         "CELERY_BROKER_URL",
         about="Broker of Celery; database 1 of REDIS_URL.",
     )
-    celery_result_backend: str | None = _setting(
+    celery_result_backend: Address | None = _setting(
         None,
         "PENSTOCK_CELERY_RESULT_BACKEND",
         "CELERY_RESULT_BACKEND",
@@ -337,23 +326,6 @@ class Settings(BaseModel):
         if "tasks" not in given and given & {"celery_broker_url", "celery_result_backend"}:
             followed["tasks"] = "celery"
         return {**values, **followed}
-
-    @field_validator("admin_key")
-    @classmethod
-    def _is_no_example(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and key.get_secret_value().upper().startswith("CHANGE-ME"):
-            raise ValueError(
-                "it is the example's, which everybody knows; write one of your own: "
-                "openssl rand -hex 24"
-            )
-        return key
-
-    @field_validator("redis_url", "celery_broker_url", "celery_result_backend", "database_url")
-    @classmethod
-    def _can_be_read(cls, url: str | None) -> str | None:
-        if url and not url.startswith("sqlite:") and not is_readable(url):
-            raise ValueError(UNREADABLE)
-        return url
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:

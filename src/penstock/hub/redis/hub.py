@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +21,8 @@ from penstock.net.redis import FAULTS, TIMEOUT, connect, explain, shown
 from penstock.observe.metrics import Metrics
 
 FAREWELL: Final = 1.0  # seconds to tell what waits, when closing or asked to
+FORKED: Final = "opened before this process was forked; open it anew in each process"
 PATIENT: Final = 1.0  # seconds for an answer that no request waits for
-CONNECTIONS: Final = 4  # for leases; counting, listening, reading and telling have one each
 
 
 class RedisHub:
@@ -31,6 +32,7 @@ class RedisHub:
     """
 
     heads: Sequence[int]
+    spans_machines = True
 
     def __init__(
         self,
@@ -52,13 +54,10 @@ class RedisHub:
         self.sequence: Callable[[], int] = ledger.sequence
         self.heard: Callable[[], int] = ledger.heard
         self.generation: Callable[[str], int] = ledger.generation
-        self.since: Callable[[int], tuple[int, list[Message]] | None] = ledger.since
         self._link = Link(
             url, ledger, origin=origin, prefix=prefix, clock=clock, metrics=metrics or Metrics()
         )
-        self._quick = connect(
-            url, timeout=lease_timeout, connections=CONNECTIONS, name="penstock-hub-leases"
-        )
+        self._quick = connect(url, timeout=lease_timeout, connections=1, name="penstock-hub-leases")
         self._patient = connect(url, timeout=PATIENT, connections=2, name="penstock-hub-counts")
         self._deaf = connect(url, timeout=None, connections=1, name="penstock-hub-bells")
         self._bells = Bells(self._deaf)
@@ -70,8 +69,10 @@ class RedisHub:
         )
         self._counters = Counters(self._patient, url=url, prefix=prefix)
         self._link.on_change(lambda up: self._rates.changed(up=up))
+        self._link.on_change(lambda up: self._bells.changed(up=up))
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._process = os.getpid()
 
     async def start(self, *, wait: float = 1.0, distrust: bool = False) -> None:
         """Connect; returns when that succeeded or failed, at the latest after `wait` seconds.
@@ -91,18 +92,24 @@ class RedisHub:
     @property
     def is_current(self) -> bool:
         """See Hub."""
-        return self._link.is_up
+        return self._link.is_up and not self._is_forked()
 
     @property
     def round_trips(self) -> int:
         """How often limits were booked."""
         return self._rates.round_trips
 
+    def since(self, position: int) -> tuple[int, list[Message]] | None:
+        self._is_forked()
+        return self._ledger.since(position)
+
     def publish(self, topic: str, body: bytes) -> None:
+        self._is_forked()
         self._ledger.publish(topic, body)
         self._stir()
 
     def bump(self, name: str) -> int:
+        self._is_forked()
         value = self._ledger.bump(name)
         self._stir()
         return value
@@ -118,6 +125,7 @@ class RedisHub:
         return self._rates.take(name, limit=limit, window=window, at=at)
 
     def take_at_once(self, name: str, *, limit: int, window: float, at: float) -> Grant:
+        self._is_forked()
         return self._rates.take_at_once(name, limit=limit, window=window, at=at)
 
     async def acquire(self, name: str, *, seconds: float) -> Lease | None:
@@ -187,7 +195,23 @@ class RedisHub:
     def _can_ask(self) -> bool:
         return self._link.is_up and not self._closed
 
+    def _is_forked(self) -> bool:
+        """Whether this is a child of the process that opened it.
+
+        Loop, thread and connections are the parent's: here it is away, for good.
+        """
+        if os.getpid() == self._process:
+            return False
+        if not self._closed:
+            self._closed = True
+            self._ledger.renew_lock()
+            self._rates.renew_lock()
+            self._link.abandon(FORKED)
+        return True
+
     def _stir(self) -> None:
+        if self._closed:
+            return
         if threading.get_ident() == self._thread:
             self._link.stir()
         elif not self._loop.is_closed():

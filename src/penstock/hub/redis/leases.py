@@ -1,16 +1,16 @@
 """Leases that one or several holders have at a time, over all servers, and waiting for their end.
 
 A lease is a key with its holder's token and an end; only the token's holder can give it back. Its
-end is told on a channel that is listened to only while somebody waits. A Redis that does not answer
-in time is not asked again for a second: meanwhile every lease is granted, and says that it is not
-shared.
+end is told on a channel that is listened to only while somebody waits. What many ask at once leaves
+together (see `Trips`). A Redis that does not answer in time is not asked again for a second:
+meanwhile every lease is granted, and says that it is not shared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +19,8 @@ from penstock.clock import Clock
 from penstock.hub.hub import Lease
 from penstock.hub.redis import scripts
 from penstock.hub.redis.link import is_cancelled
-from penstock.net.redis import FAULTS, ask
+from penstock.hub.redis.trips import Command, Trips
+from penstock.net.redis import FAULTS
 
 QUIET: Final = 1.0  # seconds without a question after one that was not answered
 LOOK: Final = 0.5  # seconds after which who waits looks for himself
@@ -31,7 +32,7 @@ class Leases:
     def __init__(
         self, client: Any, bells: Bells, *, prefix: str, clock: Clock, up: Callable[[], bool]
     ) -> None:
-        self._client = client
+        self._trips = Trips(client)
         self._bells = bells
         self._prefix = prefix
         self._clock = clock
@@ -39,75 +40,51 @@ class Leases:
         self._quiet_until = float("-inf")
         self._closed = False
         self._forsaken: set[asyncio.Future[bool]] = set()
-        self._scripts = {
-            script: client.register_script(script)
-            for script in (
-                *(scripts.RELEASE, scripts.EXTEND, scripts.SLOT),
-                *(scripts.EXTEND_SLOT, scripts.RELEASE_SLOT),
-            )
-        }
 
     @property
     def can_ask(self) -> bool:
         """Whether Redis can be expected to answer at once."""
         return self._up() and self._clock.monotonic() >= self._quiet_until
 
-    async def acquire(self, name: str, *, seconds: float) -> RedisLease | None:
+    async def acquire(self, name: str, *, seconds: float) -> Lease | None:
         """See Hub."""
-        lease = RedisLease(self, name, f"{self._prefix}lease:{name}")
-        if not self.can_ask:
-            return lease
-        try:
-            taken = await self._set(lease, _ms(seconds))
-        except FAULTS:
-            self._fall_silent()
-            return lease
-        except asyncio.CancelledError:
-            self._forsake(lease)
-            raise
-        lease.shared = True
-        return lease if taken else None
+        return (await self.acquire_many((name,), seconds=seconds))[name]
 
     async def acquire_many(
         self, names: Sequence[str], *, seconds: float
     ) -> dict[str, Lease | None]:
         """See Hub."""
-        leases = [RedisLease(self, name, f"{self._prefix}lease:{name}") for name in names]
+        leases = [RedisLease(self, name, self._key("lease", name)) for name in names]
+        got: dict[str, Lease | None] = {lease.name: lease for lease in leases}
         if not self.can_ask:
-            return {lease.name: lease for lease in leases}
-
-        def ask_all() -> Awaitable[list[Any]]:
-            pipeline = self._client.pipeline(transaction=False)
-            for lease in leases:
-                pipeline.set(lease.key, lease.token, nx=True, px=_ms(seconds))
-            answers: Awaitable[list[Any]] = pipeline.execute()
-            return answers
-
+            return got
+        asked = (self._trips.ask(_set(lease, _ms(seconds))) for lease in leases)
         try:
-            taken = await ask(self._client, ask_all)
-        except FAULTS:
-            self._fall_silent()
-            return {lease.name: lease for lease in leases}
+            answers = await asyncio.gather(*asked, return_exceptions=True)
         except asyncio.CancelledError:
             for lease in leases:
                 self._forsake(lease)
             raise
-        got: dict[str, Lease | None] = {}
-        for lease, answer in zip(leases, taken, strict=True):
-            lease.shared = bool(answer)
-            got[lease.name] = lease if answer else None
+        for lease, answer in zip(leases, answers, strict=True):
+            if isinstance(answer, FAULTS):
+                self._fall_silent()
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                lease.shared = bool(answer)
+                got[lease.name] = lease if lease.shared else None
         return got
 
     async def wait_released(self, name: str, *, seconds: float) -> bool:
         """See Hub."""
-        lease = RedisLease(self, name, f"{self._prefix}lease:{name}")
+        lease = RedisLease(self, name, self._key("lease", name))
         ends = self._clock.monotonic() + seconds
         if not self.can_ask:
             return False
         try:
             async with self._bells.listen(lease.channel) as rung:
                 while not rung.is_set():
-                    left = await ask(self._client, lambda: self._client.pttl(lease.key))
+                    left = await self._trips.ask(lambda pipeline: pipeline.pttl(lease.key))
                     if left < 0:
                         return True
                     mine = ends - self._clock.monotonic()
@@ -123,7 +100,7 @@ class Leases:
         self, name: str, *, limit: int, seconds: float, wait: float
     ) -> RedisLease | None:
         """See Hub."""
-        lease = RedisLease(self, name, f"{self._prefix}slot:{name}", several=True)
+        lease = RedisLease(self, name, self._key("slot", name), several=True)
         if not self.can_ask:
             return lease
         ends = self._clock.monotonic() + wait
@@ -167,14 +144,11 @@ class Leases:
         lease.shared = bool(await self._run(scripts.SLOT, [lease.key], terms))
         return lease.shared
 
-    async def _set(self, lease: RedisLease, milliseconds: int) -> bool:
-        set_ = self._client.set
-        return bool(
-            await ask(self._client, lambda: set_(lease.key, lease.token, nx=True, px=milliseconds))
-        )
+    def _run(self, script: str, keys: list[str], args: Sequence[str | int]) -> asyncio.Future[Any]:
+        return self._trips.ask(lambda pipeline: pipeline.eval(script, len(keys), *keys, *args))
 
-    async def _run(self, script: str, keys: list[str], args: Sequence[str | int]) -> Any:
-        return await ask(self._client, lambda: self._scripts[script](keys=keys, args=args))
+    def _key(self, kind: str, name: str) -> str:
+        return f"{self._prefix}{kind}:{name.encode('utf-8', 'backslashreplace').decode()}"
 
     def _forsake(self, lease: RedisLease) -> None:
         """Give back what may have been taken for somebody who has gone."""
@@ -186,6 +160,7 @@ class Leases:
         """Give back what is on its way."""
         await asyncio.gather(*self._forsaken)
         self._closed = True
+        await self._trips.aclose()
 
     def _fall_silent(self) -> None:
         self._quiet_until = self._clock.monotonic() + QUIET
@@ -227,10 +202,19 @@ class Bells:
         self._talk: Any = None
         self._listening: asyncio.Task[None] | None = None
         self._asking = asyncio.Lock()
+        self._is_old = False
+
+    def changed(self, *, up: bool) -> None:
+        """Redis went: what this listens to may be another server than the one that comes back."""
+        self._is_old = self._is_old or not up
 
     @asynccontextmanager
     async def listen(self, name: str) -> AsyncIterator[asyncio.Event]:
         """An event that is set whenever the channel is told something from now on."""
+        if self._is_old:
+            self._is_old = False
+            async with self._asking:
+                await self._hang_up()
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = _Channel()
@@ -322,6 +306,10 @@ class _Channel:
     def ring(self) -> None:
         for one in self.waiting:
             one.set()
+
+
+def _set(lease: RedisLease, milliseconds: int) -> Command:
+    return lambda pipeline: pipeline.set(lease.key, lease.token, nx=True, px=milliseconds)
 
 
 async def _rings(rung: asyncio.Event, seconds: float) -> None:

@@ -256,7 +256,8 @@ class Link:
     def abandon(self, detail: str) -> None:
         """In a child process: what connects it belongs to the parent."""
         self.reads = self.writes = False
-        self.detail = detail
+        self.detail = f"{shown(self._url)} was {detail}"
+        _log.warning("hub.disconnected", detail=self.detail)
 
     def _down(self, error: BaseException) -> None:
         is_news = self.is_up or not self.joined.is_set()

@@ -94,6 +94,10 @@ class Rates:
                     self._due[share.name] = share
         self._kick.set()
 
+    def renew_lock(self) -> None:
+        """In a child process: nobody is left who would release the old one."""
+        self._lock = threading.Lock()
+
     async def run(self) -> None:
         """Book until cancelled."""
         while not is_cancelled():

@@ -68,11 +68,8 @@ elseif not lost and same and known_run ~= run then
   lost = known_run ~= previous or known_clock > restored or known_index > restored_index
 end
 if lost then
-  if not epoch then
-    redis.call('DEL', log)
-    index = 0
-  end
-  redis.call('DEL', generations)
+  if not epoch then index = 0 end
+  redis.call('DEL', generations, log)
   epoch = fresh
   tick(known_clock + 1)
   clock = clock + margin

@@ -73,6 +73,9 @@ class Firing:
         if words is None:
             return
         fired = self._remote.ask("intake", "fire", self._ids.origin, *words)
+        if fired is None:  # another process draws the same ids; the next look fires what is left
+            self._ids.begin_sync(self._remote, anew=True)
+            return
         for job_id in fired:
             _log.debug("schedule.fired", schedule=ticking.name, job=job_id.decode())
 

@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import msgspec
 
 from penstock.clock import Clock, SystemClock
-from penstock.errors import Conflict, NotFound, QueueStopped, StorageError
+from penstock.errors import (
+    Conflict,
+    NotFound,
+    QueueStopped,
+    StorageError,
+    StorageUnavailable,
+)
 from penstock.observe.logging import get_logger
 from penstock.observe.metrics import Metrics
 from penstock.tasks.celery.address import Address, parse
-from penstock.tasks.celery.intake import Ids, Intake, words_of
+from penstock.tasks.celery.intake import REDRAWN, TAKEN, Ids, Intake, words_of
 from penstock.tasks.celery.plan import DECLARE_EVERY, declaration, status_of
 from penstock.tasks.celery.records import record_of
 from penstock.tasks.celery.remote import Remote
@@ -130,13 +136,16 @@ class CeleryEngine:
         row = rows.get(name.encode())
         if row is None:
             _no_schedule(name)
-        await self._here(self.ids.begin(self.remote))
-        words = words_of(self.ids.draw(), msgspec.json.decode(row[9], type=NewJob))
         now = int(self.clock.now() * 1000)
-        told = await self._asked("intake", "fire_now", self.ids.origin, name, now, *words)
-        if not told:
-            _no_schedule(name)
-        return Added(told[0].decode(), existed=told[1] == 1)
+        for attempt in range(REDRAWN):
+            await self._here(self.ids.begin(self.remote, anew=attempt > 0))
+            words = words_of(self.ids.draw(), msgspec.json.decode(row[9], type=NewJob))
+            told = await self._asked("intake", "fire_now", self.ids.origin, name, now, *words)
+            if not told:
+                _no_schedule(name)
+            if told[1] != TAKEN:
+                return Added(told[0].decode(), existed=told[1] == 1)
+        raise StorageUnavailable("no id is free for a job; the clocks of the servers disagree")
 
     async def prune(self, *, before: int | None = None) -> int:
         which, until = ("expiring", "") if before is None else ("ended", str(before))

@@ -22,7 +22,7 @@ AT_ONCE: Final = 1000  # jobs in one script: some 30 ms of Redis' time
 MAX_WAITING: Final = 100_000  # jobs that wait to be sent
 TRIES: Final = 2  # of a call that is cut off
 REDRAWN: Final = 5  # times that an id is drawn again because it is taken
-_TAKEN: Final = 2
+TAKEN: Final = 2
 
 
 class Ids:
@@ -45,10 +45,10 @@ class Ids:
             self._numbers.begin(slot=int(slot) & SLOTS, last=0)
             self._has_slot = True
 
-    def begin_sync(self, remote: RemoteSync) -> None:
+    def begin_sync(self, remote: RemoteSync, *, anew: bool = False) -> None:
         """The same, from a thread."""
-        if not self._has_slot:
-            slot: Any = remote.client.incr(f"{remote.prefix}slots")
+        if anew or not self._has_slot:
+            slot: Any = remote.command("INCR", f"{remote.prefix}slots")
             self._numbers.begin(slot=int(slot) & SLOTS, last=0)
             self._has_slot = True
 
@@ -115,7 +115,7 @@ class Intake:
         ids = [self._ids.draw() for _ in jobs]
         added = await self._ask(ids, jobs)
         for _ in range(REDRAWN):
-            taken = [at for at, (_, how) in enumerate(added) if how == _TAKEN]
+            taken = [at for at, (_, how) in enumerate(added) if how == TAKEN]
             if not taken:
                 break
             await self._ids.begin(self._remote, anew=True)

@@ -24,6 +24,8 @@ from penstock.tasks.celery.scripts import Group, Word, script
 TIMEOUT: Final = 2.0  # seconds that Redis may take: a thousand jobs are written in 50 ms
 CONNECTIONS: Final = 8
 
+ONCE: Final = frozenset(("cancel", "retry"))  # whose second answer would be a refusal
+
 T = TypeVar("T")
 
 
@@ -38,8 +40,14 @@ class Remote:
         )
 
     async def ask(self, group: Group, command: str, *words: Word) -> Any:
-        """What a command answers. Raises StorageError."""
+        """What a command answers. Raises StorageError.
+
+        It may be made twice, when its connection dies: most say the same then; the others (`ONCE`)
+        go out on a connection that has just answered.
+        """
         source, sha = script(group)
+        if command in ONCE:
+            await self.pipe([("PING",)])
 
         async def call() -> Any:
             try:
@@ -47,7 +55,7 @@ class Remote:
             except NoScriptError:
                 return await self._client.eval(source, 1, self.prefix, command, *words)  # type: ignore[arg-type] # bytes do
 
-        return await self._tried(call)
+        return await self._tried(call, again=command not in ONCE)
 
     async def fields(self, job_id: str, names: tuple[str, ...]) -> list[Any]:
         """Fields of one job's hash. Raises StorageError."""
@@ -74,12 +82,14 @@ class Remote:
 
         return await self._tried(call)
 
-    async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _tried(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
         """Call, and once more when the connection was a dead one of before a restart."""
         with understood(self._url):
             try:
                 return await call()
             except ConnectionError:
+                if not again:
+                    raise
                 await self._client.connection_pool.disconnect(inuse_connections=False)
                 return await call()
 
@@ -119,6 +129,15 @@ class RemoteSync:
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 return call()
 
+    def command(self, *words: Word) -> Any:
+        """What one command of Redis' own answers; made again on a dead connection."""
+        with understood(self._url):
+            try:
+                return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+            except ConnectionError:
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
@@ -136,6 +155,9 @@ def understood(url: str) -> Iterator[None]:
 def fault(error: BaseException, url: str) -> StorageError:
     """What such a fault means for who asked."""
     told = explain(error, url).replace("REDIS_URL", "CELERY_BROKER_URL (or REDIS_URL)")
+    told = told.replace(
+        ", or let it evict: volatile-lru, never allkeys", "; a broker must evict nothing"
+    )
     is_full = isinstance(error, OutOfMemoryError) or (
         isinstance(error, ResponseError) and "OOM" in str(error)
     )

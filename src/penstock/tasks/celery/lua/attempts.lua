@@ -22,11 +22,23 @@ local function until_free(task, limit, window)
   return 0
 end
 
--- id, ticket, worker, lease (ms), once, rate limit, rate window (ms), whether the task is known
+-- What a claim answers: attempt, queue, arguments, owner, request, trace, how long it was ready.
+local function ran(id, h, attempt)
+  local found = redis.call('HMGET', job(id), 'arguments', 'owner', 'request', 'trace', 'run_at')
+  return {'run', attempt, h.queue, found[1], found[2] or '', found[3] or '', found[4] or '',
+    NOW - tonumber(found[5]), ARGV[7]}
+end
+
+-- id, ticket, worker, lease (ms), once, rate limit, rate window (ms), whether the task is known, a
+-- word of this claim's own: made again, because its answer was lost, it holds as it did
 function commands.claim()
   local id, ticket, worker, lease = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+  local ours = ARGV[10] or ''
   local h = load(id)
   if not h then return {'gone', ''} end
+  if ours ~= '' and mine(id, ticket) and redis.call('HGET', job(id), 'claim') == ours then
+    return ran(id, h, h.attempt)
+  end
   if h.state ~= 'queued' or h.ticket ~= ticket then return {'gone', h.state} end
   if is_paused(h.queue) then return {'paused', ''} end
   if ARGV[9] ~= '1' then
@@ -47,14 +59,12 @@ function commands.claim()
   end
   leave_queue(id, h)
   redis.call('HSET', job(id), 'state', 'running', 'attempt', h.attempt + 1, 'started', NOW,
-    'worker', worker, 'once', ARGV[6])
+    'worker', worker, 'once', ARGV[6], 'claim', ours)
   redis.call('ZADD', P .. 'leases', NOW + lease, id)
   redis.call('HINCRBY', P .. 'claims', h.queue, 1)
   move(id, h, 'queued', 'running')
   tell(id, 'running')
-  local found = redis.call('HMGET', job(id), 'arguments', 'owner', 'request', 'trace', 'run_at')
-  return {'run', h.attempt + 1, h.queue, found[1], found[2] or '', found[3] or '', found[4] or '',
-    NOW - tonumber(found[5]), ARGV[7]}
+  return ran(id, h, h.attempt + 1)
 end
 
 -- id, ticket, result, keep (ms), progress

@@ -43,6 +43,7 @@ function commands.reprioritise()
   local h = load(id)
   if not h then return {'absent', ''} end
   if h.state ~= 'queued' then return {'state', h.state} end
+  if tonumber(h.priority) == tonumber(ARGV[3]) then return after(id) end  -- no ticket for nothing
   local is_ready = redis.call('ZREM', ready_key(h), id) == 1
   redis.call('HSET', job(id), 'priority', ARGV[3])
   h.priority = ARGV[3]

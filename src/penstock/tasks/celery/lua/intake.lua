@@ -11,7 +11,7 @@ local function add(origin, at)
   end
   if keyed then
     local twin = redis.call('HGET', P .. 'keys', task .. '\0' .. key)
-    if twin then
+    if twin and redis.call('HEXISTS', job(twin), 'state') == 1 then  -- else its record was lost
       if again and redis.call('HGET', job(twin), 'state') == 'running' then
         redis.call('HSET', job(twin), 'rerun', '1')
       end
@@ -116,7 +116,8 @@ function commands.schedules()
   return found
 end
 
--- origin, name, planned, following, how many ticks, the ticks, a job for each; answers ids
+-- origin, name, planned, following, how many ticks, the ticks, a job for each; answers ids, or
+-- nothing where one of them is taken
 function commands.fire()
   local origin, name, count = ARGV[2], ARGV[3], tonumber(ARGV[6])
   if redis.call('HGET', schedule(name), 'next') ~= ARGV[4] then return {} end  -- another beat did
@@ -124,8 +125,10 @@ function commands.fire()
   local ids = {}
   for n = 1, count do
     local tick = ARGV[6 + n]
-    if redis.call('ZADD', fired, 'NX', tick, tick) == 1 then
+    if not redis.call('ZSCORE', fired, tick) then
       local id, how = add(origin, 7 + count + (n - 1) * SIZE)
+      if how == 2 then return false end  -- what is left is fired with other ids
+      redis.call('ZADD', fired, tick, tick)
       ids[#ids + 1] = id
       redis.call('HSET', schedule(name), 'last', tick, 'last_job', id)
     end
@@ -139,7 +142,7 @@ end
 function commands.fire_now()
   if redis.call('EXISTS', schedule(ARGV[3])) == 0 then return false end
   local id, how = add(ARGV[2], 5)
-  redis.call('HSET', schedule(ARGV[3]), 'last', ARGV[4], 'last_job', id)
+  if how ~= 2 then redis.call('HSET', schedule(ARGV[3]), 'last', ARGV[4], 'last_job', id) end
   return {id, how}
 end
 

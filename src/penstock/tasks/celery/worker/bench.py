@@ -13,14 +13,15 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
+from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from penstock.errors import StorageError
+from penstock.errors import StorageError, StorageUnavailable
 from penstock.observe.logging import get_logger
 from penstock.tasks.celery.engine import CeleryEngine
-from penstock.tasks.celery.intake import words_of
+from penstock.tasks.celery.intake import TAKEN, words_of
 from penstock.tasks.celery.remote import RemoteSync
 from penstock.tasks.celery.worker.hearing import Hearing
 from penstock.tasks.celery.worker.leases import Leases
@@ -31,6 +32,9 @@ from penstock.tasks.job import Progress, storable
 from penstock.tasks.meters import Meters
 from penstock.tasks.task import Task
 
+CLAIM_AGAIN: Final = (0.1, 0.5, 2.0)  # seconds before a claim is made again
+REDRAWN: Final = 5  # times that an id is drawn again because it is taken
+ADOPTED: Final = 86_400  # seconds that a message of Celery's own making is known
 AGAIN_FIRST: Final = 0.1  # seconds until an outcome is written again, doubled up to
 AGAIN_LAST: Final = 5.0
 
@@ -82,6 +86,7 @@ class Bench:
         self._lease = int(engine.address.lease * 1000)
         self._remote = RemoteSync(engine.address)
         self._numbers = count(1)
+        self._claims = token_hex(6)
         self._held: dict[int, Held] = {}
         self._meters: dict[tuple[str, str], Meters] = {}
         self._closing = threading.Event()
@@ -123,7 +128,7 @@ class Bench:
         held = Held(next(self._numbers), job_id, ticket)
         self._held[held.number] = held  # before the claim: a cancel may come right behind it
         try:
-            told = self._remote.ask("attempts", "claim", *self._claim_words(held, task))
+            told = self._claim(held, task)
             if told[0] != b"run" or task is None:
                 return Ended(told[1].decode())
             held.is_claimed = True
@@ -142,16 +147,36 @@ class Bench:
             meters.retries.add()
         return Ended(state, outcome)
 
-    def adopt(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
-        """Accept what was sent by Celery's own means as a job; its id.
+    def _claim(self, held: Held, task: Task[..., Any] | None) -> Any:
+        """What the script answers; made again where its answer may be lost, it holds as it did."""
+        words = self._claim_words(held, task)
+        for pause in CLAIM_AGAIN:
+            try:
+                return self._remote.ask("attempts", "claim", *words)
+            except StorageUnavailable:
+                if self._closing.wait(pause):
+                    break
+        return self._remote.ask("attempts", "claim", *words)
+
+    def adopt(self, name: str, args: list[Any], kwargs: dict[str, Any], *, message: str) -> str:
+        """Accept what was sent by Celery's own means, as this message, as a job; its id.
 
         Raises InvalidInput, StorageError, and KeyError for a task that is not known here.
         """
         job: NewJob = self.engine.tasks[name].new_job(args, kwargs)
-        self.engine.ids.begin_sync(self._remote)
         ids = self.engine.ids
-        told = self._remote.ask("intake", "add", ids.origin, *words_of(ids.draw(), job))
-        return str(told[0].decode())
+        ids.begin_sync(self._remote)
+        known = f"{self._remote.prefix}adopted:{message}"
+        for _ in range(REDRAWN):
+            # The same message again is the same job: it was accepted and not acknowledged.
+            self._remote.command("SET", known, ids.draw(), "NX", "EX", ADOPTED)
+            job_id = self._remote.command("GET", known).decode()
+            told = self._remote.ask("intake", "add", f"message {message}", *words_of(job_id, job))
+            if told[1] != TAKEN:
+                return str(told[0].decode())
+            ids.begin_sync(self._remote, anew=True)
+            self._remote.command("DEL", known)
+        raise StorageUnavailable("no id is free for a job; the clocks of the servers disagree")
 
     def _claim_words(
         self, held: Held, task: Task[..., Any] | None
@@ -160,7 +185,9 @@ class Bench:
         window = window if window == "" else float(window) * 1000
         once = 0 if task is None else int(task.at_most_once)
         knows = int(task is not None)
-        return (held.job_id, held.ticket, self._node, self._lease, once, limit, window, knows)
+        ours = f"{self._claims}.{held.number}"
+        place = (held.job_id, held.ticket, self._node, self._lease)
+        return (*place, once, limit, window, knows, ours)
 
     def _run(self, held: Held, task: Task[..., Any], claim: Claim) -> Outcome:
         ended: Future[Outcome] = Future()

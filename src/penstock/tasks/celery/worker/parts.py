@@ -52,7 +52,8 @@ class JobTask(Task):  # type: ignore[type-arg]
         ticket = request.get("ticket")
         try:
             if ticket is None:
-                return bench.adopt(self.name, list(args), kwargs)
+                message = str(request.id)
+                return bench.adopt(self.name, list(args), kwargs, message=message)
             ended = bench.work(self.name, str(request.id), ticket)
         except StorageError as error:  # nothing has begun
             raise Reject(error.detail, requeue=True) from error
@@ -78,6 +79,8 @@ class JobTask(Task):  # type: ignore[type-arg]
 
 class JobRequest(CeleryRequest):
     """A ticket in the main process, which sees processes of the pool die."""
+
+    _already_cancelled: bool
 
     @property
     def _ticket(self) -> str | None:

@@ -127,7 +127,7 @@ class Rounds:
     def _trusts(self, now: float) -> bool:
         if self._trusted_at is None:
             # A Redis that has just come up: its leases ran out while nobody could renew them.
-            info: Any = self._remote.client.info("server")
+            info: Any = self._remote.command("INFO", "server")
             self._trusted_at = now + max(0.0, self._lease - float(info["uptime_in_seconds"]))
         return now >= self._trusted_at
 
@@ -139,7 +139,7 @@ class Rounds:
     def _repair(self) -> None:
         lock = f"{self._remote.prefix}repair"
         milliseconds = int(REPAIR_EVERY * 900)
-        if not self._remote.client.set(lock, self._node, nx=True, px=milliseconds):
+        if not self._remote.command("SET", lock, self._node, "NX", "PX", milliseconds):
             return
         self._remote.ask("rounds", "elders", AGEING_AFTER, AGEING_SHARE)
         self._drop_orphans()
