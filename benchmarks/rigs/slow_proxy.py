@@ -61,8 +61,7 @@ class SlowProxy:
         self._lines: set[_Line] = set()
         self._socket = _listen(0)
         self.port: int = self._socket.getsockname()[1]
-        self._server: asyncio.Server | None = None
-        self._welcoming = True
+        self._serving: set[asyncio.Future[None]] = set()
         self._flowing: asyncio.Event
         self._empty: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
@@ -140,35 +139,44 @@ class SlowProxy:
         self._leave, self._flowing, self._empty = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._flowing.set()
         self._empty.set()
-        self._server = await asyncio.start_server(self._serve_one, sock=self._socket)
+        self._listen()
         self._ready.set()
         await self._leave.wait()
         await self._refuse()
 
-    async def _serve_one(self, near: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        if not self._welcoming:  # accepted just before we refused
-            answer.close()
-            return
+    def _listen(self) -> None:
+        # Not asyncio's server: one that is closed with a client just accepted loses its connection.
+        self._loop.add_reader(self._socket, self._welcome)
+
+    def _welcome(self) -> None:
+        try:
+            client, _ = self._socket.accept()
+        except OSError:
+            return  # it left again
         self.connections += 1
-        line = _Line(answer)
+        client.setblocking(False)
+        line = _Line()
         self._lines.add(line)
         self._empty.clear()
+        serving = asyncio.ensure_future(self._serve_one(line, client))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+
+    async def _serve_one(self, line: _Line, client: socket.socket) -> None:
         try:
-            far, ask = await asyncio.open_connection(*self._target)
-            line.far = ask
-            if line.is_ended:
-                ask.close()
-                return
-            line.tasks = [
-                asyncio.ensure_future(self._carry(near, ask, is_up=True)),
-                asyncio.ensure_future(self._carry(far, answer, is_up=False)),
-            ]
-            await asyncio.wait(line.tasks, return_when=asyncio.FIRST_COMPLETED)
+            near, line.near = await asyncio.open_connection(sock=client)
+            far, line.far = await asyncio.open_connection(*self._target)
+            if not line.is_ended:
+                line.tasks = [
+                    asyncio.ensure_future(self._carry(near, line.far, is_up=True)),
+                    asyncio.ensure_future(self._carry(far, line.near, is_up=False)),
+                ]
+                await asyncio.wait(line.tasks, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # nobody is there: the client sees its connection end
         finally:
             self._lines.discard(line)
-            line.end(abruptly=False)
+            line.end(abruptly=line.is_cut)
             await asyncio.gather(*line.tasks, return_exceptions=True)
             if not self._lines:
                 self._empty.set()
@@ -217,17 +225,16 @@ class SlowProxy:
             line.end(abruptly=abruptly)
 
     async def _refuse(self) -> None:
-        self._welcoming = False
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
         self._end_all(abruptly=False)
         await self._empty.wait()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _accept(self) -> None:
-        self._welcoming = True
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve_one, sock=_listen(self.port))
+        if self._socket.fileno() < 0:
+            self._socket = _listen(self.port)
+            self._listen()
 
     def _do(self, act: Callable[[], None]) -> None:
         async def acting() -> None:
@@ -242,24 +249,25 @@ class SlowProxy:
 class _Line:
     """One client's connection and the one made for it."""
 
-    def __init__(self, near: asyncio.StreamWriter) -> None:
-        self.near = near
+    def __init__(self) -> None:
+        self.near: asyncio.StreamWriter | None = None
         self.far: asyncio.StreamWriter | None = None
         self.tasks: list[asyncio.Future[None]] = []
         self.is_ended = False
+        self.is_cut = False  # by RST
 
     def end(self, *, abruptly: bool) -> None:
-        self.is_ended = True
+        self.is_ended, self.is_cut = True, abruptly
         for task in self.tasks:
             task.cancel()
-        if abruptly:
+        for writer in (self.near, self.far):
+            if writer is not None:
+                writer.close()
+        if abruptly and self.near is not None:
             sock = self.near.get_extra_info("socket")
             if sock is not None and sock.fileno() >= 0:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.near.transport.abort()
-        self.near.close()
-        if self.far is not None:
-            self.far.close()
 
 
 def _listen(port: int) -> socket.socket:

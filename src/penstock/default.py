@@ -37,6 +37,7 @@ from penstock.cache.shapes import (
     DecorateBatch,
     options_of,
 )
+from penstock.errors import PenstockError
 from penstock.models import cache as models
 from penstock.models.cache import Loader, Size
 from penstock.tasks.loops import LoopQueues
@@ -277,7 +278,9 @@ def cache_model(name: str, *, size_bytes: Size = None) -> Callable[[Loader], Loa
 def install(app: Any, *, stats: str | None = None) -> None:
     """Add the layer to a FastAPI or Starlette application.
 
-    Requests get an id (`X-Request-ID` in and out), `Server-Timing` and metrics. Where tasks are
+    Requests get an id (`X-Request-ID` in and out), `Server-Timing` and metrics. Where the layer
+    refuses (the broker of jobs is away: 503), a problem document (RFC 9457) says so, with
+    `Retry-After`; an application with a handler for PenstockError keeps its own. Where tasks are
     declared, their jobs and schedules run from the start of the application; at its end the task
     queue and the cache are closed. `stats` is a path that answers with what was counted: keep it
     from the public. Call it before the application starts.
@@ -287,6 +290,8 @@ def install(app: Any, *, stats: str | None = None) -> None:
 
     app.add_middleware(Timing, metrics=slot.metrics())
     app.add_middleware(RequestId)
+    if PenstockError not in app.exception_handlers:
+        app.add_exception_handler(PenstockError, _refused)
     if stats is not None:
         app.add_route(stats, _stats, methods=["GET"])
     inner = app.router.lifespan_context
@@ -301,6 +306,21 @@ def install(app: Any, *, stats: str | None = None) -> None:
                 await slot.aclose()
 
     app.router.lifespan_context = lifespan
+
+
+async def _refused(request: Any, error: Exception) -> Any:
+    """The answer to an error of the layer; a fault inside (500) is the application's to report."""
+    from starlette.responses import Response
+
+    from penstock.http.problems import render, report
+
+    if request.scope["type"] != "http" or getattr(error, "status", 500) == 500:
+        raise error
+    report(error, slot.metrics())
+    problem = render(error, request.scope)
+    response = Response(problem.body, status_code=problem.status)
+    response.raw_headers = problem.headers
+    return response
 
 
 async def _stats(_: Any) -> Any:

@@ -63,6 +63,14 @@ def test_stats_in_words_name_tier_and_size(run, filled):
     assert disk.split()[:2] == ["disk", "3"]
 
 
+def test_a_redis_without_maxmemory_is_unbounded(run, redis, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", redis.url)
+
+    (line,) = [x for x in run("cache", "stats").stdout.splitlines() if x.startswith("redis")]
+
+    assert "unbounded" in line
+
+
 def test_list_shows_what_a_pattern_names(run, run_json, filled):
     found = run_json("cache", "list", "a:*")
 

@@ -312,3 +312,9 @@ def test_an_unknown_cache_tier_fails():
 
     assert finding.status == "failed"
     assert finding.fix == "set PENSTOCK_CACHE=memory,disk"
+
+
+def test_one_warning_is_one(run, home, monkeypatch):
+    monkeypatch.setenv("ENABLE_CACHE", "false")
+
+    assert ", 1 warning, " in run("doctor").stdout.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,9 +15,28 @@ import pytest
 
 from penstock.cli import services_proxy as proxy
 from penstock.cli.failure import Failure
-from penstock.cli.services_ledger import Ledger, Record, ended, identity, is_alive, send
-from penstock.cli.services_plan import Wanted, check, plan
+from penstock.cli.services import _wanted
+from penstock.cli.services_ledger import (
+    Ledger,
+    Record,
+    ended,
+    identity,
+    is_alive,
+    send,
+    warn_if_running,
+)
+from penstock.cli.services_lifecycle import Lifecycle
+from penstock.cli.services_plan import Service, Wanted, check, plan
+from penstock.observe.metrics import Metrics
+from penstock.opening import open_layer_queue
 from penstock.settings import Settings
+from penstock.tasks.task import declare
+
+BROKER = "redis://127.0.0.1:1/1"  # where nothing listens
+
+
+@declare(name="test.wait")
+async def wait() -> None: ...
 
 
 @pytest.fixture
@@ -81,6 +101,21 @@ def test_records_outlive_the_command_and_a_broken_one_is_passed_over(tmp_path: P
     assert Ledger(tmp_path).records() == [record]
     ledger.forget("worker-1")
     assert ledger.records() == []
+
+
+def test_who_works_beside_processes_is_told_of_them(tmp_path: Path, sleeper, capsys):
+    ledger = Ledger(tmp_path)
+    with ledger.held():
+        ledger.write(record_of(sleeper, port=8000))
+        ledger.write(record_of(sleeper, name="api-1", began="another boot/17"))
+
+    warn_if_running(tmp_path, "the copy misses what they write")
+    warn_if_running(tmp_path / "nowhere", "this is not said")
+
+    assert capsys.readouterr().err == (
+        f"warning: at work now: worker-1 (pid {sleeper.pid}, port 8000); "
+        "the copy misses what they write\n"
+    )
 
 
 def test_two_calls_at_once_are_refused(tmp_path: Path):
@@ -264,3 +299,107 @@ def test_the_script_without_a_verb_says_which_there_are():
 
     assert done.returncode == 2
     assert "start|stop|restart|status|monitor|flower|test|logs" in done.stderr
+
+
+def test_a_broker_that_is_gone_is_told_in_the_table(run, home: Path, sleeper, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("CELERY_BROKER_URL", BROKER)
+    ledger = Ledger(home)
+    with ledger.held():
+        ledger.write(record_of(sleeper))
+
+    result = run("services", "status")
+
+    assert result.exit_code == 1
+    assert f"cannot be asked: {BROKER} cannot be reached" in result.stdout
+    assert "hub." not in result.stderr
+
+
+def test_a_broker_s_wrong_password_is_told_in_the_table(run, home, sleeper, own_redis, monkeypatch):
+    server = own_redis(password="open-sesame")
+    monkeypatch.setenv("CELERY_BROKER_URL", f"redis://:wrong-one@127.0.0.1:{server.port}/1")
+    ledger = Ledger(home)
+    with ledger.held():
+        ledger.write(record_of(sleeper))
+
+    result = run("services", "status")
+
+    assert "cannot be asked: " in result.stdout
+    assert "refuses the name or the password" in result.stdout
+    assert "wrong-one" not in result.output
+
+
+def test_workers_are_not_started_without_their_broker(run, home: Path, monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", BROKER)
+
+    result = run("services", "start")
+
+    assert result.exit_code == 3
+    assert f"{BROKER} cannot be reached" in result.stderr
+    assert not list((home / "services").glob("*.json"))
+
+
+def test_a_start_that_fails_names_what_runs_and_how_to_end_it(tmp_path: Path, monkeypatch):
+    said: list[str] = []
+    lifecycle = Lifecycle(Settings(home=tmp_path), say=said.append, patience=10.0)
+    sleeping = Service("worker-1", "worker", ("sleep", "60"), {})
+    broken = Service("api-1", "api", ("false",), {}, 1)
+    planned = [broken, sleeping]
+    monkeypatch.setattr("penstock.cli.services_lifecycle.plan", lambda *_, **__: planned)
+    try:
+        with pytest.raises(Failure, match="api-1 ended as soon as it was started") as caught:
+            lifecycle.start(Wanted())
+
+        (record,) = lifecycle.ledger.alive().values()
+        left = f"worker-1 (pid {record.pid}) run on: penstock services stop ends them"
+        assert caught.value.fix.endswith(left)
+    finally:
+        lifecycle.stop()
+
+
+def test_a_plain_start_goes_on_with_what_was_started_last(run, home: Path, sleeper):
+    """Its only process lives: with the usual options a server would be started."""
+    ledger = Ledger(home)
+    with ledger.held():
+        ledger.write(record_of(sleeper))
+        Wanted(workers=1).save(ledger.folder)
+
+    result = run("services", "start")
+
+    assert result.exit_code == 0
+    assert "all of it runs already" in result.stdout
+    assert (Wanted.load(ledger.folder) or Wanted()).workers == 1
+
+
+def test_another_engine_has_other_workers(tmp_path: Path):
+    celery = Settings(home=tmp_path, tasks="celery", celery_broker_url=BROKER)
+    embedded = Settings(home=tmp_path)
+    before = _wanted(embedded, {"ports": (8000, 8001), "proxy": 8080}, None)
+
+    after = _wanted(celery, {}, before)
+    back = _wanted(embedded, {}, after)
+
+    assert (after.ports, after.proxy, after.workers, after.beat) == ((8000, 8001), 8080, 1, True)
+    assert back == before
+
+
+async def leave_jobs(home: Path, number: int) -> None:
+    settings = Settings(home=home, log_level="error", task_workers=0)
+    async with open_layer_queue(settings, metrics=Metrics()) as queue:
+        await queue.enqueue_many(wait, [()] * number)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 job waits in "), (3, "3 jobs wait in ")])
+def test_jobs_from_before_the_broker_are_not_forgotten(run, home, redis, monkeypatch, number, said):
+    asyncio.run(leave_jobs(home, number))
+    monkeypatch.setenv("PENSTOCK_PORT", "0")
+    unset = run("doctor", "--json")
+    monkeypatch.setenv("CELERY_BROKER_URL", redis.database(1))
+
+    told = run("doctor").stdout
+    started = run("services", "start", "--servers", "0", "--workers", "0", "--no-beat")
+
+    assert "jobs left" not in unset.stdout
+    assert f"{said}{home / 'tasks.db'}" in told
+    assert "fix: start once without CELERY_BROKER_URL" in told
+    assert f"warning: {said}{home / 'tasks.db'}" in started.stderr

@@ -227,3 +227,36 @@ def test_all_failed_jobs_are_queued_anew_at_once(run, state, jobs):
 @pytest.mark.parametrize("options", [[], ["job_1", "--all"], ["job_1", "--queue", "default"]])
 def test_cancel_takes_ids_or_a_choice(run, options):
     assert run("tasks", "cancel", *options).exit_code == 2
+
+
+def test_with_a_broker_the_jobs_are_those_of_the_broker(run, run_json, home, redis, monkeypatch):
+    monkeypatch.setenv("CELERY_BROKER_URL", redis.database(1))
+
+    async def fill() -> str:
+        settings = Settings(
+            home=home, tasks="celery", celery_broker_url=redis.database(1), log_level="error"
+        )
+        async with open_layer_queue(settings, metrics=Metrics()) as queue:
+            return (await queue.enqueue(double, (1,), {}, {"queue": "analytics"})).id
+
+    empty = run("tasks", "list")
+    job_id = asyncio.run(fill())
+    depths = {queue["name"]: queue["depth"] for queue in run_json("tasks", "queues")}
+
+    assert empty.exit_code == 0
+    assert f"no job in redis://127.0.0.1:{redis.port}/1" in empty.stderr
+    assert depths["analytics"] == 1
+    assert [job["id"] for job in run_json("tasks", "list")] == [job_id]
+    assert not (home / "tasks.db").exists()
+    assert run_json("tasks", "cancel", job_id) == [{"id": job_id, "state": "cancelled"}]
+
+
+def test_a_broker_that_is_gone_is_one_line_and_exit_code_3(run, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/1")
+
+    result = run("tasks", "queues")
+
+    assert result.exit_code == 3
+    assert "redis://127.0.0.1:1/1 cannot be reached" in result.stderr
+    assert "hub." not in result.stderr

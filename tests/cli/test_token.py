@@ -54,6 +54,19 @@ def test_the_list_has_the_newest_key_first(run, run_json):
     assert len(table.splitlines()) == 3
 
 
+def test_the_list_shows_what_a_key_may_use(run, run_json):
+    run_json(
+        *("token", "create", "--name", "ci", "--route-limit", "POST /v1/batches=10/h"),
+        *("--budget-tokens", "5000", "--budget-period", "day"),
+    )
+
+    header, line = run("token", "list").stdout.splitlines()
+
+    assert "route_limits" in header
+    assert "POST /v1/batches=10/h" in line
+    assert "5000 tokens a day" in line
+
+
 def test_an_empty_list_says_how_to_make_a_key(run):
     assert "penstock token create --name NAME" in run("token", "list").stdout
 

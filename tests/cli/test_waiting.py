@@ -60,7 +60,7 @@ async def test_its_time_has_not_come(looking):
 async def test_no_process_runs_jobs(looking):
     job = await looking.enqueue(double, (1,))
 
-    assert "no process runs jobs on this data folder" in str(await told(looking, job.id))
+    assert "no process runs jobs of" in str(await told(looking, job.id))
 
 
 async def test_no_process_that_lives_has_taken_it(looking, home):

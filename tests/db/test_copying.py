@@ -59,9 +59,9 @@ def source(tmp_path: Path) -> Location:
 
 
 @pytest.fixture
-def target(postgres: PostgresDatabase) -> str:
-    postgres_tables.upgrade(postgres.url)
-    return postgres.url
+def target(in_turn: str) -> str:
+    postgres_tables.upgrade(in_turn)
+    return in_turn
 
 
 async def ask(url: str, sql: str) -> list[tuple[Any, ...]]:
@@ -157,8 +157,10 @@ async def test_what_goes_wrong_on_the_way_leaves_the_target_as_it_was(
 
 
 async def test_a_table_that_comes_back_otherwise_than_it_was_sent_is_refused(
-    source: Location, target: str
+    source: Location, postgres: PostgresDatabase
 ) -> None:
+    target = postgres.url
+    postgres_tables.upgrade(target)
     await ask(
         target,
         "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$"

@@ -8,18 +8,20 @@ from typing import Any
 import asyncpg
 import pytest
 
+from benchmarks.rigs.servers import PostgresServer
 from penstock.db import pool as pools
 from penstock.db.connecting import connect
 from penstock.db.pool import Pool
 from penstock.errors import StorageUnavailable
-from tests.servers import PostgresDatabase
 
 PATIENCE = 30.0
 
 
 @pytest.fixture
-async def pool(postgres: PostgresDatabase) -> AsyncIterator[Pool]:
-    opened = Pool(partial(connect, postgres.url), "here", kept=2, overflow=3, patience=0.05)
+async def pool(postgres_of_session: PostgresServer) -> AsyncIterator[Pool]:
+    opened = Pool(
+        partial(connect, postgres_of_session.url), "here", kept=2, overflow=3, patience=0.05
+    )
     yield opened
     await opened.aclose()
 
@@ -69,7 +71,7 @@ async def test_who_waits_gets_the_next_one_that_comes_back(pool: Pool) -> None:
 
 
 async def test_what_is_idle_for_long_is_closed_down_to_what_is_kept(
-    pool: Pool, postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, postgres_of_session: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "IDLE", 0.0)
     taken = [await pool.take() for _ in range(5)]
@@ -82,11 +84,13 @@ async def test_what_is_idle_for_long_is_closed_down_to_what_is_kept(
     assert [connection.is_closed() for connection in taken] == [True] * 3 + [False] * 2
 
 
-async def test_a_connection_that_died_is_replaced(pool: Pool, postgres: PostgresDatabase) -> None:
+async def test_a_connection_that_died_is_replaced(
+    pool: Pool, postgres_of_session: PostgresServer
+) -> None:
     first = await pool.take()
     pid = first.get_server_pid()
     pool.put_back(first)
-    postgres.server.run(f"SELECT pg_terminate_backend({pid})")
+    postgres_of_session.run(f"SELECT pg_terminate_backend({pid})")
     await turns_until(first.is_closed)
 
     second = await pool.take()
@@ -117,7 +121,7 @@ async def test_a_connection_that_cannot_be_made_takes_no_place() -> None:
 
 
 async def test_closing_waits_for_who_has_a_connection(
-    pool: Pool, postgres: PostgresDatabase
+    pool: Pool, postgres_of_session: PostgresServer
 ) -> None:
     taken = await pool.take()
     closing = asyncio.ensure_future(pool.aclose())
@@ -132,10 +136,10 @@ async def test_closing_waits_for_who_has_a_connection(
 
 
 async def test_closing_ends_what_does_not_come_back(
-    postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres_of_session: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "CLOSE_PATIENCE", 0.01)
-    pool = Pool(partial(connect, postgres.url), "here")
+    pool = Pool(partial(connect, postgres_of_session.url), "here")
     taken = await pool.take()
 
     await pool.aclose()
@@ -145,10 +149,12 @@ async def test_closing_ends_what_does_not_come_back(
 
 
 @pytest.fixture
-def narrow(postgres: PostgresDatabase) -> str:
+def narrow(postgres_of_session: PostgresServer) -> str:
     """The address of the database for a user that PostgreSQL gives three connections."""
-    postgres.server.run("DROP ROLE IF EXISTS narrow; CREATE ROLE narrow LOGIN CONNECTION LIMIT 3")
-    return postgres.url.replace("penstock@", "narrow@")
+    postgres_of_session.run(
+        "DROP ROLE IF EXISTS narrow; CREATE ROLE narrow LOGIN CONNECTION LIMIT 3"
+    )
+    return postgres_of_session.url.replace("penstock@", "narrow@")
 
 
 async def test_who_is_refused_one_more_waits_for_one_of_ours(narrow: str) -> None:

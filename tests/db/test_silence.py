@@ -7,32 +7,32 @@ from functools import partial
 
 import pytest
 
+from benchmarks.rigs.servers import PostgresServer
 from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.db import connecting, silence
 from penstock.db.pool import Pool
 from penstock.db.postgres import PostgresDatabase
 from penstock.errors import StorageUnavailable
-from tests import servers
 
 PATIENCE = 30.0
 
 
 @pytest.fixture
 async def proxy(
-    postgres: servers.PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+    postgres_of_session: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[SlowProxy]:
     """What stands before PostgreSQL, and can be as silent as if it was frozen."""
     monkeypatch.setattr(connecting, "ANSWER_PATIENCE", 0.2)
     monkeypatch.setattr(silence, "DOUBT", 0.2)
-    async with SlowProxy(postgres.server.port) as one:
+    async with SlowProxy(postgres_of_session.port) as one:
         yield one
 
 
 @pytest.fixture
 async def database(
-    postgres: servers.PostgresDatabase, proxy: SlowProxy
+    postgres_of_session: PostgresServer, proxy: SlowProxy
 ) -> AsyncIterator[PostgresDatabase]:
-    url = postgres.url.replace(f":{postgres.server.port}/", f":{proxy.port}/")
+    url = postgres_of_session.url.replace(f":{postgres_of_session.port}/", f":{proxy.port}/")
     async with aclosing(PostgresDatabase(url)) as opened:
         await opened.row("SELECT 1")
         yield opened
@@ -82,9 +82,9 @@ async def test_a_server_that_can_be_connected_to_and_no_more_is_looked_for_until
 
 
 async def test_who_waits_for_a_connection_is_told_when_postgresql_falls_silent(
-    postgres: servers.PostgresDatabase,
+    postgres_of_session: PostgresServer,
 ) -> None:
-    pool = Pool(partial(connecting.connect, postgres.url), "here", kept=1, overflow=0)
+    pool = Pool(partial(connecting.connect, postgres_of_session.url), "here", kept=1, overflow=0)
     taken = await pool.take()
     waiting = [asyncio.ensure_future(pool.take()) for _ in range(5)]
     await asyncio.sleep(0)

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.cli.test_services import Load, caller, kill_all
-from tests.conftest import free_port
+from tests.cli.test_services import caller, kill_all
+from tests.conftest import ADMIN, free_port
 
 pytestmark = pytest.mark.drill
 
 ROUNDS = 5
 CALLERS = 32
+
+
+class Load:
+    """Callers with open connections who ask again as soon as they are answered."""
+
+    def __init__(self, url: str, *, callers: int = CALLERS) -> None:
+        self._url = url
+        self._callers = callers
+        self._over = asyncio.Event()
+        self.answers: Counter[str] = Counter()
+
+    async def run(self, until: asyncio.Future[Any]) -> None:
+        until.add_done_callback(lambda _: self._over.set())
+        await asyncio.gather(*(self._caller(number) for number in range(self._callers)))
+
+    async def _caller(self, number: int) -> None:
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=30.0) as client:
+            turn = 0
+            while not self._over.is_set():
+                turn += 1
+                try:
+                    if turn % 4 == 0:
+                        answer = await client.get("/v1/models")
+                    else:
+                        body = {"input": f"caller {number} asks for the {turn}th time"}
+                        answer = await client.post("/v1/moderations", json=body)
+                except httpx.HTTPError as error:
+                    self.answers[f"{turn % 4 == 0} {error!r}"] += 1
+                else:
+                    self.answers[str(answer.status_code)] += 1
 
 
 @pytest.fixture(params=["embedded", "scaled"])

@@ -181,7 +181,7 @@ class Servers(RuleBasedStateMachine):
             *keys(PREFIX, node.origin),
             *send_terms(node.ledger, node.origin, parcel),
         )
-        if end < node.ledger.position:
+        if end < node.ledger.reached:
             node.connected = False
             return
         for item in parcel:

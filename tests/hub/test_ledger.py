@@ -212,6 +212,25 @@ def test_who_heard_more_than_the_data_knows_objects(servers):
     servers.nobody_uses_what_it_heard_to_be_invalid()
 
 
+def test_who_told_something_that_the_data_lacks_objects(servers):
+    """A message ticks no clock; that it was told and heard by nobody is enough."""
+    for place in (0, 1, 2):
+        servers.hear(place, 10)
+    servers.compute(1, "a")
+    servers.redis_saves()
+    servers.publish(0)
+    servers.send(0, lost=False)
+    servers.redis_restarts(old=True)
+    servers.join(1)
+    assert servers.nodes[1].is_valid(servers.shared[1])
+
+    servers.join(0)
+
+    servers.hear(1, 10)
+    servers.join(1)
+    assert not any(servers.nodes[place].is_valid(servers.shared[1]) for place in (0, 1))
+
+
 def test_data_that_is_whole_is_trusted_when_somebody_says_so(servers):
     for place in (0, 1, 2):
         servers.hear(place, 10)

@@ -307,9 +307,11 @@ async def test_what_a_killed_process_was_doing_is_done_by_another(opened, url):
         sys.executable, "-c", VICTIM, url, stdout=asyncio.subprocess.PIPE
     )
     assert victim.stdout is not None
-    begun = [await victim.stdout.readline() for _ in jobs]
-    victim.kill()
-    await victim.wait()
+    try:
+        begun = [await victim.stdout.readline() for _ in jobs]
+    finally:
+        victim.kill()
+        await victim.wait()
 
     await opened(again, once)
 

@@ -11,13 +11,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
 
 import penstock
 from penstock import default, task
 from penstock.default import Slot
-from penstock.errors import ConfigurationError
+from penstock.errors import ConfigurationError, PenstockError
 from penstock.tasks import Task, open_queue
 
 DEADLINE = 30.0
@@ -158,3 +160,57 @@ async def test_a_queue_that_was_put_in_is_left_alone(home: Path):
 
         assert await queue.store.workers()  # it was not closed either
     assert not home.exists()
+
+
+def asking(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://app")
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """An application whose broker is away."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/1")
+    app = FastAPI()
+
+    @task(name="shop.pack")
+    async def pack() -> None: ...
+
+    @app.post("/orders")
+    async def order() -> None:
+        await pack.enqueue()
+
+    @app.get("/fault")
+    async def fault() -> None:
+        raise ConfigurationError("not for the caller")
+
+    return app
+
+
+async def test_what_cannot_be_enqueued_now_is_a_503_that_says_when_to_come_back(shop: FastAPI):
+    penstock.install(shop)
+
+    async with shop.router.lifespan_context(shop), asking(shop) as client:
+        reply = await client.post("/orders", headers={"X-Request-ID": "order-1"})
+        inside = await client.get("/fault")
+
+    told = reply.json()
+    assert reply.status_code == 503
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert int(reply.headers["retry-after"]) > 0
+    assert told["type"] == "/docs/errors#storage-unavailable"
+    assert told["request_id"] == reply.headers["x-request-id"] == "order-1"
+    assert (inside.status_code, inside.text) == (500, "Internal Server Error")
+
+
+async def test_an_application_with_an_answer_of_its_own_keeps_it(shop: FastAPI):
+    @shop.exception_handler(PenstockError)
+    async def own(_: Request, error: PenstockError) -> PlainTextResponse:
+        return PlainTextResponse("come back later", status_code=error.status)
+
+    penstock.install(shop)
+
+    async with shop.router.lifespan_context(shop), asking(shop) as client:
+        reply = await client.post("/orders")
+
+    assert (reply.status_code, reply.text) == (503, "come back later")

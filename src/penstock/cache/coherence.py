@@ -2,10 +2,11 @@
 
 Two mechanisms. Explicit changes (set, delete, clear by pattern) are published on the topic "cache";
 other processes drop those keys from memory (and from a disk that is theirs alone: see `cascade`)
-when they next notice that the hub's head has moved, which every hit checks. They are told twice: before the change, so that what others computed and
-have yet to write is not written over it, and after it, when what they read instead is true. Tags,
-namespaces and the whole cache are generations on the hub's logical clock: an entry is valid if none
-of its names was bumped after its computation started.
+when they next notice that the hub's head has moved, which every hit checks. They are told twice:
+before the change, so that what others computed and have yet to write is not written over it, and
+after it, when what they read instead is true. Tags, namespaces and the whole cache are generations
+on the hub's logical clock: an entry is valid if none of its names was bumped after its computation
+started.
 
 `position` and `epoch` are what a hit compares: the head up to which messages were read, and the
 logical clock at that moment. While both stand still nothing else needs to be looked at.
@@ -109,10 +110,7 @@ class Coherence:
         return not any(sequence < at and matches(entry.key) for at, matches in self._clears)
 
     def is_ahead(self, entry: Entry) -> bool:
-        """Whether it is from a process that knew of bumps which were not heard here yet.
-
-        Such an entry is as good as any, and usable here in a moment.
-        """
+        """Whether it was made by who knew of bumps that were not heard here yet."""
         return entry.stored and entry.sequence > self.hub.heard()
 
     def bump_all(self) -> None:

@@ -189,7 +189,10 @@ class DiskStore:
             return None
         except UnicodeEncodeError:  # a key with a lone surrogate is in no file
             return None
-        if record is None or record[:_BEGIN] != self._writer.author:
+        if record is None:
+            return None
+        author = record[:_BEGIN]
+        if author != self._writer.author and len(author) == _BEGIN:
             return None
         recent = self._writer.recent
         if len(recent) < RECENT:

@@ -23,9 +23,8 @@ Ask = Callable[[Sequence[str]], Awaitable[Found]]
 class Joining:
     """One loop's questions; `ask` must be safe to call for any set of keys."""
 
-    def __init__(self, ask: Ask, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._close = close
         self._flying = 0
         self._gathered: dict[str, None] = {}
         self._answer: asyncio.Future[Found] | None = None
@@ -45,12 +44,11 @@ class Joining:
         return found
 
     async def aclose(self) -> None:
-        """Cancel what is on its way, and let go of the server."""
+        """Cancel what is on its way."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._close()
 
     async def _together(self, keys: Sequence[str]) -> Found:
         found: Found = {}

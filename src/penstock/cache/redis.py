@@ -30,7 +30,14 @@ from penstock.cache.redis_lanes import Lanes
 from penstock.cache.store import Mark, WriteRefused
 from penstock.clock import Clock, SystemClock
 from penstock.errors import CacheUnavailable, UnencodableValue, UnreadableValue
-from penstock.net.redis import FAULTS, TIMEOUT, connect, explain
+from penstock.net.redis import (
+    FAULTS,
+    TIMEOUT,
+    connect,
+    drop_connections,
+    explain,
+    is_replica,
+)
 
 PREFIX: Final = "cache:"
 FENCES: Final = "cache-fences"
@@ -80,6 +87,9 @@ class RedisStore:
         self._now = (clock or SystemClock()).now
         # Any: to redis-py's types every answer may be text; that takes an option we never use.
         self._clients: PerLoop[Any] = PerLoop(self._connect, lambda client: client.aclose())
+        self._lanes: PerLoop[Lanes] = PerLoop(
+            lambda: Lanes(self._connect(), timeout=timeout), lambda lanes: lanes.aclose()
+        )
         self._reads: PerLoop[Joining] = PerLoop(self._make_reads, lambda reads: reads.aclose())
         self._writes = self._unreadable = self._skipped = self._superseded = 0
         self._connect()  # raises ConfigurationError for what is no address; connects to nothing
@@ -99,7 +109,7 @@ class RedisStore:
             pipeline.hmget(FENCES, [_EVERYTHING, *buckets])
             records, (cleared, *changed) = await pipeline.execute()
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
         found = self._entries(dict(zip(keys, records, strict=True)))
         after = b"/" + (cleared or b"")
         return found, {
@@ -107,7 +117,7 @@ class RedisStore:
         }
 
     def _make_reads(self) -> Joining:
-        lanes = Lanes(self._connect(), timeout=self._timeout)
+        lanes = self._lanes.get()
 
         async def ask(keys: Sequence[str]) -> Found:
             try:
@@ -117,13 +127,13 @@ class RedisStore:
                 return dict(zip(keys, records, strict=True))
             except exceptions.ResponseError as error:
                 if not str(error).startswith("WRONGTYPE"):
-                    raise self._fault(error) from error
+                    raise await self._fault(error) from error
                 self._unreadable += 1  # somebody else's list or hash under our name
                 return {}
             except FAULTS as error:
-                raise self._fault(error) from error
+                raise await self._fault(error) from error
 
-        return Joining(ask, lanes.aclose)
+        return Joining(ask)
 
     def _entries(self, records: Found) -> dict[str, Entry]:
         now, found = self._now(), {}
@@ -153,7 +163,7 @@ class RedisStore:
             try:
                 await pipeline.execute()
             except FAULTS as error:
-                raise self._fault(error) from error
+                raise await self._fault(error) from error
             self._writes += len(part)
 
     async def set_unchanged(self, entries: Sequence[tuple[Entry, Mark]]) -> int:
@@ -177,7 +187,7 @@ class RedisStore:
             except exceptions.NoScriptError:  # the first time, or the server was restarted
                 kept = await client.eval(_KEEP, len(keys), *keys, *args)
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
         return int(kept)
 
     async def delete(self, keys: Sequence[str]) -> int:
@@ -195,14 +205,14 @@ class RedisStore:
             except exceptions.OutOfMemoryError:
                 removed += await self._unlink(names)
             except FAULTS as error:
-                raise self._fault(error) from error
+                raise await self._fault(error) from error
         return removed
 
     async def _unlink(self, names: Sequence[str]) -> int:
         try:
             return int(await self._clients.get().unlink(*names))
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
 
     async def _parts(
         self, entries: Iterable[tuple[Entry, Mark]]
@@ -243,11 +253,11 @@ class RedisStore:
         except exceptions.OutOfMemoryError:
             pass  # see `delete`
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
         try:
             return await redis_walk.clear(client, selection, prefix=PREFIX, at=_BEGIN)
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
 
     async def scan(self, pattern: str, limit: int) -> list[EntryInfo]:
         try:
@@ -255,7 +265,7 @@ class RedisStore:
                 self._clients.get(), pattern, limit, prefix=PREFIX, at=_BEGIN
             )
         except FAULTS as error:
-            raise self._fault(error) from error
+            raise await self._fault(error) from error
         now = self._now()
         return [
             EntryInfo(
@@ -287,6 +297,7 @@ class RedisStore:
 
     async def aclose(self) -> None:
         await self._reads.aclose()
+        await self._lanes.aclose()
         await self._clients.aclose()
 
     # --- the server ----------------------------------------------------------------------------
@@ -301,7 +312,11 @@ class RedisStore:
             name="penstock-cache",
         )
 
-    def _fault(self, error: BaseException) -> CacheUnavailable:
+    async def _fault(self, error: BaseException) -> CacheUnavailable:
+        """What to raise; after a failover, the next question goes to where the address leads."""
+        if is_replica(error):
+            await drop_connections(self._clients.get())
+            await self._lanes.get().drop()
         text = str(error)
         refused = text.startswith(_REFUSALS) or "OOM command" in text
         kind = WriteRefused if refused or _is_refusal(error) else CacheUnavailable
@@ -309,7 +324,7 @@ class RedisStore:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, exceptions.OutOfMemoryError | exceptions.ReadOnlyError)
+    return isinstance(error, exceptions.OutOfMemoryError) or is_replica(error)
 
 
 def _bucket(key: str) -> str:

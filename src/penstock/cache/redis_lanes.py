@@ -24,12 +24,13 @@ class Lanes:
         self._terms = {**pool.connection_kwargs, "socket_timeout": None}
         self._timeout = timeout
         self._idle: list[Any] = []
+        self._drops = 0
         self._closed = False
 
     async def ask(self, *command: str) -> Any:
         """What Redis answers; raises one of `net.redis.FAULTS`."""
         connection = self._idle.pop() if self._idle else self._kind(**self._terms)
-        known = connection.is_connected
+        known, drops = connection.is_connected, self._drops
         try:
             async with asyncio.timeout(self._timeout):
                 try:
@@ -48,13 +49,19 @@ class Lanes:
             await connection.disconnect(nowait=True)
             raise
         finally:
-            self._idle.append(connection)
-            if self._closed:
-                await self.aclose()
+            if self._closed or drops != self._drops:
+                await connection.disconnect()
+            else:
+                self._idle.append(connection)
 
     async def aclose(self) -> None:
-        """End the connections; one that is being asked ends with its answer."""
+        """End the connections."""
         self._closed = True
+        await self.drop()
+
+    async def drop(self) -> None:
+        """End the connections, one that is being asked with its answer; the next are new."""
+        self._drops += 1
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect()

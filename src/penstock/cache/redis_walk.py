@@ -56,7 +56,7 @@ async def look_at(
 
 
 async def sizes(client: Any, *, prefix: str) -> tuple[int, int, int]:
-    """Entries, their bytes in Redis, and the bytes that Redis may use.
+    """Entries, their bytes in Redis, and the bytes that Redis may use: 0 without a bound.
 
     Up to `EXACT` keys of the database are counted; of more, the share of entries among the first of
     them is taken for all, as a walk over millions would take seconds. Bytes are those of a sample
@@ -77,7 +77,7 @@ async def sizes(client: Any, *, prefix: str) -> tuple[int, int, int]:
             break
     entries = len(names) if int(cursor) == 0 else round(total * len(names) / max(1, seen))
     size = await _mean_bytes(client, list(names)[:SAMPLE]) * entries
-    return entries, round(size), int(memory["maxmemory"] or memory["total_system_memory"])
+    return entries, round(size), int(memory["maxmemory"])
 
 
 async def pages(client: Any, pattern: str, prefix: str) -> AsyncIterator[list[str]]:

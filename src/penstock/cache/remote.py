@@ -27,6 +27,7 @@ from penstock.clock import Clock
 from penstock.observe.metrics import Metrics
 
 MOST_OWED: Final = 10_000  # keys; with more, all entries become invalid
+PATIENCE: Final = 1.0  # seconds for a payment that is on its way when the tier is closed
 
 Marks = Mapping[str, Mark]
 ANY_STATE: Final = b"*"  # the mark of a store that cannot compare
@@ -156,7 +157,7 @@ class RemoteTier(Tier):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            threading.Thread(target=self._pay_elsewhere, name="penstock-owed", daemon=True).start()
+            threading.Thread(target=self._pay_elsewhere, name="penstock-owed").start()
         else:
             payment = loop.create_task(self._pay())
             self._payments.add(payment)
@@ -189,7 +190,9 @@ class RemoteTier(Tier):
         """Forget what is owed, if the tier answers, and tell who may have read it meanwhile."""
         paid = True
         # Asked again behind it: what came to be owed meanwhile nobody else pays.
-        while paid and self._owed and self.breaker.is_due() and self._paying.acquire(blocking=False):
+        while paid and self._owed and self.breaker.is_due():
+            if not self._paying.acquire(blocking=False):
+                return
             try:
                 keys = list(self._owed)
                 paid = await self._forget(keys) is not None
@@ -238,9 +241,13 @@ class RemoteTier(Tier):
 
     async def aclose(self) -> None:
         await self._behind.aclose()
-        if self._payments:
-            await asyncio.wait(self._payments)
+        running = asyncio.get_running_loop()
+        own = [payment for payment in self._payments if payment.get_loop() is running]
+        if own:
+            await asyncio.wait(own)
         if self._owed:
+            if await asyncio.to_thread(self._paying.acquire, timeout=PATIENCE):  # a thread pays
+                self._paying.release()
             await self._pay()
         await super().aclose()
 

@@ -301,6 +301,8 @@ class Writer:
                 log.warning("cache.file_damaged", path=self.path.name, error=str(error))
                 self._close_database()
                 set_aside(self.path)
+                if self.author != SHARED:  # readers may have the old file open still
+                    self.distrust()
             except CacheUnavailable as error:
                 self._close_database()
                 self.breaker.failed(error)

@@ -50,7 +50,7 @@ def stats(json_: bool) -> None:
         click.echo("the cache is turned off (ENABLE_CACHE)", err=True)
     print_table(
         [
-            (name, tier["entries"], size(tier["size_bytes"]), size(tier["max_bytes"]), *state)
+            (name, tier["entries"], size(tier["size_bytes"]), _bound(tier["max_bytes"]), *state)
             for name, tier in tiers.items()
             for state in [(tier["state"], tier["detail"])]
         ],
@@ -186,6 +186,11 @@ async def _warm(runtime: Runtime, file: IO[bytes]) -> dict[str, int]:
                 counts[name] += number
             meter.advance(len(part))
     return counts
+
+
+def _bound(most: int) -> str:
+    """What a tier may hold at most."""
+    return size(most) if most else "unbounded"
 
 
 def _usable(part: list[lines.Line]) -> list[str]:

@@ -5,6 +5,7 @@ Each stands alone, because what is broken is often what the others need: no runt
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from penstock.cli import machine, parts, remotes
@@ -14,9 +15,19 @@ from penstock.cli.serve import check_exposure
 from penstock.errors import PenstockError
 from penstock.settings import LoadedSettings, Settings, load_settings
 
+
+def jobs_left_behind(settings: Settings) -> Iterator[Finding]:
+    """Whether jobs wait in the folder's file although a broker is set: nobody runs them."""
+    from penstock.cli.services_jobs import left_behind, of_left_behind
+
+    if number := asyncio.run(left_behind(settings)):
+        yield Finding("jobs left", "warning", *of_left_behind(settings, number))
+
+
 CHECKS: tuple[Check, ...] = (
     *(machine.home, machine.disk_space, machine.clock),
     *(remotes.redis, remotes.broker, remotes.results, remotes.workers, remotes.postgresql),
+    jobs_left_behind,
     *(parts.database, parts.cache_tiers, parts.policy, parts.model, parts.provider),
     machine.port,
 )

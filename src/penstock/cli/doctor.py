@@ -35,7 +35,8 @@ def doctor(json_: bool) -> None:
     if json_:
         print_json({"status": "failed" if failed else "ok", "checks": found})
     else:
-        click.echo(f"\n{counts['failed']} failed, {counts['warning']} warnings, {counts['ok']} ok")
+        warnings = "1 warning" if counts["warning"] == 1 else f"{counts['warning']} warnings"
+        click.echo(f"\n{counts['failed']} failed, {warnings}, {counts['ok']} ok")
     raise click.exceptions.Exit(FAILED if failed else OK)
 
 

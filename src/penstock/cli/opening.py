@@ -117,7 +117,11 @@ def with_jobs(work: Callable[[TaskQueue], Awaitable[T]]) -> T:
 
     own = settings()
     has_broker = own.tasks == "celery"
-    only_looking = {"include": (), "task_workers": 0, "tasks": "celery" if has_broker else "embedded"}
+    only_looking = {
+        "include": (),
+        "task_workers": 0,
+        "tasks": "celery" if has_broker else "embedded",
+    }
     own = own.model_copy(update=only_looking)
     if not has_broker and not (own.home / "tasks.db").is_file():
         raise Failure(

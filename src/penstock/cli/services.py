@@ -120,13 +120,20 @@ def services() -> None:
 def start(**given: Any) -> None:
     """Start in the background what the settings need and does not run yet; returns when it serves.
 
-    The first start prints the admin key, once.
+    Without options, what was started last and not stopped: one that died is brought back. The first
+    start prints the admin key, once.
     """
+    from penstock.cli.services_plan import Wanted
+
     lifecycle, settings = _lifecycle()
-    wanted = _wanted(settings, given, None)
-    with lifecycle.ledger.held(), _greeting(settings, wanted, lifecycle):
-        if not lifecycle.start(wanted):
-            click.echo("all of it runs already; see: penstock services status")
+    has_options = any(value is not None for value in given.values())
+    with lifecycle.ledger.held():
+        # What was stopped is over: the next start begins with what the settings say now.
+        goes_on = not has_options and lifecycle.ledger.records()
+        wanted = _wanted(settings, given, Wanted.load(lifecycle.folder) if goes_on else None)
+        with _greeting(settings, wanted, lifecycle):
+            if not lifecycle.start(wanted):
+                click.echo("all of it runs already; see: penstock services status")
 
 
 @services.command()
@@ -285,8 +292,12 @@ def _wanted(settings: Settings, given: dict[str, Any], before: Wanted | None) ->
     from penstock.cli.services_plan import Wanted, check
 
     has_celery = settings.tasks == "celery"
-    base = before or Wanted(ports=(settings.port,), workers=1 if has_celery else 0, beat=has_celery)
+    usual = {"workers": 1 if has_celery else 0, "beat": has_celery, "flower": None}
+    base = before or Wanted(ports=(settings.port,))
+    if before is None or base.engine not in ("", settings.tasks):
+        base = msgspec.structs.replace(base, **usual)
     named = {name: value for name, value in given.items() if value is not None}
+    named["engine"] = settings.tasks
     servers = named.pop("servers", None)
     if servers is not None and "ports" not in named:
         first = base.ports[0] if base.ports else settings.port
@@ -304,11 +315,16 @@ def _prepare(settings: Settings, wanted: Wanted, lifecycle: Lifecycle) -> str | 
     """Find out here, in words, what would end up in logs. Returns a key that was made."""
     from penstock.cli import port as ports
     from penstock.cli import serve
+    from penstock.cli import services_health as health
     from penstock.observe import logging
 
     serve.check_exposure(settings)
-    if wanted.flower is not None or (wanted.workers and settings.tasks == "celery"):
+    has_workers = wanted.workers > 0 and settings.tasks == "celery"
+    if wanted.flower is not None or has_workers:
         _need_celery()
+    if has_workers:
+        health.check_broker(settings)
+    _warn_of_left_behind(settings)
     alive = lifecycle.ledger.alive()
     taken = {record.port for record in alive.values()}
     host = settings.host if wanted.proxy is None else "127.0.0.1"
@@ -317,11 +333,24 @@ def _prepare(settings: Settings, wanted: Wanted, lifecycle: Lifecycle) -> str | 
     for place, port in places:
         if port not in taken:
             ports.claim(place, port)
+    if not wanted.ports:
+        return None
     logging.configure("error", format=settings.log_format)
     try:
-        return asyncio.run(serve.prepare(settings)) if wanted.ports else None
+        return asyncio.run(serve.prepare(settings))
     finally:
         logging.shutdown()
+
+
+def _warn_of_left_behind(settings: Settings) -> None:
+    from penstock.cli.services_jobs import left_behind, of_left_behind
+    from penstock.errors import PenstockError
+
+    number = 0
+    with contextlib.suppress(PenstockError):  # what is wrong with the file, doctor says
+        number = asyncio.run(left_behind(settings))
+    if number:
+        click.echo(f"warning: {'; '.join(of_left_behind(settings, number))}", err=True)
 
 
 def _need_celery() -> None:

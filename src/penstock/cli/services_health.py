@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Final
 
+from penstock.cli.failure import one_line
 from penstock.cli.services_ledger import Record, is_alive
 from penstock.settings import Settings
 
@@ -55,17 +57,36 @@ def flower_answers(port: int) -> bool:
 def celery_answers(
     settings: Settings, names: Sequence[str], *, seconds: float = PING_SECONDS
 ) -> set[str]:
-    """Which of these workers of this machine answer Celery's ping: `celery inspect ping`."""
+    """Which of these workers of this machine answer Celery's ping: `celery inspect ping`.
+
+    Raises StorageUnavailable when the broker cannot be used.
+    """
     from celery.utils.nodenames import gethostname
+    from kombu.exceptions import KombuError
 
     from penstock.celery_app import make
+    from penstock.errors import StorageUnavailable
 
+    check_broker(settings)  # at once and in words: kombu tries again and again
     app = make(settings.model_copy(update={"include": ()}))
     # Named ones: the wait ends with the last answer, not with the time.
     nodes = [f"{name}@{gethostname()}" for name in names]
-    found = app.control.ping(destination=nodes, timeout=seconds) or []
+    try:
+        found = app.control.ping(destination=nodes, timeout=seconds) or []
+    except (KombuError, OSError) as error:  # it went away meanwhile
+        raise StorageUnavailable(f"the broker cannot be used ({type(error).__name__})") from error
     answered = {node.partition("@")[0] for each in found for node in each}
     return answered & set(names)
+
+
+def check_broker(settings: Settings) -> None:
+    """Ask Celery's broker whether it is there. Raises StorageError, which says what to do."""
+    from penstock.net.redis import connect_sync
+    from penstock.tasks.celery.remote import understood
+
+    url = settings.broker or ""
+    with understood(url), closing(connect_sync(url, timeout=ASK_SECONDS)) as client:
+        client.ping()
 
 
 def of_all(
@@ -79,11 +100,13 @@ def of_all(
     told = {each.name: "dead" for each in records if each.name not in alive}
     named = [each.name for each in alive.values() if each.kind == "worker"]
     has_celery = settings.tasks == "celery"
-    answered = celery_answers(settings, named) if has_celery and named else set()
+    answered, fault = _answered(settings, named) if has_celery and named else (set[str](), "")
     for name, record in alive.items():
         match record.kind:
             case "api" | "proxy":
                 told[name] = readiness(record.port or 0)
+            case "worker" if fault:
+                told[name] = f"cannot be asked: {fault}"
             case "worker" if has_celery:
                 told[name] = "answers" if name in answered else "no answer to a ping"
             case "worker":
@@ -94,3 +117,13 @@ def of_all(
             case "beat":
                 told[name] = "running"
     return told
+
+
+def _answered(settings: Settings, names: Sequence[str]) -> tuple[set[str], str]:
+    """Which workers answer; why none can be asked."""
+    from penstock.errors import StorageError
+
+    try:
+        return celery_answers(settings, names), ""
+    except StorageError as error:
+        return set(), one_line(error.detail)

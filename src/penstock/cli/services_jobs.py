@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from penstock.cli import opening
 from penstock.cli.output import instant
 from penstock.clock import SystemClock
 from penstock.settings import Settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from penstock.tasks.job import JobRecord, QueueStatus, WorkerStatus
     from penstock.tasks.queue import TaskQueue
 
+JOB_FILE: Final = "tasks.db"
 LOOK_SECONDS: Final = 0.5
 MOST: Final = 200  # jobs that are looked at for what changed
 MOST_LINES: Final = 20_000  # of one log that are read from its end
@@ -49,8 +51,39 @@ async def open_jobs(settings: Settings) -> AsyncIterator[TaskQueue]:
     from penstock.opening import open_layer_queue
 
     own = settings.model_copy(update={"include": (), "task_workers": 0})
-    async with open_layer_queue(own, metrics=Metrics()) as jobs:
-        yield jobs
+    with opening.quiet(own):
+        async with open_layer_queue(own, metrics=Metrics()) as jobs:
+            yield jobs
+
+
+async def left_behind(settings: Settings) -> int:
+    """Jobs in the folder's file that nobody runs any more, because a broker was set since."""
+    from penstock.tasks import open_queue
+    from penstock.tasks.job import JobFilter
+
+    path = (settings.home / JOB_FILE).absolute()
+    if settings.tasks != "celery" or not path.is_file():
+        return 0
+    own = settings.model_copy(update={"tasks": "embedded"})
+    with opening.quiet(own):
+        jobs = open_queue(own.task_engine, workers=0)  # not started: it changes no job
+        try:
+            if any(worker.alive for worker in await jobs.store.workers()):
+                return 0
+            return sum((await jobs.store.count(JobFilter(states=("queued", "running")))).values())
+        finally:
+            await jobs.stop()
+
+
+def of_left_behind(settings: Settings, number: int) -> tuple[str, str]:
+    """What to say of them, and what to do."""
+    path = (settings.home / JOB_FILE).absolute()
+    jobs = "1 job waits" if number == 1 else f"{number} jobs wait"
+    told = f"{jobs} in {path}, from before a broker was set: Celery's workers do not see them"
+    return (
+        told,
+        "start once without CELERY_BROKER_URL, or run: PENSTOCK_TASKS=embedded penstock worker",
+    )
 
 
 async def known(settings: Settings) -> Known:

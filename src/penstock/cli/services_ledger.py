@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
+import click
 import msgspec
 
 from penstock.cli.failure import Failure
@@ -86,6 +87,29 @@ class Ledger:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+def told(record: Record) -> str:
+    """A process in words: what to look for in `ps`."""
+    port = f", port {record.port}" if record.port else ""
+    return f"{record.name} (pid {record.pid}{port})"
+
+
+def running(home: Path) -> str:
+    """The processes of a data folder that live, in words; empty when none does.
+
+    Of what somebody started without `penstock services` nothing is on record.
+    """
+    return ", ".join(told(each) for each in Ledger(home).alive().values())
+
+
+def warn_if_running(home: Path, what: str) -> None:
+    """Say on standard error which processes live, and `what` that means for who works beside them.
+
+    Nothing is said when none does.
+    """
+    if found := running(home):
+        click.echo(f"warning: at work now: {found}; {what}", err=True)
 
 
 def launch(command: Sequence[str], *, log: Path, environ: Mapping[str, str]) -> tuple[int, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,21 @@ import click
 
 from penstock.cli import services_health as health
 from penstock.cli import services_proxy as proxy
-from penstock.cli.failure import Failure
-from penstock.cli.services_ledger import Kind, Ledger, Record, ended, is_alive, launch, send
+from penstock.cli.failure import Failure, exit_code, split
+from penstock.cli.services_ledger import (
+    Kind,
+    Ledger,
+    Record,
+    ended,
+    is_alive,
+    launch,
+    running,
+    send,
+    told,
+)
 from penstock.cli.services_plan import Service, Wanted, environment, order_of_end, plan
 from penstock.clock import SystemClock
+from penstock.errors import PenstockError
 from penstock.settings import Settings
 
 START_SECONDS: Final = 60.0  # until a process must answer
@@ -51,10 +63,11 @@ class Lifecycle:
         if wanted.proxy is not None:
             self._configure(wanted, alive)
         wanted.save(self.folder)
-        started = [self._launch(each) for each in services if each.name not in alive]
-        for record in started:
-            self._wait_ready(record)
-            self._say(f"started {_told(record)}")
+        with self._left_running():
+            started = [self._launch(each) for each in services if each.name not in alive]
+            for record in started:
+                self._wait_ready(record)
+                self._say(f"started {told(record)}")
         return started
 
     def stop(self, kinds: Iterable[Kind] | None = None) -> list[Record]:
@@ -87,16 +100,30 @@ class Lifecycle:
             try:
                 if record is not None:
                     self._end([record], quiet=True)
-                new = self._launch(service)
-                self._wait_ready(new)
+                with self._left_running():
+                    new = self._launch(service)
+                    self._wait_ready(new)
             finally:
                 if drained is not None:
                     drained.unlink(missing_ok=True)
-            self._say(f"{'restarted' if record else 'started'} {_told(new)}")
+            self._say(f"{'restarted' if record else 'started'} {told(new)}")
             restarted.append(new)
         self._end([each for each in self.ledger.records() if each.name not in named])
         wanted.save(self.folder)
         return restarted
+
+    @contextmanager
+    def _left_running(self) -> Iterator[None]:
+        """To a failure inside, add what runs nevertheless and how to end it."""
+        try:
+            yield
+        except (Failure, PenstockError) as error:
+            what, fix = (error.message, error.fix) if isinstance(error, Failure) else split(error)
+            if found := running(self._settings.home):
+                left = f"{found} run on: penstock services stop ends them"
+                fix = f"{fix}; {left}" if fix else left
+            code = error.exit_code if isinstance(error, Failure) else exit_code(error)
+            raise Failure(what, fix=fix, exit_code=code) from error
 
     # --- one of them -----------------------------------------------------------------------------
 
@@ -156,9 +183,9 @@ class Lifecycle:
             if not ended(record, within=left):
                 send(record, signal.SIGKILL, group=True)
                 ended(record, within=5.0)
-                self._say(f"killed {_told(record)}: it had not ended after {self._patience:g} s")
+                self._say(f"killed {told(record)}: it had not ended after {self._patience:g} s")
             elif not quiet:
-                self._say(f"stopped {_told(record)}")
+                self._say(f"stopped {told(record)}")
         for record in records:
             self.ledger.forget(record.name)
         return lived
@@ -222,8 +249,3 @@ def _tail(path: Path, most: int = 1 << 16) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def _told(record: Record) -> str:
-    port = f", port {record.port}" if record.port else ""
-    return f"{record.name} (pid {record.pid}{port})"

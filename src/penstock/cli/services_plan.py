@@ -37,6 +37,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     beat: bool = False
     proxy: int | None = None
     flower: int | None = None
+    engine: str = ""  # what ran the jobs then; with another one, workers and clock are others
 
     def save(self, folder: Path) -> None:
         """Keep it beside the records."""

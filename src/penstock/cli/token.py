@@ -133,8 +133,11 @@ def list_(json_: bool) -> None:
     elif not records:
         click.echo("there is no key yet; make one with: penstock token create --name NAME")
     else:
-        shown = [_shown(record) for record in records]
-        header = ("id", "name", "role", "prefix", "rate_limit", "created", "expires", "revoked")
+        shown = [{**_shown(record), **_in_words(record)} for record in records]
+        header = (
+            *("id", "name", "role", "prefix", "rate_limit", "route_limits", "budget"),
+            *("created", "expires", "revoked"),
+        )
         print_table([[each[name] for name in header] for each in shown], header=header)
 
 
@@ -193,6 +196,17 @@ async def _all(ring: KeyRing) -> list[KeyRecord]:
         records += page
         if len(page) < PAGE:
             return records
+
+
+def _in_words(record: KeyRecord) -> dict[str, str | None]:
+    """What a key may use, each in one cell."""
+    routes = json.loads(record.route_limits) if record.route_limits else {}
+    amounts = ((record.budget_micros, "micros"), (record.budget_tokens, "tokens"))
+    spent = [f"{amount} {unit}" for amount, unit in amounts if amount is not None]
+    return {
+        "route_limits": ", ".join(f"{route}={rate}" for route, rate in routes.items()) or None,
+        "budget": f"{', '.join(spent)} a {record.budget_period}" if spent else None,
+    }
 
 
 def _shown(record: KeyRecord) -> dict[str, Any]:

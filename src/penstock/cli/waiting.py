@@ -34,8 +34,8 @@ async def _queued(jobs: TaskQueue, job: JobRecord, now: int) -> str:
     pids = [str(worker.pid) for worker in await jobs.store.workers() if worker.alive]
     if not pids:
         return (
-            f"no process runs jobs of {opening.where_jobs_are()}; start penstock worker or penstock "
-            "serve; with Celery: penstock services start, or celery -A penstock.celery_app worker"
+            f"no process runs jobs of {opening.where_jobs_are()}; start penstock worker or "
+            "penstock serve; with Celery: celery -A penstock.celery_app worker"
         )
     if queue.running:
         waiting = sum(queue.queued.values())

@@ -197,7 +197,7 @@ class Link:
         while not is_cancelled():
             self._news.clear()
             parcel = self._ledger.parcel(PARCEL)
-            began, heard = self._clock.monotonic(), self._ledger.position
+            began, known = self._clock.monotonic(), self._ledger.reached
             try:
                 end = await send(
                     keys=self._keys, args=send_terms(self._ledger, self._origin, parcel)
@@ -209,7 +209,7 @@ class Link:
             else:
                 self.latency = self._clock.monotonic() - began
                 self._trips.record(self.latency)
-                if end < heard:
+                if end < known:
                     raise _JoinAgainError  # the data was thrown away, or went back, under us
                 if parcel:
                     self._ledger.delivered(parcel[-1].number, end)

@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+import billiard.pool
 from celery import Celery, current_app, signals
 from kombu import Queue
 
@@ -23,6 +24,7 @@ GRACE: Final = 10.0  # seconds that jobs have to end when their worker is asked 
 CHILD_START: Final = 120.0  # seconds that a process of the pool has to open all it needs
 CHILD_JOBS: Final = 10_000  # after so many it is replaced
 CHILD_KILOBYTES: Final = 1 << 20  # above 1 GB it is replaced, after its job
+RESULTS_READ: Final = 20  # tenths of a second that a process that ends waits for its parent
 RESULT_SECONDS: Final = (
     86_400  # that Celery keeps what it is told of a result; our record has its own
 )
@@ -130,6 +132,9 @@ def transport(address: Address) -> dict[str, Any]:
 
 def _process_began(**_: Any) -> None:
     """Open the place of a process of the pool before its first job."""
+    # A process that ends waits until its parent has read its last result, for 30 seconds, and a
+    # parent that ends reads none. What we know of a job is written down before.
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = RESULTS_READ
     _current().place.bench()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -201,6 +203,7 @@ class Worker(CeleryWorker):
     hostname: str
     pool_cls: Any
     consumer: Any
+    pool: Any
 
     def on_start(self) -> None:
         super().on_start()
@@ -222,6 +225,9 @@ class Worker(CeleryWorker):
         """End the processes of what still runs: they are waited for."""
         _log.warning("worker.jobs_not_ended", advice="they are given back to the queue")
         self.consumer.cancel_active_requests()
+        for process in self.pool.info.get("processes", ()):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
 
     def on_stopped(self) -> None:
         super().on_stopped()
