@@ -225,8 +225,9 @@ class SlowProxy:
             line.end(abruptly=abruptly)
 
     async def _refuse(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
         self._end_all(abruptly=False)
         await self._empty.wait()
         await asyncio.gather(*self._serving, return_exceptions=True)

@@ -52,7 +52,7 @@ def test_secrets_are_masked(run, monkeypatch):
         ("redis://host:6379/0#verysecret", "redis://host:6379/0?********"),
         ("redis://:very/secret@host:6379/0", "redis://********"),
         ("https://host/v1?key=very@secret", "https://********"),
-        ("sqlite:////home/me@work/penstock.db", "sqlite:////home/me@work/penstock.db"),
+        ("sqlite:////srv/me@shop/penstock.db", "sqlite:////srv/me@shop/penstock.db"),
         ("gpt-5", "gpt-5"),
     ],
 )

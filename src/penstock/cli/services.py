@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from penstock.cli import opening
-from penstock.cli.failure import FAILED, OK, USAGE, Failure, one_line
+from penstock.cli.failure import FAILED, OK, one_line
 from penstock.cli.output import as_json, print_json, print_table
 from penstock.cli.tasks import QUEUES
 
@@ -123,6 +123,7 @@ def start(**given: Any) -> None:
     Without options, what was started last and not stopped: one that died is brought back. The first
     start prints the admin key, once.
     """
+    from penstock.cli.services_greeting import greeting
     from penstock.cli.services_plan import Wanted
 
     lifecycle, settings = _lifecycle()
@@ -131,7 +132,7 @@ def start(**given: Any) -> None:
         # What was stopped is over: the next start begins with what the settings say now.
         goes_on = not has_options and lifecycle.ledger.records()
         wanted = _wanted(settings, given, Wanted.load(lifecycle.folder) if goes_on else None)
-        with _greeting(settings, wanted, lifecycle):
+        with greeting(settings, wanted, lifecycle):
             if not lifecycle.start(wanted):
                 click.echo("all of it runs already; see: penstock services status")
 
@@ -157,12 +158,13 @@ def restart(kinds: tuple[Kind, ...], timeout: float, **given: Any) -> None:
 
     Of two or more servers behind --proxy one always serves: no request fails.
     """
+    from penstock.cli.services_greeting import greeting
     from penstock.cli.services_plan import Wanted
 
     lifecycle, settings = _lifecycle(timeout)
     with lifecycle.ledger.held():
         wanted = _wanted(settings, given, Wanted.load(lifecycle.folder))
-        with _greeting(settings, wanted, lifecycle):
+        with greeting(settings, wanted, lifecycle):
             lifecycle.restart(wanted, kinds=kinds)
 
 
@@ -309,79 +311,6 @@ def _wanted(settings: Settings, given: dict[str, Any], before: Wanted | None) ->
     if not wanted.ports and wanted.proxy is not None:
         raise click.UsageError("--proxy needs servers to share requests out over")
     return wanted
-
-
-def _prepare(settings: Settings, wanted: Wanted, lifecycle: Lifecycle) -> str | None:
-    """Find out here, in words, what would end up in logs. Returns a key that was made."""
-    from penstock.cli import port as ports
-    from penstock.cli import serve
-    from penstock.cli import services_health as health
-    from penstock.observe import logging
-
-    serve.check_exposure(settings)
-    has_workers = wanted.workers > 0 and settings.tasks == "celery"
-    if wanted.flower is not None or has_workers:
-        _need_celery()
-    if has_workers:
-        health.check_broker(settings)
-    _warn_of_left_behind(settings)
-    alive = lifecycle.ledger.alive()
-    taken = {record.port for record in alive.values()}
-    host = settings.host if wanted.proxy is None else "127.0.0.1"
-    places = [(host, port) for port in wanted.ports]
-    places += [(settings.host, wanted.proxy)] if wanted.proxy else []
-    for place, port in places:
-        if port not in taken:
-            ports.claim(place, port)
-    if not wanted.ports:
-        return None
-    logging.configure("error", format=settings.log_format)
-    try:
-        return asyncio.run(serve.prepare(settings))
-    finally:
-        logging.shutdown()
-
-
-def _warn_of_left_behind(settings: Settings) -> None:
-    from penstock.cli.services_jobs import left_behind, of_left_behind
-    from penstock.errors import PenstockError
-
-    number = 0
-    with contextlib.suppress(PenstockError):  # what is wrong with the file, doctor says
-        number = asyncio.run(left_behind(settings))
-    if number:
-        click.echo(f"warning: {'; '.join(of_left_behind(settings, number))}", err=True)
-
-
-def _need_celery() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("celery") is None:
-        raise Failure(
-            "the package 'celery' is not installed",
-            fix='pip install "penstock[celery]"',
-            exit_code=USAGE,
-        )
-
-
-@contextlib.contextmanager
-def _greeting(settings: Settings, wanted: Wanted, lifecycle: Lifecycle) -> Iterator[None]:
-    """Prepare, let the block start everything, and say where it serves.
-
-    A key that was made is shown whatever happens: it is shown nowhere else.
-    """
-    from penstock.cli import serve
-
-    token = _prepare(settings, wanted, lifecycle)
-    started = False
-    try:
-        yield
-        started = True
-    finally:
-        port = wanted.proxy or (wanted.ports[0] if wanted.ports else None)
-        if port is not None and (started or token):
-            url = serve.base_url(settings.host, port)
-            click.echo(serve.greeting(url, token, serve.called(settings.home)))
 
 
 def _known(settings: Settings) -> Known | None:
