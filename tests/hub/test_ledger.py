@@ -223,6 +223,8 @@ def test_who_told_something_that_the_data_lacks_objects(servers):
     servers.redis_restarts(old=True)
     servers.join(1)
     assert servers.nodes[1].is_valid(servers.shared[1])
+    servers.publish(1)
+    servers.send(1, lost=False)  # the log is as long as it was
 
     servers.join(0)
 

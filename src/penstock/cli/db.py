@@ -99,10 +99,14 @@ def copy(to: str | None, from_: str | None, replace: bool, json_: bool) -> None:
     database stays as it is. A URL with a password comes by DATABASE_URL, PENSTOCK_COPY_TO or
     standard input: everybody on the machine sees command lines.
     """
+    from penstock.cli import services_ledger
     from penstock.db import revisions
     from penstock.extras import extra
 
     own = opening.settings()
+    services_ledger.warn_if_running(
+        own.home, "what they write meanwhile may miss in the copy: penstock services stop first"
+    )
     source, target = _source(own, from_), _target(own, to)
     revisions.upgrade(target, folder=own.home)
     with extra("postgres"):

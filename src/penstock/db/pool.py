@@ -29,6 +29,7 @@ PATIENCE: Final = 5.0  # seconds to wait for a connection
 IDLE: Final = 30.0  # seconds after which one of the overflow is closed
 CLOSE_PATIENCE: Final = 5.0
 END_PATIENCE: Final = 2.0  # for the server to stop a statement
+TURNS: Final = 3  # of the loop, in which what was cut off closes its socket
 CROWDED: Final = 1.0  # seconds for which a server that takes no more connections is asked for none
 
 Connect = Callable[[], Coroutine[Any, Any, "Connection[Any]"]]
@@ -151,6 +152,8 @@ class Pool:
         idle, self._idle = self._idle, deque()
         closing = (connection.close(timeout=CLOSE_PATIENCE) for connection, _ in idle)
         await asyncio.gather(*closing, return_exceptions=True)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
 
     # --- new ones and old ones -------------------------------------------------------------------
 

@@ -195,7 +195,8 @@ def explain(error: BaseException, url: str) -> str:
         case exceptions.NoPermissionError():
             return f"{where} forbids a command to this user ({text}); widen its ACL"
         case exceptions.OutOfMemoryError():
-            return f"{where} is full (maxmemory); raise it, or let it evict: volatile-lru, never allkeys"
+            fix = "raise it, or let it evict: volatile-lru, never allkeys"
+            return f"{where} is full (maxmemory); {fix}"
         case exceptions.ReadOnlyError():
             return f"{where} is a read-only replica; name the primary in REDIS_URL"
         case exceptions.BusyLoadingError():
