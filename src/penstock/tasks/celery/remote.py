@@ -17,7 +17,15 @@ from redis.exceptions import (
 )
 
 from penstock.errors import StorageError, StorageFull, StorageUnavailable
-from penstock.net.redis import FAULTS, connect, connect_sync, explain
+from penstock.net.redis import (
+    FAULTS,
+    ask,
+    connect,
+    connect_sync,
+    drop_connections_of_threads,
+    explain,
+    is_replica,
+)
 from penstock.tasks.celery.address import Address
 from penstock.tasks.celery.scripts import Group, Word, script
 
@@ -83,15 +91,9 @@ class Remote:
         return await self._tried(call)
 
     async def _tried(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
-        """Call, and once more when the connection was a dead one of before a restart."""
+        """Call; `again` on a new connection where this one was dead, or leads to a replica."""
         with understood(self._url):
-            try:
-                return await call()
-            except ConnectionError:
-                if not again:
-                    raise
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-                return await call()
+            return await (ask(self._client, call) if again else call())
 
     def job(self, job_id: str) -> str:
         """The key of a job's hash."""
@@ -122,21 +124,22 @@ class RemoteSync:
             except NoScriptError:
                 return self.client.eval(source, 1, self.prefix, command, *words)  # type: ignore[arg-type] # bytes do
 
-        with understood(self._url):
-            try:
-                return call()
-            except ConnectionError:
-                self.client.connection_pool.disconnect(inuse_connections=False)
-                return call()
+        return self._tried(call)
 
     def command(self, *words: Word) -> Any:
-        """What one command of Redis' own answers; made again on a dead connection."""
+        """What one command of Redis' own answers. Raises StorageError."""
+        client: Any = self.client
+        return self._tried(lambda: client.execute_command(*words))
+
+    def _tried(self, call: Callable[[], T]) -> T:
         with understood(self._url):
             try:
-                return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
-            except ConnectionError:
-                self.client.connection_pool.disconnect(inuse_connections=False)
-                return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+                return call()
+            except FAULTS as error:
+                if not (isinstance(error, ConnectionError) or is_replica(error)):
+                    raise
+                drop_connections_of_threads(self.client)
+                return call()
 
     def close(self) -> None:
         """Close the connections."""
