@@ -189,7 +189,7 @@ async def test_who_is_refused_one_more_waits_no_longer_than_others(narrow: str) 
     await pool.aclose()
 
 
-async def test_who_is_refused_the_first_one_is_told_at_once(narrow: str) -> None:
+async def test_who_is_refused_the_first_one_is_told_after_a_moment(narrow: str) -> None:
     theirs = Pool(partial(connect, narrow), "there")
     taken = [await theirs.take() for _ in range(3)]
     pool = Pool(partial(connect, narrow), "here", patience=PATIENCE)

@@ -29,6 +29,7 @@ PATIENCE: Final = 5.0  # seconds to wait for a connection
 IDLE: Final = 30.0  # seconds after which one of the overflow is closed
 CLOSE_PATIENCE: Final = 5.0
 END_PATIENCE: Final = 2.0  # for the server to stop a statement
+REFUSED_PAUSE: Final = 0.02
 TURNS: Final = 3  # of the loop, in which what was cut off closes its socket
 CROWDED: Final = 1.0  # seconds for which a server that takes no more connections is asked for none
 
@@ -59,6 +60,7 @@ class Pool:
         self._line: deque[asyncio.Future[Connection[Any] | None]] = deque()  # who waits
         self._waiting = 0  # of these, and who were called and have not come yet
         self._tasks: set[asyncio.Future[Any]] = set()  # that make and end connections
+        self._attempts = 0  # at making one, so far
         self._crowded_until = 0.0
         self._heard_at = 0.0  # when one came back that works
         self._silence = Silence(connect, where, begins=self._give_up)
@@ -173,8 +175,11 @@ class Pool:
         return self._places < self._most
 
     async def _made(self) -> Connection[Any] | None:
-        """A new one, with a place; None when the server takes no more and others of ours exist."""
+        """A new one, with a place; None when the server takes no more and one may come back."""
+        alone = not self._places
         self._places += 1
+        self._attempts += 1
+        attempt = self._attempts
         making: asyncio.Future[Connection[Any]] = self._begin(self._connect())
         try:
             connection = await asyncio.shield(making)
@@ -183,11 +188,10 @@ class Pool:
             making.add_done_callback(self._unwanted)
             raise
         except TooManyConnectionsError:
-            self._free()
-            if self._places:
+            if not alone or attempt != self._attempts:
                 self._crowded_until = monotonic() + CROWDED
+            if await self._refused():
                 return None
-            self._call(None)
             raise
         except BaseException as error:
             if unanswered(error):
@@ -195,6 +199,24 @@ class Pool:
             self._release()
             raise
         return connection
+
+    async def _refused(self) -> bool:
+        """Give back the place of one that the server did not take; whether to wait for another.
+
+        Those that are refused together count against each other until they are gone, so that all
+        may be where one would not have been: the last of them tries again, for a moment.
+        """
+        try:
+            if self._places == 1 and monotonic() < self._crowded_until:
+                await asyncio.sleep(REFUSED_PAUSE)
+        except asyncio.CancelledError:
+            self._release()
+            raise
+        self._free()
+        if self._places or monotonic() < self._crowded_until:
+            return True
+        self._call(None)
+        return False
 
     def _unwanted(self, making: asyncio.Future[Connection[Any]]) -> None:
         if making.cancelled() or making.exception() is not None:
