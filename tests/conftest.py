@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from benchmarks.rigs.upstream import Upstream
+from penstock.observe import logging
 from penstock.runtime import Runtime
 from penstock.server.app import Server
 from penstock.settings import Settings
@@ -35,6 +36,13 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("PENSTOCK_", "REDIS_", "CELERY_")) or name in OUTSIDE:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_logging_left() -> Iterator[None]:
+    """What a test configured of logging must not reach the next."""
+    yield
+    logging.shutdown()
 
 
 @pytest.fixture

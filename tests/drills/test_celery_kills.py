@@ -12,9 +12,9 @@ import pytest
 
 from penstock.tasks import JobFilter
 from tests.tasks.celery.celery_jobs import block, echo, wait
-from tests.tasks.celery.conftest import until
+from tests.tasks.celery.conftest import asking, celery_on, until
 
-pytest_plugins = ["tests.tasks.celery.conftest"]
+__all__ = ["asking", "celery_on"]  # fixtures
 pytestmark = pytest.mark.drill
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")

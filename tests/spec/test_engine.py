@@ -133,7 +133,7 @@ async def test_no_more_run_at_once_than_there_are_workers(opened):
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)  # long beside the way of a job to its worker
         running -= 1
 
     queue = await opened(workers={"default": 3})

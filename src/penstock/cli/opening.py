@@ -156,14 +156,14 @@ async def open_keys(settings: Settings) -> AsyncIterator[KeyRing]:
     """The API keys of an installation; its folder and its tables are made if need be."""
     from penstock.clock import SystemClock
     from penstock.db.engine import open_database
-    from penstock.hub import LocalHub
+    from penstock.hub import open_hub
     from penstock.opening import prepare_home
     from penstock.server.keys import KeyRing
 
     prepare_home(settings.home)
     async with AsyncExitStack() as stack:
-        hub = LocalHub(settings.home)
-        stack.callback(hub.close)
+        hub = await open_hub(settings.redis, settings.home)
+        stack.push_async_callback(hub.aclose)
         database = open_database(settings.database, folder=settings.home)
         stack.push_async_callback(database.aclose)
         yield KeyRing(database, hub, SystemClock(), admin_key=settings.admin_token)

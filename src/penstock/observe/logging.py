@@ -157,6 +157,7 @@ def shutdown() -> None:
     for handler in [h for h in root.handlers if isinstance(h, _Forward)]:
         root.removeHandler(handler)
         handler.output.close()
+        root.setLevel(logging.WARNING)  # as it is before anybody configures it
 
 
 class _Forward(logging.Handler):

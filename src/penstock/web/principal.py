@@ -5,14 +5,12 @@ Knows no framework, so that authentication and tests import it without FastAPI.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from penstock.errors import Forbidden
-
-if TYPE_CHECKING:
-    from penstock.usage.budgets import Budget
+from penstock.usage.budgets import Budget  # looked up when a principal is decoded
 
 Role = Literal["viewer", "operator", "admin"]
 
