@@ -82,7 +82,7 @@ async def _get(url: str) -> float:
     from penstock.net.redis import connect
 
     client = connect(url)
-    keys = [key async for key in client.scan_iter(match="penstock:moderation*", count=1000)]
+    keys = [key async for key in client.scan_iter(match="cache:*", count=1000)]
     for _ in range(WARM):
         await client.get(keys[0])
     before = time.process_time()
