@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+_FIRST = 12_000 + os.getpid() % 100 * 200  # up to 32,000: Linux gives out 32,768 and up
+_ports = itertools.cycle(range(_FIRST, _FIRST + 200))
+
 
 class Process(NamedTuple):
     """A running server."""
@@ -23,11 +27,27 @@ class Process(NamedTuple):
     port: int
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
+def free_port(span: int = 1) -> int:
+    """The first of `span` neighbouring ports that nobody uses.
+
+    Never from the range that outgoing connections get theirs from, and from a part of this process'
+    own: no neighbour takes it between this look and the server's start.
+    """
+    found: list[int] = []
+    while len(found) < span:
+        port = next(_ports)
+        neighbours = found if found and port == found[-1] + 1 else []
+        found = [*neighbours, port] if _is_free(port) else []
+    return found[0]
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager

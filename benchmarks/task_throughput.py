@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.peers import WORKERS
 from benchmarks.report import Report, ratio, row
-from benchmarks.rigs.redis import redis_server
+from benchmarks.rigs.servers import RedisServer
 
 CLAIM = (
     "5,000 no-op jobs with results: >= 25x Celery prefork and >= 5x Huey (both on Redis) enqueued "
@@ -72,8 +72,8 @@ def _theirs(peer: str, how: str, count: int) -> float:
 @contextmanager
 def working(peer: str) -> Iterator[dict[str, str]]:
     """A peer's worker and its Redis; yields the environment of its producers."""
-    with redis_server() as port, tempfile.TemporaryDirectory() as folder:
-        env = {**os.environ, "BENCH_REDIS_PORT": str(port), "BENCH_FOLDER": folder}
+    with RedisServer() as redis, tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "BENCH_REDIS_PORT": str(redis.port), "BENCH_FOLDER": folder}
         with subprocess.Popen(
             WORKERS[peer], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as worker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.load import free_port
 from benchmarks.rigs.upstream import Upstream
 from penstock.observe import logging
 from penstock.runtime import Runtime
@@ -131,13 +131,6 @@ def live_server(serve) -> Iterator[Live]:
     """One server in a process of its own."""
     with serve() as live:
         yield live
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str], log: Path) -> None:

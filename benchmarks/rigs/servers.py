@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from benchmarks.load import free_port
+
 PATIENCE = 30.0
 NOBODY = 65534  # PostgreSQL refuses to run as root
 
@@ -244,13 +246,6 @@ def _rest(seconds: float) -> None:
             quiet.accept()
         except TimeoutError:
             return
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def postgres_program(name: str) -> str:

@@ -26,7 +26,7 @@ async def test_a_locked_database_is_a_clear_error_and_reads_go_on(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match="locked by another process") as caught:
             await database.write((ADD, ("meanwhile",)))
-        seen = database.get("SELECT text FROM notes")
+        seen = await database.row("SELECT text FROM notes")
         health = await database.health()
         other.execute("ROLLBACK")
     await database.write((ADD, ("after",)))
@@ -46,7 +46,7 @@ async def test_a_read_only_database_can_be_read_and_says_what_to_do(
 
     reading = open_database(f"sqlite:///{database.path}?mode=ro", folder=database.path.parent)
     try:
-        assert reading.get("SELECT text FROM notes") == ("kept",)
+        assert await reading.row("SELECT text FROM notes") == ("kept",)
         with pytest.raises(StorageUnavailable, match="cannot be written; make the file"):
             await reading.write((ADD, ("refused",)))
         health = await reading.health()
@@ -60,7 +60,7 @@ async def test_a_read_only_database_can_be_read_and_says_what_to_do(
 async def test_a_full_disk_refuses_what_does_not_fit_and_recovers_alone(
     database: SqliteDatabase,
 ) -> None:
-    (pages,) = database.get("PRAGMA page_count") or (0,)
+    (pages,) = await database.row("PRAGMA page_count") or (0,)
     await database.write(f"PRAGMA max_page_count = {pages + 4}")
 
     sizes = (10, 1 << 20, 20, 1 << 20)
@@ -82,7 +82,7 @@ async def test_a_record_that_found_no_space_is_remembered_until_one_does_or_for_
     clock = ManualClock()
     database = open_database(folder=tmp_path, clock=clock)
     await database.write("CREATE TABLE notes (text)")
-    (pages,) = database.get("PRAGMA page_count") or (0,)
+    (pages,) = await database.row("PRAGMA page_count") or (0,)
     await database.write(f"PRAGMA max_page_count = {pages + 4}")
     details = []
 

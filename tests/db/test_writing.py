@@ -5,11 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-
-import pytest
 
 from penstock.db import open_database
 from penstock.db.sqlite import SqliteDatabase
@@ -19,8 +16,8 @@ from penstock.observe.metrics import Metrics
 ADD = "INSERT INTO notes (text) VALUES (?)"
 
 
-def texts(database: SqliteDatabase) -> list[str]:
-    return [text for (text,) in database.get_all("SELECT text FROM notes ORDER BY id")]
+async def texts(database: SqliteDatabase) -> list[str]:
+    return [text for (text,) in await database.rows("SELECT text FROM notes ORDER BY id")]
 
 
 async def test_a_failing_caller_fails_alone_in_its_commit(
@@ -37,7 +34,7 @@ async def test_a_failing_caller_fails_alone_in_its_commit(
     assert outcomes[3] == 1
     assert isinstance(outcomes[4], Conflict)
     assert "no such table: nowhere" in str(outcomes[5])
-    assert texts(database) == ["a", "b", "c"]
+    assert await texts(database) == ["a", "b", "c"]
 
 
 async def test_a_caller_that_makes_the_commit_fail_fails_alone(database: SqliteDatabase) -> None:
@@ -54,8 +51,8 @@ async def test_a_caller_that_makes_the_commit_fail_fails_alone(database: SqliteD
 
     assert [outcomes[0], outcomes[2]] == [1, 1]
     assert isinstance(outcomes[1], Conflict)
-    assert texts(database) == ["a", "b"]
-    assert database.get("SELECT count(*) FROM replies") == (0,)
+    assert await texts(database) == ["a", "b"]
+    assert await database.row("SELECT count(*) FROM replies") == (0,)
 
 
 async def test_a_caller_whose_loop_is_closed_disturbs_nobody(database: SqliteDatabase) -> None:
@@ -92,14 +89,14 @@ async def test_callers_on_several_loops_are_told_on_their_own(database: SqliteDa
     outcomes = await asyncio.gather(*(asyncio.to_thread(on_a_loop, name) for name in "abcd"))
 
     assert outcomes == [[1] * 20] * 4
-    assert len(texts(database)) == 80
+    assert len(await texts(database)) == 80
 
 
 async def test_a_write_nobody_waits_for_comes_before_later_ones(database: SqliteDatabase) -> None:
     database.write_later((ADD, ("unattended",)))
     await database.write((ADD, ("attended",)))
 
-    assert texts(database) == ["unattended", "attended"]
+    assert await texts(database) == ["unattended", "attended"]
 
 
 CHILD = """
@@ -133,16 +130,9 @@ async def test_what_was_acknowledged_is_there_after_kill_9(tmp_path: Path) -> No
     acknowledged = acknowledged_until_kill_9(tmp_path)
 
     database = open_database(folder=tmp_path)
-    stored = {number for (number,) in database.get_all("SELECT id FROM notes")}
+    stored = {number for (number,) in await database.rows("SELECT id FROM notes")}
     health = await database.health(check=True)
     await database.aclose()
 
     assert stored >= set(acknowledged)
     assert health["integrity"] == "ok"
-
-
-@pytest.mark.parametrize("read", [SqliteDatabase.get, SqliteDatabase.get_all])
-def test_reads_need_no_loop(
-    database: SqliteDatabase, read: Callable[[SqliteDatabase, str], object]
-) -> None:
-    assert read(database, "SELECT 1") in ((1,), [(1,)])

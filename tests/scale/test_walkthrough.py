@@ -29,14 +29,14 @@ class Shell:
 
     def __init__(self, folder: Path, addresses: dict[str, str]) -> None:
         self.folder = folder
-        self._addresses = addresses
+        self.addresses = addresses
         known = {name: os.environ[name] for name in ("HOME", "LANG") if name in os.environ}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
         self._env = {**known, "PATH": path, "PENSTOCK_PORT": addresses["8000"]}
 
     def run(self, script: str) -> str:
         """Run lines; what they printed. Fails with it when one of them fails."""
-        for example, real in self._addresses.items():
+        for example, real in self.addresses.items():
             script = script.replace(example, real)
         done = subprocess.run(
             ["bash", "-e", "-c", f"{script}\nenv -0 > env.bin"],
@@ -61,7 +61,7 @@ def shell(tmp_path: Path, redis: RedisServer, postgres: Any) -> Iterator[Shell]:
     addresses = {
         "redis://127.0.0.1:6379": redis.url.rpartition("/")[0],
         "postgresql://penstock@127.0.0.1/penstock": postgres.url,
-        "8000": str(free_port()),
+        "8000": str(free_port(span=2)),  # of two servers
         "8080": str(free_port()),
     }
     shell = Shell(tmp_path, addresses)
@@ -84,7 +84,7 @@ def test_every_step_of_the_walkthrough_carries_everything_along(
     assert isinstance(postgres.server, PostgresServer)
     sections = steps()
     one, redis, celery, records, change = sections.values()
-    direct, proxy = shell._addresses["8000"], shell._addresses["8080"]
+    direct, proxy = shell.addresses["8000"], shell.addresses["8080"]
 
     shell.run(one)
     known = _known(shell)

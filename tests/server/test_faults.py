@@ -154,7 +154,7 @@ async def test_a_folder_that_cannot_be_made_is_told_before_the_start(start: Star
 
 async def limit_pages(app: App, *, spare: int) -> None:
     """Let the database grow by `spare` pages and no more, as a full disk would."""
-    (pages,) = app.runtime.database.get("PRAGMA page_count") or (0,)
+    (pages,) = await app.runtime.database.row("PRAGMA page_count") or (0,)
     await app.runtime.database.write(f"PRAGMA max_page_count = {pages + spare}")
 
 

@@ -63,9 +63,9 @@ def count(usage: Usage, *receipts: Any, key: str = "key_1", owner: str = "team")
         usage.add(key_id=key, owner=owner, service="moderation", receipt=one)
 
 
-def written(database: Database) -> int:
+async def written(database: Database) -> int:
     """Calls in the file."""
-    [row] = database.get_all("SELECT coalesce(sum(calls), 0) FROM usage_days")
+    [row] = await database.rows("SELECT coalesce(sum(calls), 0) FROM usage_days")
     return int(row[0])
 
 
@@ -212,17 +212,17 @@ async def test_counts_are_written_a_moment_after_the_first_call(
     async with kept(seen):
         count(seen, ASKED, ASKED)
         await turn()
-        assert written(database) == 0
+        assert await written(database) == 0
 
         clock.advance(effects.WINDOW_SECONDS)
         assert await seen.flushed.get()
-        assert written(database) == 2
+        assert await written(database) == 2
         count(seen)
         await turn()
         clock.advance(effects.WINDOW_SECONDS)
 
         assert await seen.flushed.get()
-        assert written(database) == 3
+        assert await written(database) == 3
 
 
 async def test_what_storage_refuses_is_kept_and_tried_again(
@@ -240,7 +240,7 @@ async def test_what_storage_refuses_is_kept_and_tried_again(
         clock.advance(effects.RETRY_SECONDS)
 
         assert await seen.flushed.get()
-        assert written(database) == 2
+        assert await written(database) == 2
         assert await seen.total(EVER) == UsageRow(
             calls=2,
             cached=1,
@@ -260,7 +260,7 @@ async def test_flush_says_that_storage_failed_and_raises_nothing(
         assert not await usage.flush()
 
     assert await usage.flush()
-    assert written(database) == 1
+    assert await written(database) == 1
 
 
 async def test_what_waits_is_bounded_and_what_is_lost_counted(
@@ -279,7 +279,7 @@ async def test_what_waits_is_bounded_and_what_is_lost_counted(
 
     await usage.flush()
 
-    assert written(database) == 7
+    assert await written(database) == 7
     assert metrics.total("penstock_usage_lost_total") == 1
 
 
@@ -315,7 +315,7 @@ async def test_many_rows_are_written_in_several_transactions(
 
     await usage.flush()
 
-    assert written(database) == 95
+    assert await written(database) == 95
 
 
 async def test_a_cancelled_flush_neither_loses_nor_doubles_a_count(
@@ -332,7 +332,7 @@ async def test_a_cancelled_flush_neither_loses_nor_doubles_a_count(
 
     await usage.flush()
 
-    assert written(database) == 100
+    assert await written(database) == 100
 
 
 async def test_flushes_beside_one_another_count_everything_once(
@@ -345,7 +345,7 @@ async def test_flushes_beside_one_another_count_everything_once(
 
     await asyncio.gather(*(counting() for _ in range(10)))
 
-    assert written(database) == 200
+    assert await written(database) == 200
 
 
 async def test_a_request_without_a_key_is_counted_too(usage: Usage) -> None:

@@ -20,11 +20,6 @@ def least(dialect: Dialect, *values: str) -> str:
     return f"{'min' if dialect == 'sqlite' else 'least'}({', '.join(values)})"
 
 
-def greatest(dialect: Dialect, *values: str) -> str:
-    """The largest of several values in one row; none of them may be NULL."""
-    return f"{'max' if dialect == 'sqlite' else 'greatest'}({', '.join(values)})"
-
-
 def each(dialect: Dialect, parameter: str, kind: Kind = "text") -> str:
     """A table in FROM with one column `value`, of a parameter that is a JSON list as text."""
     if dialect == "sqlite":

@@ -74,24 +74,17 @@ class SqliteDatabase:
     def write_later(self, *statements: Statement) -> None:
         self._writer.submit_later([_call(statement) for statement in statements])
 
-    def get(self, sql: str, params: Params = ()) -> tuple[Any, ...] | None:
-        """The first row of a query, at once: for reads by key on hot paths."""
-        rows = self.get_all(sql, params)
+    async def row(self, sql: str, params: Params = ()) -> tuple[Any, ...] | None:
+        rows = await self.rows(sql, params)
         return rows[0] if rows else None
 
-    def get_all(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query, at once."""
+    async def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        # At once: a read by key costs less than its way to another thread.
         with self._lock:
             try:
                 return self._reader.fetch(sql, params)
             except Exception as error:
                 raise self._fault(error) from error
-
-    async def row(self, sql: str, params: Params = ()) -> tuple[Any, ...] | None:
-        return self.get(sql, params)
-
-    async def rows(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        return self.get_all(sql, params)
 
     async def scan(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         # In a thread, on a connection of its own.

@@ -56,20 +56,9 @@ def connect(
     `timeout` None waits for ever: for what blocks on purpose. Raises ConfigurationError for a URL
     that is none of Redis'.
     """
-    _check(url)
-    pool = asynchronous.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=CONNECT_TIMEOUT,
-        socket_timeout=timeout,
-        socket_connect_timeout=connect_timeout,
-        retry=AsyncRetry(NoBackoff(), 0),
-        client_name=name,
-        protocol=3,
-        health_check_interval=0,
-        maint_notifications_config=_unannounced(),
-        **options,
-    )
+    shared = _options(url, timeout, connect_timeout, connections, name)
+    retry = AsyncRetry(NoBackoff(), 0)
+    pool = asynchronous.BlockingConnectionPool.from_url(url, retry=retry, **shared, **options)
     return asynchronous.Redis.from_pool(pool)
 
 
@@ -85,20 +74,26 @@ def connect_sync(
     """The same for threads."""
     from redis.connection import BlockingConnectionPool
 
-    _check(url)
-    pool: ConnectionPool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=CONNECT_TIMEOUT,
-        socket_timeout=timeout,
-        socket_connect_timeout=connect_timeout,
-        retry=Retry(NoBackoff(), 0),
-        client_name=name,
-        protocol=3,
-        maint_notifications_config=_unannounced(),
-        **options,
-    )
+    shared = _options(url, timeout, connect_timeout, connections, name)
+    retry = Retry(NoBackoff(), 0)
+    pool: ConnectionPool = BlockingConnectionPool.from_url(url, retry=retry, **shared, **options)
     return Redis.from_pool(pool)
+
+
+def _options(
+    url: str, timeout: float | None, connect_timeout: float, connections: int, name: str
+) -> dict[str, Any]:
+    _check(url)
+    return {
+        "max_connections": connections,
+        "timeout": CONNECT_TIMEOUT,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": connect_timeout,
+        "client_name": name,
+        "protocol": 3,
+        "health_check_interval": 0,
+        "maint_notifications_config": _unannounced(),
+    }
 
 
 def _unannounced() -> MaintNotificationsConfig:
@@ -147,12 +142,6 @@ async def drop_connections(client: asynchronous.Redis) -> None:
 def drop_connections_of_threads(client: Redis) -> None:
     """The same for a client of `connect_sync`."""
     client.connection_pool.disconnect(inuse_connections=False)
-
-
-async def server_version(client: asynchronous.Redis) -> tuple[int, ...]:
-    """Its version, as numbers."""
-    told: Any = await client.info("server")
-    return version_of(str(told["redis_version"]))
 
 
 def version_of(text: str) -> tuple[int, ...]:

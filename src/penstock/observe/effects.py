@@ -55,11 +55,6 @@ class Effect:
         self._seconds = metrics.histogram("penstock_effect_seconds", effect=name)
         self._depth = metrics.bound_gauge("penstock_effects_waiting_items", effect=name)
 
-    @property
-    def is_failing(self) -> bool:
-        """Whether the last write did not succeed."""
-        return self._failing
-
     def wake(self) -> None:
         """Have what waits written when the window is over."""
         self._woken.set()
