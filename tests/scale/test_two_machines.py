@@ -133,12 +133,16 @@ def test_a_batch_submitted_here_is_watched_and_read_there(here: httpx.Client, th
 
 @pytest.mark.usefixtures("worker")
 def test_a_job_is_the_same_on_both(here: httpx.Client, there: httpx.Client):
-    page = here.get("/v1/jobs").json()["items"]
+    requests = [{"custom_id": "1", "body": {"input": f"{KIND} As a job."}}]
+    here.post("/v1/batches", json={"endpoint": "/v1/moderations", "requests": requests})
 
-    assert page
-    assert there.get(f"/v1/jobs/{page[0]['id']}").json()["task"] == page[0]["task"]
+    until(lambda: there.get("/v1/jobs").json()["items"])
+    job = there.get("/v1/jobs").json()["items"][0]
+
+    assert here.get(f"/v1/jobs/{job['id']}").json()["task"] == job["task"]
 
 
+@pytest.mark.usefixtures("here", "there")
 def test_neither_opened_a_job_file_or_a_database_of_its_own(cluster: Cluster):
     for name in ("here", "there"):
         names = {path.name for path in (cluster.folder / name).iterdir()}
