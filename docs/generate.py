@@ -309,7 +309,9 @@ def metrics_page() -> str:
             "Counters only grow; a gauge is what is the case now; a histogram keeps count, sum, "
             "least, greatest and percentiles.\n"
             "A metric has at most 2000 series; what does not fit has the label value `overflow`.\n"
-            "`GET /api/metrics` sums them up; exposition as Prometheus text does not exist yet.\n",
+            "`GET /api/metrics` sums them up, of the process that answers; with `?scope=all` of "
+            "all that share a `REDIS_URL`, since midnight UTC. `?series=true` lists them. "
+            "Exposition as Prometheus text does not exist yet.\n",
             "| metric | kind | labels | counts |",
             "|---|---|---|---|",
             *rows,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from benchmarks.rigs.certificates import Authority
 from benchmarks.rigs.servers import PostgresServer, RedisServer
 
 
@@ -63,4 +64,16 @@ def postgres(postgres_of_session: PostgresServer) -> Iterator[PostgresDatabase]:
 def own_postgres() -> Iterator[Callable[..., PostgresServer]]:
     """Starts a PostgreSQL of the test's own; options as `fsync=off`."""
     with ExitStack() as servers:
-        yield lambda *options: servers.enter_context(PostgresServer(*options))
+        yield lambda *options, **more: servers.enter_context(PostgresServer(*options, **more))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs certificates here: `own_redis(tls=Tls.of(authority))`."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another one, whom nobody knows."""
+    return Authority(tmp_path_factory.mktemp("stranger"))

@@ -188,7 +188,7 @@ def test_a_sync_function_is_cached_over_threads():
         return text.upper()
 
     def ask(_: int) -> str:
-        started.wait(timeout=10)
+        started.wait(timeout=30)
         return slow("hello")
 
     with ThreadPoolExecutor(8) as pool:
@@ -302,7 +302,7 @@ def test_a_model_is_loaded_once_however_many_ask_first():
         return object()
 
     def ask(_: int) -> object:
-        started.wait(timeout=10)
+        started.wait(timeout=30)
         return load()
 
     with ThreadPoolExecutor(20) as pool:

@@ -221,11 +221,23 @@ def test_a_broker_chooses_celery_with_databases_one_and_two():
     assert kept.task_engine.startswith("embedded://")
 
 
+def test_a_redis_by_host_and_port_is_spoken_to_over_tls_where_that_is_set():
+    environ = {"REDIS_HOST": "b", "REDIS_PASSWORD": "p", "REDIS_TLS": "true"}
+    public = load_settings(environ, env_file=None).settings
+    own = load_settings({**environ, "REDIS_CA_CERTS": "/etc/a b.pem"}, env_file=None).settings
+
+    assert public.redis == "rediss://:p@b:6379/0"
+    assert own.redis == "rediss://:p@b:6379/0?ssl_ca_certs=/etc/a%20b.pem"
+    assert own.broker == "rediss://:p@b:6379/1?ssl_ca_certs=/etc/a%20b.pem"
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
         ({"PENSTOCK_TASKS": "celery"}, "needs CELERY_BROKER_URL, or REDIS_URL"),
         ({"PENSTOCK_CACHE": "memory,redis"}, "set REDIS_URL"),
+        ({"REDIS_HOST": "b", "REDIS_CA_CERTS": "/ca.pem"}, "set REDIS_TLS=true"),
+        ({"REDIS_URL": "redis://b", "REDIS_TLS": "1"}, "write rediss:// there"),
     ],
 )
 def test_what_needs_a_redis_says_so(environ: dict[str, str], said: str):

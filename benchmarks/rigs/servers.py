@@ -10,18 +10,51 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from benchmarks.load import free_port
+from benchmarks.rigs.certificates import HERE, Authority, Certificate
 
 PATIENCE = 30.0
 NOBODY = 65534  # PostgreSQL refuses to run as root
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What a server shows who it is with; `clients`: it asks the same of those who connect."""
+
+    authority: Authority
+    certificate: Certificate
+    clients: bool = False
+
+    @classmethod
+    def of(cls, authority: Authority, *names: str, clients: bool = False) -> Tls:
+        """With a new certificate for these names, or for this machine."""
+        return cls(authority, authority.issue(*(names or HERE)), clients)
+
+    @cached_property
+    def client(self) -> Certificate:
+        """A certificate for a client of it."""
+        return self.authority.issue("client", file="client")
+
+    def wrapped(self, plain: socket.socket) -> ssl.SSLSocket:
+        """What the rig itself asks by, whatever the server shows."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(self.client.certificate, self.client.key)
+        return context.wrap_socket(plain)
 
 
 class Server:
@@ -102,10 +135,11 @@ class Server:
 class RedisServer(Server):
     """An empty redis-server that keeps nothing on disk, unless `options` say otherwise."""
 
-    def __init__(self, *options: str, password: str | None = None) -> None:
+    def __init__(self, *options: str, password: str | None = None, tls: Tls | None = None) -> None:
         super().__init__()
         self._options = options
         self._password = password
+        self.tls = tls
 
     @property
     def url(self) -> str:
@@ -113,15 +147,33 @@ class RedisServer(Server):
         return self.database(0)
 
     def database(self, number: int) -> str:
-        """The address of one of its databases."""
+        """The address of one of its databases, with all that a client needs."""
         who = f":{self._password}@" if self._password else ""
-        return f"redis://{who}127.0.0.1:{self.port}/{number}"
+        where = f"{who}127.0.0.1:{self.port}/{number}"
+        if self.tls is None:
+            return f"redis://{where}"
+        trusted = f"rediss://{where}?ssl_ca_certs={self.tls.authority.ca}"
+        if not self.tls.clients:
+            return trusted
+        own = self.tls.client
+        return f"{trusted}&ssl_certfile={own.certificate}&ssl_keyfile={own.key}"
 
     def command(self) -> Sequence[str]:
         guard = ("--requirepass", self._password) if self._password else ()
         quiet = ("--save", "", "--appendonly", "no", "--dir", str(self.folder))
-        where = ("--port", str(self.port), "--bind", "127.0.0.1")
+        where = ("--bind", "127.0.0.1", *self._listens())
         return [program("redis-server", "redis-server"), *where, *quiet, *guard, *self._options]
+
+    def _listens(self) -> Sequence[str]:
+        if self.tls is None:
+            return ("--port", str(self.port))
+        own = self.tls.certificate
+        return (
+            *("--port", "0", "--tls-port", str(self.port)),
+            *("--tls-cert-file", str(own.certificate), "--tls-key-file", str(own.key)),
+            *("--tls-ca-cert-file", str(self.tls.authority.ca)),
+            *("--tls-auth-clients", "yes" if self.tls.clients else "no"),
+        )
 
     def is_ready(self) -> bool:
         # Authentication is not needed to hear that it is needed, nor that it is loading.
@@ -136,7 +188,12 @@ class RedisServer(Server):
     def ask(self, what: bytes, *, replies: int = 1) -> bytes:
         """The first bytes that it answers to commands written out inline."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            with ExitStack() as stack:
+                connection = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", self.port), timeout=5)
+                )
+                if self.tls is not None:
+                    connection = stack.enter_context(self.tls.wrapped(connection))
                 connection.sendall(what)
                 answer = b""
                 while answer.count(b"\r\n") < replies:
@@ -149,14 +206,22 @@ class RedisServer(Server):
             return b""
 
 
+_PG_TLS = ("ssl=on", "ssl_cert_file=server.pem", "ssl_key_file=server.key", "ssl_ca_file=ca.pem")
+
+
 class PostgresServer(Server):
-    """A PostgreSQL cluster; `database()` makes an empty one in it."""
+    """A PostgreSQL cluster; `database()` makes an empty one in it.
+
+    With `tls`, nobody from outside this process' rig is let in without it, and `clients` have to
+    show a certificate.
+    """
 
     polite = signal.SIGINT  # "fast": ends connections
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, tls: Tls | None = None) -> None:
         super().__init__()
         self._options = options
+        self.tls = tls
         self._data = self.folder / "data"
         if os.getuid() == 0:
             os.chown(self.folder, NOBODY, NOBODY)
@@ -171,6 +236,25 @@ class PostgresServer(Server):
             **self.rights(),
         )
         assert made.returncode == 0, made.stderr.decode(errors="replace")
+        if tls is not None:
+            self._prepare(tls)
+
+    def _prepare(self, tls: Tls) -> None:
+        """Put its certificate where it may read it, and let nobody in without TLS."""
+        files = {
+            "server.pem": tls.certificate.certificate,
+            "server.key": tls.certificate.key,
+            "ca.pem": tls.authority.ca,
+        }
+        for name, source in files.items():
+            copy = self._data / name
+            copy.touch(mode=0o600)
+            copy.write_bytes(source.read_bytes())
+            if os.getuid() == 0:
+                os.chown(copy, NOBODY, NOBODY)
+        shown = " clientcert=verify-ca" if tls.clients else ""
+        rules = f"local all all trust\nhostssl all all 127.0.0.1/32 trust{shown}\n"
+        (self._data / "pg_hba.conf").write_text(rules)
 
     @property
     def url(self) -> str:
@@ -178,8 +262,15 @@ class PostgresServer(Server):
         return self.address("postgres")
 
     def address(self, database: str) -> str:
-        """The address of one of its databases."""
-        return f"postgresql://penstock@127.0.0.1:{self.port}/{database}"
+        """The address of one of its databases, with all that a client needs."""
+        where = f"postgresql://penstock@127.0.0.1:{self.port}/{database}"
+        if self.tls is None:
+            return where
+        trusted = f"{where}?sslmode=verify-full&sslrootcert={self.tls.authority.ca}"
+        if not self.tls.clients:
+            return trusted
+        own = self.tls.client
+        return f"{trusted}&sslcert={own.certificate}&sslkey={own.key}"
 
     def database(self) -> str:
         """The address of a new, empty database."""
@@ -189,11 +280,12 @@ class PostgresServer(Server):
 
     def drop(self, url: str) -> None:
         """Remove a database that `database` made, whoever is connected."""
-        self.run(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
+        name = urlsplit(url).path.removeprefix("/")
+        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def run(self, sql: str) -> str:
         """Run SQL with psql; what it prints, without decoration."""
-        where = ("--host", "127.0.0.1", "--port", str(self.port), "--username", "penstock")
+        where = ("--host", str(self.folder), "--port", str(self.port), "--username", "penstock")
         done = subprocess.run(
             [
                 *(postgres_program("psql"), *where, "--dbname", "postgres"),
@@ -212,6 +304,7 @@ class PostgresServer(Server):
             f"unix_socket_directories={self.folder}",
             "max_connections=200",
             "shared_buffers=32MB",
+            *(_PG_TLS if self.tls is not None else ()),
             *self._options,
         )
         chosen = [part for setting in settings for part in ("-c", setting)]

@@ -25,9 +25,11 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
 
+from benchmarks.load import free_port
+
 CHUNK = 1 << 16
 AHEAD = 64  # chunks that a direction holds back at most, before it stops reading
-PATIENCE = 10.0  # seconds for the thread to do as it is told
+PATIENCE = 30.0  # seconds for the thread to do as it is told
 
 _AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: closing throws away what waits and sends RST
 
@@ -59,7 +61,7 @@ class SlowProxy:
         self.bytes_down = 0
         self._target = (host, target)
         self._lines: set[_Line] = set()
-        self._socket = _listen(0)
+        self._socket = _listen(free_port())  # `accept` listens on it again: nobody else may get it
         self.port: int = self._socket.getsockname()[1]
         self._serving: set[asyncio.Future[None]] = set()
         self._flowing: asyncio.Event

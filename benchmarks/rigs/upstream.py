@@ -21,9 +21,12 @@ import random
 import re
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Literal
 
@@ -60,6 +63,7 @@ COLOURS: dict[str, tuple[tuple[int, int, int], dict[str, float]]] = {
 SEEN = ("self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence")
 """What the moderation endpoint judges in images, like OpenAI's; it says 0 for the others."""
 IMAGE_TOKENS = 85
+PATIENCE = 30.0  # seconds for what was sent to be read
 QUIET = 0.01  # the score of a category that no word speaks for
 
 Kind = Literal[
@@ -163,6 +167,8 @@ class Upstream:
         self._script: deque[Turn] = deque()
         self._otherwise = Turn()
         self._open = 0
+        self._together = 0
+        self._met = asyncio.Event()
         self._ready = threading.Event()
         self._leave: asyncio.Event | None = None
         # The protocol is named so that asyncio sets TCP_NODELAY on what is accepted: without it,
@@ -192,10 +198,30 @@ class Upstream:
         """Answer every call without a scripted turn like this; None returns to ordinary answers."""
         self._otherwise = turn or Turn()
 
+    def hold_until(self, together: int) -> None:
+        """Answer nobody until so many calls were open at the same time."""
+        self._together, self._met = together, asyncio.Event()
+
+    def settle(self) -> None:
+        """Return when every call was read that was sent until now, and none is open.
+
+        One that its client gave up may still be on its way: it would count for the next test.
+        """
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as line:
+            end = time.monotonic() + PATIENCE
+            while True:
+                for _ in range(2):  # what came before the first is taken up before the second
+                    line.request("GET", "/v1/models")
+                    line.getresponse().read()
+                if not self._open:
+                    return
+                assert time.monotonic() < end, "a client still waits for an answer"
+
     def reset(self) -> None:
         """Forget script, counts and calls seen."""
         self._script.clear()
         self._otherwise = Turn()
+        self._together = 0
         self.calls = self.most_at_once = 0
         self.per_path.clear()
         self.seen.clear()
@@ -247,6 +273,10 @@ class Upstream:
 
     async def _answer(self, call: Call, *, receive: Receive, send: Send) -> None:
         turn = self._script.popleft() if self._script else self._otherwise
+        if self._together:
+            if self._open >= self._together:
+                self._met.set()
+            await self._unless_left(self._met.wait(), receive)
         if self.latency[1] > 0:
             await self._unless_left(asyncio.sleep(self._random.uniform(*self.latency)), receive)
         match turn.kind:

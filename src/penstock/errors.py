@@ -314,13 +314,17 @@ class ProviderError(PenstockError):
     """The AI provider could not answer.
 
     `retry_after` is in seconds, where the provider named it; `retryable` says whether the same call
-    may succeed later.
+    may succeed later. What it answered may be of no use and has its price all the same.
     """
 
     status = 502
     slug = "provider"
     title = "Provider error"
     retryable: ClassVar[bool] = False
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_micros: int = 0
+    currency: str = "USD"
 
     def __init__(
         self, detail: str | None = None, *, retry_after: float | None = None, **fields: object

@@ -2,6 +2,7 @@
 
     key ── cache.peek ── memory hit ─────────────────────────────► answer (receipt: memory)
       └── cache.fetch ── disk hit | joined | computed by stages ──► answer (receipt says which)
+      (who may not pay for a computation gets what the cache has: a hit costs nothing)
 
 What is cached is what was found out (scores), never what was decided. A stage that fails raises:
 nothing is cached, and everyone who waited for the same key hears of it.
@@ -17,6 +18,7 @@ import msgspec
 
 from penstock.cache import Cache, Hit
 from penstock.clock import Clock
+from penstock.errors import PenstockError
 from penstock.observe.metrics import Metrics
 
 
@@ -110,6 +112,8 @@ class Trace:
 
 
 Compute = Callable[[Trace], Awaitable[V]]
+Permit = Callable[[], Awaitable[None]]
+"""Raises a PenstockError where nothing may be computed for who asks."""
 
 
 class Pipeline:
@@ -136,12 +140,22 @@ class Pipeline:
         type: type[V],
         max_age: MaxAge[V] | None = None,
         tags: tuple[str, ...] = (),
+        permit: Permit | None = None,
     ) -> Answer[V]:
         """The answer to `key`; runs `compute` at most once for all who ask meanwhile.
 
-        Raises what `compute` raises. A caller that is cancelled harms no other.
+        Raises what `compute` raises, and what `permit` does where the cache has no answer either.
+        A caller that is cancelled harms no other.
         """
         start = self._clock.monotonic()
+        if permit is not None:
+            try:
+                await permit()
+            except PenstockError:
+                known: Hit | None = await self._cache.lookup(key, type=type, max_age=max_age)
+                if known is None:
+                    raise
+                return self._from_cache(known, {"cache": self._clock.monotonic() - start})
         trace = Trace(self._clock)
         hit = await self._cache.fetch(
             key, lambda: compute(trace), type=type, max_age=max_age, tags=tags

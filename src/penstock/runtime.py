@@ -34,6 +34,7 @@ from penstock.notify import Webhooks
 from penstock.observe.effects import Effects
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
+from penstock.observe.sharing import Sharing
 from penstock.opening import open_cache, open_jobs, open_providers, prepare_home
 from penstock.pipeline import Pipeline
 from penstock.providers.provider import seer
@@ -72,6 +73,7 @@ class Runtime:
     settings: Settings
     clock: Clock
     metrics: Metrics
+    sharing: Sharing | None  # None: this process counts for itself
     hub: Hub
     database: Database
     cache: Cache
@@ -135,8 +137,12 @@ async def open_runtime(
             effects=effects,
             counters=counted if settings.redis is None else HubCounters(hub, earlier=counted),
         )
+        sharing = None
+        if settings.redis is not None and settings.enable_metrics:
+            sharing = Sharing(metrics, hub, clock=clock, effects=effects)
+            _own(stack, sharing.keep())
         _own(stack, effects.keep())
-        budgets = Budgets(usage, clock=clock, known=BudgetStore(database))
+        budgets = Budgets(usage, clock=clock, known=BudgetStore(database), metrics=metrics)
         _own(stack, budgets.keep())
 
         def called(what: Subject, seconds: float, failed: bool) -> None:
@@ -201,7 +207,12 @@ async def open_runtime(
         moderation = ModerationService(
             reader=reader,
             evidence=Evidence(
-                pipeline=pipeline, reader=reader, looker=looker, lists=lists, metrics=metrics
+                pipeline=pipeline,
+                reader=reader,
+                looker=looker,
+                lists=lists,
+                metrics=metrics,
+                may_spend=budgets.check_key,
             ),
             policies=policies,
             store=verdicts,
@@ -254,6 +265,7 @@ async def open_runtime(
             settings=settings,
             clock=clock,
             metrics=metrics,
+            sharing=sharing,
             hub=hub,
             database=database,
             cache=cache,

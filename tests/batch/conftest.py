@@ -23,7 +23,7 @@ from tests.databases import DATABASES, open_for_test
 
 ENDPOINT = "/v1/numbers"
 NOW = 1_700_000_000_000
-SOON = 10.0
+SOON = 60.0
 
 
 class Numbers:

@@ -6,7 +6,7 @@ import asyncio
 
 from penstock.batch.bell import Bell
 
-SOON = 10.0
+SOON = 60.0
 
 
 async def test_a_batch_wakes_those_who_wait_for_it_and_nobody_else():

@@ -184,7 +184,7 @@ async def test_a_cancel_by_another_process_is_noticed(store, work, numbers):
 
 async def test_when_its_time_is_up_what_is_finished_stays(store, work, numbers):
     numbers.held = {8}
-    await store.add(new_batch(total=3, time_limit=0.5), items_of(2, 4, 8))
+    await store.add(new_batch(total=3, time_limit=2.0), items_of(2, 4, 8))
 
     async with asyncio.timeout(SOON):
         await work.run("batch_1")

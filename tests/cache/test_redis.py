@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from benchmarks.rigs.servers import wait_until
 from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.cache import Cache, MemoryStore, Selection, open_store
 from penstock.cache.entry import Entry, freeze
@@ -69,7 +70,7 @@ def alone(make_cache, store, cache) -> Cache:
 
 @pytest.fixture
 def raw(redis):
-    with connect_sync(redis.url) as client:
+    with connect_sync(redis.url, timeout=5) as client:
         yield client
 
 
@@ -176,7 +177,7 @@ async def test_a_caller_who_leaves_takes_nobody_along(store, clock):
 
 
 def test_each_loop_has_a_client_of_its_own_that_ends_with_it(redis, raw, clock):
-    store = RedisStore(redis.url, clock=clock)
+    store = RedisStore(redis.url, timeout=10.0, clock=clock)
 
     async def use(key: str) -> set[str]:
         await store.set_many([entry(key, 1, clock)])
@@ -184,7 +185,7 @@ def test_each_loop_has_a_client_of_its_own_that_ends_with_it(redis, raw, clock):
 
     assert asyncio.run(use("a")) == {"a"}
     assert asyncio.run(use("b")) == {"a", "b"}
-    assert [c for c in raw.client_list() if c["name"] == "penstock-cache"] == []
+    wait_until(lambda: all(c["name"] != "penstock-cache" for c in raw.client_list()))
 
 
 # --- patterns ------------------------------------------------------------------------------------
@@ -450,7 +451,7 @@ async def test_a_full_redis_is_read_and_says_that_it_takes_no_writes(
     store = open_redis(server.url + PATIENT)
     cache = make_cache(store)
     await cache.set("k", "old")
-    with connect_sync(server.url) as raw:
+    with connect_sync(server.url, timeout=5) as raw:
         raw.config_set("maxmemory", "1mb")
 
         assert (await cache.fetch("computed", value)).value == "computed"
@@ -478,7 +479,7 @@ async def test_a_replica_is_read(own_redis, open_redis, make_cache, clock):
     server = own_redis()
     cache = make_cache(open_redis(server.url + PATIENT))
     await cache.set("k", "old")
-    with connect_sync(server.url) as raw:
+    with connect_sync(server.url, timeout=5) as raw:
         raw.config_set("repl-diskless-sync", "no")
         raw.execute_command("REPLICAOF", "127.0.0.1", "1")
 
@@ -495,7 +496,7 @@ async def test_a_replica_is_read(own_redis, open_redis, make_cache, clock):
 async def test_a_failover_is_followed(redis, own_redis, open_redis, clock):
     """The old primary lives on as a replica, and the address leads to the new one."""
     former = own_redis()
-    with SlowProxy(former.port) as address, connect_sync(former.url) as raw:
+    with SlowProxy(former.port) as address, connect_sync(former.url, timeout=5) as raw:
         store = open_redis(f"{address.url}/0{PATIENT}")
         await store.set_many([entry("k", "old", clock)])
         assert set(await store.get_many(["k"])) == {"k"}
@@ -516,7 +517,7 @@ async def test_a_password_is_asked_for_and_never_shown(own_redis, open_redis, ma
     await right.set("k", 1)
     assert await right.get("k") == 1
 
-    wrong = make_cache(open_redis(server.url.replace("correct", "wrong")))
+    wrong = make_cache(open_redis(server.url.replace("correct", "wrong") + PATIENT))
     for _ in range(4):
         await wrong.get("k")
 

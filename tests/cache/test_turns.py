@@ -16,7 +16,7 @@ from penstock.hub.redis import RedisHub
 from penstock.net.redis import connect_sync
 
 CALLERS = 100
-PATIENCE = 20.0
+PATIENCE = 60.0
 # Where silence is not the subject: the machine may be busy.
 PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
 
@@ -75,7 +75,7 @@ async def pair(start, proxy) -> tuple[Cache, Cache]:
 
 @pytest.fixture
 def raw(redis):
-    with connect_sync(redis.url) as client:
+    with connect_sync(redis.url, timeout=5) as client:
         yield client
 
 

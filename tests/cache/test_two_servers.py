@@ -99,7 +99,7 @@ def start(redis) -> Iterator[Callable[[], Server]]:
     yield started
     for server in servers:
         server.process.stdin.close()
-        server.process.wait(timeout=20)
+        server.process.wait(timeout=60)
         server.process.stdout.close()
 
 
@@ -141,6 +141,6 @@ def test_what_one_process_changes_the_other_forgets(start):
 
 def until(is_so: Callable[[], object]) -> None:
     """Return when it is so; fail when that takes too long."""
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < ends, "it did not happen in time"

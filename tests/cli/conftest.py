@@ -18,7 +18,7 @@ from penstock.cli import root
 from penstock.observe import logging
 from penstock.settings import Settings, names_of
 
-PATIENCE = 60.0  # seconds until a process that hangs is killed
+PATIENCE = 120.0  # seconds until a process that hangs is killed
 VARIABLES = [name for field in Settings.model_fields.values() for name in names_of(field)]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.rigs.servers import Tls
+
 SECRET = "open-sesame"
 
 
@@ -130,3 +132,37 @@ def test_nothing_is_asked_where_no_url_is_set(run):
     found = checks(run("doctor", "--json"))
 
     assert not {"redis", "broker", "results", "workers", "postgresql"} & set(found)
+
+
+def test_servers_that_speak_tls_are_asked_and_a_certificate_that_is_wrong_or_unchecked_is_told(
+    run, own_redis, own_postgres, authority, stranger, monkeypatch
+):
+    redis = own_redis("--appendonly", "yes", password=SECRET, tls=Tls.of(authority, clients=True))
+    postgres = own_postgres("fsync=off", tls=Tls.of(authority))
+    monkeypatch.setenv("PENSTOCK_TASKS", "celery")
+
+    def asked(redis_url: str, database_url: str) -> dict[str, dict[str, Any]]:
+        monkeypatch.setenv("REDIS_URL", redis_url)
+        monkeypatch.setenv("DATABASE_URL", database_url)
+        result = run("doctor", "--json")
+        assert SECRET not in result.output
+        return checks(result)
+
+    good = asked(redis.url, postgres.url)
+    bare = postgres.url.partition("?")[0]
+    open_to_all = asked(f"{redis.url}&ssl_cert_reqs=none", f"{bare}?sslmode=require")
+    trusted, other = str(authority.ca), str(stranger.ca)
+    wrong = asked(redis.url.replace(trusted, other), postgres.url.replace(trusted, other))
+
+    names = ("redis", "broker", "results", "postgresql")
+    assert [good[name]["status"] for name in names] == ["ok"] * 4
+    assert good["workers"]["detail"] == "no worker answers: jobs wait"
+    assert ", TLSv1." in good["postgresql"]["detail"]
+    for name in names:
+        option = "sslrootcert" if name == "postgresql" else "ssl_ca_certs"
+        assert open_to_all[name]["status"] == "warning"
+        assert "its certificate is not checked" in open_to_all[name]["detail"]
+        assert f"{option}=/path/ca.pem" in open_to_all[name]["fix"]
+        assert wrong[name]["status"] == "failed"
+        assert "certificate that is not trusted" in wrong[name]["detail"]
+        assert f"?{option}=/path/ca.pem" in wrong[name]["fix"]

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,7 +101,7 @@ def first_answer(url: str, server: Any) -> dict[str, object]:
         try:
             with urllib.request.urlopen(url, timeout=10.0) as response:
                 return json.load(response)
-        except urllib.error.URLError:
+        except OSError:
             assert server.process.poll() is None, server.logged
 
 

@@ -167,6 +167,10 @@ def a_dead_server_is_told_and_a_plain_start_brings_it_back(house: House) -> None
     assert answers == {200}
     assert told.returncode == 1
     assert re.search(r"api-1 .* dead", told.stdout)
+    assert re.search(
+        rf"api-1 \(pid {before['api-1'].pid}, port \d+\) died; .*api-1.log:\n  \S", told.stdout
+    )
+    assert "api-2 (pid" not in told.stdout
     assert {name for name in after if after[name] != before[name].pid} == {"api-1"}
     assert f"on {house.url}," in again
     assert "runs already" not in again

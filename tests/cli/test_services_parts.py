@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -256,6 +257,31 @@ def test_status_of_nothing_says_how_to_start(run):
 
     assert result.exit_code == 1
     assert "nothing was started here" in result.stdout
+
+
+def test_of_what_died_status_tells_the_last_words(run, home: Path, sleeper, tmp_path):
+    log = tmp_path / "worker-1.log"
+    log.write_text("".join(f"line {n}\n" for n in range(30)) + "\x1b[31mno space left\n")
+    ledger = Ledger(home)
+    with ledger.held():
+        ledger.write(record_of(sleeper, name="worker-1", began="another boot/17", log=str(log)))
+        ledger.write(record_of(sleeper, name="worker-2", began="x/1", log=str(tmp_path / "gone")))
+
+    shown = run("services", "status")
+    told = json.loads(run("services", "status", "--json").stdout)
+
+    assert shown.exit_code == 1
+    assert (
+        f"worker-1 (pid {sleeper.pid}) died; what it wrote last, in {log}:\n  line 21"
+        in shown.stdout
+    )
+    assert "no space left\n" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "line 20" not in shown.stdout
+    assert "  nothing\n" in shown.stdout
+    assert "penstock services start" in shown.stdout
+    assert told["status"] == "failed"
+    assert [len(each["last_lines"]) for each in told["processes"]] == [10, 0]
 
 
 def test_a_round_trip_that_nobody_runs_fails(run):

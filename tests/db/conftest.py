@@ -14,7 +14,7 @@ from penstock.db.sqlite import SqliteDatabase
 from penstock.observe.metrics import Metrics
 from tests.databases import DATABASES, Kind, address_for_test
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 NOTES = {
     "sqlite": "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE, done BOOLEAN)",

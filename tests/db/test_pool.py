@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -8,13 +9,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from benchmarks.rigs.servers import PostgresServer
+from benchmarks.rigs.servers import PostgresServer, wait_until
 from penstock.db import pool as pools
 from penstock.db.connecting import connect
 from penstock.db.pool import Pool
 from penstock.errors import StorageUnavailable
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -31,6 +32,17 @@ async def turns_until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether there is no such process any more."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 async def test_one_connection_serves_one_caller_after_the_other(pool: Pool) -> None:
@@ -158,7 +170,7 @@ def narrow(postgres_of_session: PostgresServer) -> str:
 
 
 async def test_who_is_refused_one_more_waits_for_one_of_ours(narrow: str) -> None:
-    pool = Pool(partial(connect, narrow), "here")
+    pool = Pool(partial(connect, narrow), "here", patience=PATIENCE)
     pids = set()
 
     async def use() -> None:
@@ -173,15 +185,21 @@ async def test_who_is_refused_one_more_waits_for_one_of_ours(narrow: str) -> Non
     await pool.aclose()
 
 
-async def test_who_is_refused_one_more_waits_no_longer_than_others(narrow: str) -> None:
+async def test_who_is_refused_one_more_waits_no_longer_than_others(
+    narrow: str, postgres_of_session: PostgresServer
+) -> None:
     pool = Pool(partial(connect, narrow), "here", patience=0.05)
     taken = [await pool.take() for _ in range(3)]
 
     with pytest.raises(StorageUnavailable, match="here takes no more connections"):
         await pool.take()
+    pool._patience = PATIENCE
     waiting = asyncio.ensure_future(pool.take())
     await asyncio.sleep(0)
-    pool.drop(taken.pop())  # a place there is free again
+    pid = taken[2].get_server_pid()
+    postgres_of_session.run(f"SELECT pg_terminate_backend({pid})")
+    wait_until(lambda: has_ended(pid))  # a place there is free again
+    pool.drop(taken.pop())
 
     taken.append(await waiting)
     for connection in taken:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -11,12 +12,13 @@ from asyncpg import exceptions as pg
 
 from benchmarks.rigs.servers import PostgresServer
 from penstock.clock import ManualClock
-from penstock.db import connecting, open_database
+from penstock.db import connecting, open_database, silence
 from penstock.db import postgres as running
 from penstock.db.postgres import PostgresDatabase
 from penstock.db.postgres_faults import fault
 from penstock.errors import ConfigurationError, Conflict, StorageFull, StorageUnavailable
 from penstock.observe.metrics import Metrics
+from tests.db.conftest import PATIENCE
 
 ADD = "INSERT INTO notes (text) VALUES (?)"
 
@@ -68,7 +70,7 @@ async def test_what_is_wrong_with_the_address_is_said_without_its_password(
         ("postgresql://me:hunter2@127.0.0.1:134521/name", "cannot be read: .* %2F for /"),
         ("postgresql://me:hun/ter2@127.0.0.1/name", "cannot be read: .* %2F for /"),
         ("postgresql://me:hun?ter2@127.0.0.1/name", "cannot be read: .* %2F for /"),
-        ("postgresql://me:hunter2@127.0.0.1/name?sslmode=wrong", "cannot be used; write postgr"),
+        ("postgresql://me:hunter2@127.0.0.1/name?sslmode=wrong", "its sslmode is one of disab"),
     ],
 )
 async def test_what_is_no_address_is_refused_without_its_password(
@@ -92,6 +94,7 @@ async def test_a_statement_that_does_not_end_is_given_up(
     postgresql: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connecting, "ANSWER_PATIENCE", 0.5)
+    monkeypatch.setattr(silence, "DOUBT", PATIENCE)  # a busy machine answers late
     await postgresql.aclose()
     opened = PostgresDatabase(str(postgresql._dsn))
 
@@ -99,6 +102,7 @@ async def test_a_statement_that_does_not_end_is_given_up(
         await opened.rows("SELECT pg_sleep(60)")
     with pytest.raises(StorageUnavailable, match="did not answer in time"):
         await opened.write("SELECT pg_sleep(60)", "SELECT 1")
+    monkeypatch.setattr(connecting, "ANSWER_PATIENCE", PATIENCE)
 
     assert await opened.row("SELECT 1") == (1,)
     await opened.aclose()
@@ -251,7 +255,17 @@ async def test_a_record_that_found_no_space_is_remembered_until_one_does_or_for_
         (pg.QueryCanceledError("x"), StorageUnavailable, "look for load or locks"),
         (pg.NotNullViolationError("x"), Conflict, "does not fit the stored ones"),
         (TimeoutError(), StorageUnavailable, "look for load or locks"),
-        (OSError("SSL: certificate"), StorageUnavailable, "check sslmode"),
+        (
+            pg.ProtocolViolationError("unsupported startup parameter: jit"),
+            StorageUnavailable,
+            "set there ignore_startup_parameters = jit,idle",
+        ),
+        (
+            pg.InvalidSQLStatementNameError('prepared statement "a" does not exist'),
+            StorageUnavailable,
+            "set max_prepared_statements there",
+        ),
+        (ssl.SSLError(1, "SSL: unlucky"), StorageUnavailable, "do not agree on TLS"),
         (ConnectionResetError(), StorageUnavailable, "check that PostgreSQL runs"),
     ],
 )

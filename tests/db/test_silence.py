@@ -14,7 +14,7 @@ from penstock.db.pool import Pool
 from penstock.db.postgres import PostgresDatabase
 from penstock.errors import StorageUnavailable
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def database(
 ) -> AsyncIterator[PostgresDatabase]:
     url = postgres_of_session.url.replace(f":{postgres_of_session.port}/", f":{proxy.port}/")
     async with aclosing(PostgresDatabase(url)) as opened:
-        await opened.row("SELECT 1")
+        await until_answered(opened)
         yield opened
 
 
@@ -59,7 +59,6 @@ async def test_while_postgresql_is_silent_nobody_waits_for_it(
     assert database.usage()["idle"] == 0
     proxy.thaw()
     await until_answered(database)
-    assert (await database.row("SELECT 1")) == (1,)
 
 
 async def test_a_server_that_can_be_connected_to_and_no_more_is_looked_for_until_it_answers(
@@ -100,10 +99,12 @@ async def test_who_waits_for_a_connection_is_told_when_postgresql_falls_silent(
 
 
 async def test_one_slow_statement_does_not_stand_for_the_server(
-    database: PostgresDatabase,
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(silence, "DOUBT", PATIENCE)  # a busy machine answers late
     with pytest.raises(StorageUnavailable, match="did not answer in time"):
         await database.row("SELECT pg_sleep(600)")
+    monkeypatch.setattr(connecting, "ANSWER_PATIENCE", PATIENCE)
 
     found = await asyncio.gather(*(database.row("SELECT 1") for _ in range(50)))
 

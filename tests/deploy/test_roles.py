@@ -104,7 +104,7 @@ def test_the_api_answers_is_called_healthy_and_drains(start: Start):
     port = free_port()
     url = f"http://127.0.0.1:{port}"
 
-    role = start("api", PENSTOCK_PORT=str(port), DRAIN_SECONDS="1")
+    role = start("api", PENSTOCK_PORT=str(port), DRAIN_SECONDS="3")
     wait_until_ready(url, role.process, role.log)  # type: ignore[arg-type]
 
     assert role.health() == 0

@@ -15,10 +15,13 @@ from penstock.hub.elsewhere import HubElsewhere
 from penstock.hub.factory import open_hub
 from tests.hub.conftest import PATIENCE
 
+# A busy machine shall not look like a Redis that is away.
+PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
+
 
 def test_two_threads_hubs_agree_without_a_loop_of_the_callers(redis: RedisServer):
-    first = HubElsewhere(lambda: open_hub(redis.url, None))
-    second = HubElsewhere(lambda: open_hub(redis.url, None))
+    first = HubElsewhere(lambda: open_hub(redis.url + PATIENT, None))
+    second = HubElsewhere(lambda: open_hub(redis.url + PATIENT, None))
     try:
         first.bump("a")
 
@@ -37,7 +40,7 @@ def test_two_threads_hubs_agree_without_a_loop_of_the_callers(redis: RedisServer
 async def test_a_lease_taken_on_another_loop_keeps_others_out_until_it_is_released(
     redis: RedisServer,
 ):
-    hub = await asyncio.to_thread(HubElsewhere, lambda: open_hub(redis.url, None))
+    hub = await asyncio.to_thread(HubElsewhere, lambda: open_hub(redis.url + PATIENT, None))
     try:
         lease = await hub.acquire("work", seconds=30)
         assert lease is not None
@@ -57,7 +60,7 @@ def test_what_cannot_be_opened_leaves_no_thread(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_in_a_forked_child_it_is_a_hub_that_is_away(redis: RedisServer):
-    hub = HubElsewhere(lambda: open_hub(redis.url, None))
+    hub = HubElsewhere(lambda: open_hub(redis.url + PATIENT, None))
     mine, theirs = os.pipe()
     hub._hub._ledger._lock.acquire()  # as if its thread had held it at this moment
     child = os.fork()
@@ -102,7 +105,7 @@ async def asked(hub: HubElsewhere) -> tuple[object, ...]:
 async def test_a_loop_that_does_not_answer_is_not_waited_for_longer_than_that(
     redis: RedisServer, monkeypatch
 ):
-    hub = await asyncio.to_thread(HubElsewhere, lambda: open_hub(redis.url, None))
+    hub = await asyncio.to_thread(HubElsewhere, lambda: open_hub(redis.url + PATIENT, None))
     go_on = threading.Event()
     try:
         hub._loop.call_soon_threadsafe(go_on.wait)

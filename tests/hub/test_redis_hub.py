@@ -18,7 +18,7 @@ from penstock.hub import LocalHub, open_hub
 from penstock.hub.hub import Grant
 from penstock.net.redis import connect_sync
 from penstock.observe.metrics import Metrics
-from tests.hub.conftest import granted, until
+from tests.hub.conftest import PATIENCE, granted, until
 
 # --- Redis killed and restarted ------------------------------------------------------------------
 
@@ -190,21 +190,19 @@ async def test_data_thrown_away_under_a_living_connection_is_noticed(own_redis, 
 
 async def test_a_frozen_redis_is_noticed_and_costs_nobody_a_wait(own_redis, connect):
     redis = own_redis()
-    hub = await connect(redis.url, lease_timeout=0.1)
+    hub = await connect(redis.url, lease_timeout=10 * PATIENCE, rate_timeout=10 * PATIENCE)
     redis.freeze()
     try:
         await until(lambda: not hub.is_current)
-        began = time.monotonic()
         hub.publish("t", b"x")
         hub.bump("n")
         grant = hub.take("k", limit=5, window=60, at=time.monotonic())
-        lease = await hub.acquire("flight", seconds=5)
-        took = time.monotonic() - began
+        async with asyncio.timeout(PATIENCE):  # who asked Redis would wait longer
+            lease = await hub.acquire("flight", seconds=5)
         assert isinstance(grant, Grant)
         assert grant.allowed
         assert lease
         assert not lease.shared
-        assert took < 1
         assert "not answer" in (await hub.status()).detail
     finally:
         redis.thaw()

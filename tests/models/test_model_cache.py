@@ -26,7 +26,7 @@ def test_fifty_threads_load_once() -> None:
         return Model()
 
     def ask(_: int) -> Model:
-        all_here.wait(10)
+        all_here.wait(60)
         return load()
 
     with ThreadPoolExecutor(50) as pool:
@@ -59,7 +59,7 @@ async def test_fifty_coroutines_fetch_one_sync_load_without_blocking_the_loop() 
 
     def load() -> Model:
         calls.append(1)
-        gate.wait(10)
+        gate.wait(60)
         return Model()
 
     models.register("slow", load)

@@ -20,7 +20,7 @@ from penstock.net.redis import (
 
 
 async def test_a_client_speaks_resp3_and_says_its_name(redis: RedisServer) -> None:
-    client = connect(redis.url, name="penstock-test")
+    client = connect(redis.url, timeout=5, name="penstock-test")
     try:
         told = await client.client_info()
         assert told["name"] == "penstock-test"
@@ -32,7 +32,7 @@ async def test_a_client_speaks_resp3_and_says_its_name(redis: RedisServer) -> No
 
 
 def test_a_thread_has_the_same_client(redis: RedisServer) -> None:
-    with connect_sync(redis.url) as client:
+    with connect_sync(redis.url, timeout=5) as client:
         client.set("a", "1")
         assert client.get("a") == b"1"
 

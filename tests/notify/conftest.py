@@ -23,7 +23,7 @@ from penstock.observe.metrics import Metrics
 from penstock.tasks import JobFilter, JobRecord, TaskQueue, open_queue
 from tests.databases import DATABASES, address_for_test
 
-SOON = 20.0
+SOON = 60.0
 HANG = -1
 
 

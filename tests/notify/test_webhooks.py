@@ -113,7 +113,7 @@ async def test_what_the_queue_takes_no_more_is_left_to_the_next_process(opened: 
         await asyncio.wait([keeping])
     async with opened(allow=ALLOW, workers=0) as rig:
         keeping = asyncio.ensure_future(rig.webhooks.keep())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await rig.until_taken_over()
         keeping.cancel()
         await asyncio.wait([keeping])

@@ -27,6 +27,7 @@ def served() -> Iterator[Upstream]:
 
 @pytest.fixture
 def upstream(served: Upstream) -> Upstream:
+    served.settle()
     served.reset()
     return served
 

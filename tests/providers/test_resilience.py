@@ -66,6 +66,36 @@ async def test_what_would_fail_again_is_not_tried_again(
     assert scripted.calls == 1
 
 
+def costly(error: ProviderError) -> ProviderError:
+    """An answer that was of no use, and its price."""
+    error.tokens_in, error.tokens_out, error.cost_micros = 100, 10, 7
+    return error
+
+
+async def test_what_failed_attempts_cost_is_part_of_the_answer_s_price(
+    wrap: Wrap, scripted: ScriptedProvider
+) -> None:
+    free = await wrap(scripted).moderate("text")
+    scripted.failures = [costly(ProviderTimeout()), costly(ProviderTimeout())]
+
+    scores = await wrap(scripted).moderate("text")
+
+    assert scores.tokens_in == free.tokens_in + 200
+    assert scores.tokens_out == free.tokens_out + 20
+    assert scores.cost_micros == free.cost_micros + 14
+
+
+async def test_a_failure_tells_what_all_its_attempts_cost(
+    wrap: Wrap, scripted: ScriptedProvider
+) -> None:
+    scripted.failures = [costly(ProviderTimeout()), costly(ProviderGarbage())]
+
+    with pytest.raises(ProviderGarbage) as caught:
+        await wrap(scripted).moderate("text")
+
+    assert (caught.value.tokens_in, caught.value.cost_micros) == (200, 14)
+
+
 async def test_waits_double_up_to_their_limit(
     wrap: Wrap, scripted: ScriptedProvider, clock: SkippingClock
 ) -> None:

@@ -53,6 +53,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_what_one_has_read_the_other_finds_in_redis(here: httpx.Client, there: httpx.Client):
+    here.post("/v1/cache/clear", json={})  # what other tests left there
     first = moderate(here, KIND)
     until(lambda: here.get("/v1/cache").json()["tiers"]["redis"]["entries"])
 
@@ -148,3 +149,17 @@ def test_neither_opened_a_job_file_or_a_database_of_its_own(cluster: Cluster):
         names = {path.name for path in (cluster.folder / name).iterdir()}
         assert not names & {"penstock.db", "tasks.db", "hub-1.bin"}
     assert ADMIN
+
+
+@pytest.mark.usefixtures("worker")
+def test_any_server_tells_what_the_worker_has_counted(here: httpx.Client, there: httpx.Client):
+    def counted(client: httpx.Client, scope: str) -> int:
+        told = client.get("/api/metrics", params={"scope": scope}).json()
+        return told["batch"]["items"] + told["jobs"]["completed"]
+
+    requests = [{"custom_id": str(n), "body": {"input": f"{KIND} Counted {n}."}} for n in range(7)]
+    before = counted(there, "all")
+    here.post("/v1/batches", json={"endpoint": "/v1/moderations", "requests": requests})
+
+    until(lambda: counted(there, "all") >= before + len(requests) + 1)
+    assert counted(here, "process") == counted(there, "process") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from benchmarks.rigs.upstream import Upstream
 from penstock.runtime import Runtime
 from penstock.server.app import Server
 from penstock.settings import Settings
-from tests.conftest import ADMIN, Live, connect, free_port, wait_until_ready
+from penstock.tasks.job import JobFilter
+from tests.conftest import ADMIN, PATIENCE, Live, connect, free_port, wait_until_ready
 
 
 @dataclass
@@ -81,7 +83,11 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def emptied(shared: App) -> App:
-    """The shared server with an empty cache."""
+    """The shared server with an empty cache, which no job of an earlier test fills again."""
+    under_way = JobFilter(states=("queued", "running"))
+    async with asyncio.timeout(PATIENCE):
+        while await shared.runtime.jobs.store.count(under_way):
+            pass  # each look is a turn of the loop
     await shared.runtime.cache.clear()
     return shared
 

@@ -14,7 +14,7 @@ from penstock.tasks.queue import Job
 from penstock.tasks.task import declare
 from tests.server.conftest import App
 
-PATIENCE = 20.0  # seconds until a test that waits is given up
+PATIENCE = 60.0  # seconds until a test that waits is given up
 
 
 @declare(name="test.double")

@@ -24,7 +24,7 @@ ENDPOINT = "/v1/moderations"
 KIND = "Thank you all for the lovely evening."
 THREAT = "I will kill you tomorrow morning."
 FINAL = {"completed", "failed", "expired", "cancelled"}
-SOON = 20.0
+SOON = 60.0
 
 
 def requests(*texts: Any) -> list[dict[str, Any]]:

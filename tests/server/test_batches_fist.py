@@ -9,14 +9,14 @@ import httpx
 import pytest
 
 from benchmarks.rigs.upstream import Upstream, failing, hang
-from tests.server.asking import assert_problem
+from tests.server.asking import assert_problem, fist
 from tests.server.conftest import SHARED, App, Start
 
 PATH = "/api/moderate/batch"
 KIND = "Thank you all for the lovely evening, the soup was delicious."
 THREAT = "I will kill you tomorrow morning."
 RUDE = "He was rather rude."  # the rig says: harassment 0.55
-SOON = 20.0
+SOON = 60.0
 
 
 async def post(client: httpx.AsyncClient, contents: list[Any], **fields: Any) -> dict[str, Any]:
@@ -120,6 +120,7 @@ async def test_duplicates_are_asked_for_once(behind: Start, upstream: Upstream):
 
 async def test_no_more_than_the_setting_are_asked_for_at_once(behind: Start, upstream: Upstream):
     upstream.latency = (0.05, 0.05)
+    upstream.hold_until(3)
 
     async with behind(batch_concurrency=3) as app:
         await post(app.client, [f"parcel {n}" for n in range(12)])
@@ -128,8 +129,8 @@ async def test_no_more_than_the_setting_are_asked_for_at_once(behind: Start, ups
 
 
 async def test_an_over_long_batch_keeps_what_is_finished(behind: Start, upstream: Upstream):
-    async with behind(batch_timeout=1.0) as app:
-        await post(app.client, [KIND])
+    async with behind(batch_timeout=2.0, provider_timeout=60.0) as app:
+        await fist(app.client, KIND)
         upstream.always(hang())
         batch = await post(app.client, [KIND, "something new"])
 
@@ -141,8 +142,8 @@ async def test_an_over_long_batch_keeps_what_is_finished(behind: Start, upstream
 async def test_an_over_long_background_batch_keeps_what_is_finished(
     behind: Start, upstream: Upstream
 ):
-    async with behind(batch_timeout=1.0) as app:
-        await post(app.client, [KIND])
+    async with behind(batch_timeout=2.0, provider_timeout=60.0) as app:
+        await fist(app.client, KIND)
         upstream.always(hang())
         accepted = await post(app.client, [KIND, "something new"], background=True)
         status, _ = await ended(app, accepted["job_id"])
@@ -156,7 +157,7 @@ async def test_an_over_long_background_batch_keeps_what_is_finished(
 async def test_an_outage_leaves_the_decision_to_a_human(behind: Start, upstream: Upstream):
     upstream.always(failing(500))
 
-    async with behind(batch_timeout=2.0) as app:
+    async with behind() as app:
         batch = await post(app.client, [KIND, THREAT])
 
     assert [result["final_decision"] for result in batch["results"]] == ["M", "R"]

@@ -8,7 +8,7 @@ from penstock.batch import Batch, NewItem, id_of
 from penstock.batch.store import BatchStore
 from tests.server.conftest import App, Start
 
-SOON = 20.0
+SOON = 60.0
 ITEMS = [NewItem(0, b'{"input":"A fine day."}'), NewItem(1, b'{"input":"A fine evening."}')]
 ABOUT = {"endpoint": "/v1/moderations", "owner": "team", "digest": "d"}
 

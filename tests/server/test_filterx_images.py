@@ -82,7 +82,7 @@ async def test_the_type_of_bare_base64_is_found_out(seeing: Start, format: str):
 
 async def test_text_and_image_are_looked_at_side_by_side(seeing: Start, upstream: Upstream):
     """X-18."""
-    upstream.latency = (1.0, 1.0)  # far more than it takes to begin with the other
+    upstream.hold_until(2)
 
     async with seeing() as app:
         answer = await filtered(

@@ -20,7 +20,7 @@ from penstock.web.principal import Limits, Principal
 from tests.databases import DATABASES, address_for_test
 
 OpenRing = Callable[..., KeyRing]
-SOON = 20.0
+SOON = 60.0
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.server.asking import assert_problem
 from tests.server.conftest import App
 from tests.server.jobs import double, enqueue
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

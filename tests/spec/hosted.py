@@ -30,7 +30,7 @@ from penstock.tasks.celery.worker.place import engine_of
 from penstock.tasks.engine import Added, NewJob
 from penstock.tasks.job import QUEUES
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 _names = count()
 
 
@@ -53,7 +53,12 @@ def app_of(url: str) -> tuple[JobApp, Places]:
     places = Places()
     address = parse(url)
     quick = {**transport(address), "polling_interval": 0.1}  # the last one delays a worker's end
-    app = make_app(address, place=places, broker_transport_options=quick)
+    app = make_app(
+        address,
+        place=places,
+        broker_transport_options=quick,
+        result_backend_thread_safe=True,  # or each thread of a pool leaves a connection behind
+    )
     app.set_current()
     app.set_default()
     app.finalize()

@@ -9,10 +9,10 @@ from typing import Any
 
 from penstock.tasks import Job, JobRecord, Task, TaskQueue, declare
 
-PATIENCE = 30.0  # seconds until a test that hangs fails
+PATIENCE = 60.0  # seconds until a test that hangs fails
 ENGINES = {
     "embedded": "embedded://{folder}/tasks.db",
-    "celery": "celery+redis://127.0.0.1:{port}/1?backend=redis://127.0.0.1:{port}/2&lease=1",
+    "celery": "celery+redis://127.0.0.1:{port}/1?backend=redis://127.0.0.1:{port}/2&lease=2",
 }
 
 Open = Callable[..., Awaitable[TaskQueue]]

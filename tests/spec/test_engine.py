@@ -127,12 +127,16 @@ async def test_a_plain_function_in_a_thread_enqueues_and_waits(opened):
 
 async def test_no_more_run_at_once_than_there_are_workers(opened):
     running, most = 0, 0
+    full = asyncio.Event()
 
     @declare()
     async def work() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 3:
+            full.set()
+        await full.wait()
         await asyncio.sleep(0.05)  # long beside the way of a job to its worker
         running -= 1
 

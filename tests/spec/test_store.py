@@ -24,7 +24,7 @@ class SharedClock(ManualClock):
         super().advance(seconds)
         if self.url is None:
             return
-        with connect_sync(self.url) as client:
+        with connect_sync(self.url, timeout=5) as client:
             for key in client.scan_iter():
                 left = client.pttl(key)
                 if left > 0:
@@ -46,7 +46,8 @@ async def store(
         case "disk":
             url = f"disk://{tmp_path}/cache.db"
         case _:
-            url = clock.url = request.getfixturevalue("redis").url
+            clock.url = request.getfixturevalue("redis").url
+            url = f"{clock.url}?timeout=10s"  # the machine may be busy
     store = open_store(url, clock=clock)
     yield store
     await store.aclose()

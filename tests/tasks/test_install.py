@@ -22,7 +22,7 @@ from penstock.default import Slot
 from penstock.errors import ConfigurationError, PenstockError
 from penstock.tasks import Task, open_queue
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 SHOP = """
 import asyncio
 from penstock import task

@@ -54,6 +54,9 @@ class Unsure:
     async def top(self, kind: str, first: int, last: int, *, limit: int) -> Top:
         return await self._counters.top(kind, first, last, limit=limit)
 
+    async def erase(self, name: str, kinds: Sequence[str], first: int, last: int) -> int:
+        return await self._counters.erase(name, kinds, first, last)
+
 
 @pytest.fixture(params=DATABASES)
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
@@ -306,7 +309,7 @@ async def test_a_person_and_old_days_are_forgotten(
     statistics.answered("m", user="b", decision="approved")
     await statistics.flush()
 
-    erased = await store.erase("a")
+    erased = await statistics.erase("a", services=["m"])
     purged = await store.purge(TODAY + DAY)
 
     assert erased == 3

@@ -9,7 +9,7 @@ import pytest
 from penstock.clock import ManualClock
 from penstock.web.sse import Event, EventStream
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Caller:

@@ -14,7 +14,7 @@ from penstock.web.principal import Principal
 from penstock.web.sse import Event
 from penstock.web.streams import Streams
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 ANNA, BEN = [Principal(f"key_{name}", name, "viewer") for name in ("anna", "ben")]
 
 

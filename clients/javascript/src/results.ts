@@ -246,6 +246,8 @@ export interface JobInfo {
   /** Cancel was asked for and the function still runs. */
   cancelling: boolean;
   worker: string | null;
+  /** What a queued job lacks, where that is known. */
+  waitingFor: string | null;
 }
 
 /** OpenAI's words for a batch. */

@@ -20,7 +20,7 @@ from penstock.cache.turns import TRIES, Turn, Turns, deadline
 from penstock.errors import CacheError
 from penstock.hub.hub import Hub
 from penstock.observe.logging import get_logger
-from penstock.observe.metrics import Counter
+from penstock.observe.metrics import Metrics
 
 log = get_logger("penstock.cache")
 
@@ -37,16 +37,18 @@ class ReadThrough:
         *,
         hub: Hub,
         keeping: Keeping,
+        metrics: Metrics | None = None,
     ) -> None:
         self._cascade = cascade
         self._flights = flights
         self._keeping = keeping
         self._turns = Turns(hub, cascade)
         self._hub = hub
-        self.misses = Counter("penstock_cache_computations_total", ())
-        self.coalesced = Counter("penstock_cache_coalesced_total", ())
-        self.stale = Counter("penstock_cache_stale_total", ())
-        self.failed = Counter("penstock_cache_failed_total", ())
+        counters = metrics or Metrics()
+        self.misses = counters.counter("penstock_cache_computations_total")
+        self.coalesced = counters.counter("penstock_cache_coalesced_total")
+        self.stale = counters.counter("penstock_cache_stale_total")
+        self.failed = counters.counter("penstock_cache_failed_total")
 
     # --- on an event loop ----------------------------------------------------------------------
 

@@ -79,7 +79,9 @@ class Cache:
         self.keeping = Keeping(
             self.cascade, clock=self.clock, lifetimes=lifetimes, prefix=self.prefix
         )
-        self.through = ReadThrough(self.cascade, self.flights, hub=hub, keeping=self.keeping)
+        self.through = ReadThrough(
+            self.cascade, self.flights, hub=hub, keeping=self.keeping, metrics=metrics
+        )
         self.codecs = Codecs()
         self._any = Plan(codec=self.codecs.of(Any))
         self._opened = self.clock.monotonic()

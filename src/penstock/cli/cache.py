@@ -176,13 +176,16 @@ async def _clear(cache: Cache, selected: Selected, *, ask: bool) -> int:
 
 
 async def _warm(runtime: Runtime, file: IO[bytes]) -> dict[str, int]:
+    from penstock.cli.moderate import OWNER
+
     counts = {"computed": 0, "known": 0, "failed": 0, "refused": 0}
     with lines.progress(file, "warm") as meter:
         for part in lines.parts(lines.read(file)):
             with meter.aside():
                 texts = _usable(part)
             counts["refused"] += len(part) - len(texts)
-            for name, number in (await runtime.moderation.warm(texts))._asdict().items():
+            done = await runtime.moderation.warm(texts, owner=OWNER)
+            for name, number in done._asdict().items():
                 counts[name] += number
             meter.advance(len(part))
     return counts

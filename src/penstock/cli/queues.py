@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli import opening
+from penstock.cli.failure import one_line
 from penstock.cli.output import as_json, instant, print_json, print_table, span
 from penstock.errors import NotFound
 
@@ -40,6 +41,20 @@ def queues(json_: bool) -> None:
         for queue in found
     ]
     print_table(rows, header=header)
+    for queue in found:
+        for told in unknown_tasks(queue):
+            click.echo(one_line(told), err=True)
+
+
+def unknown_tasks(queue: QueueStatus) -> list[str]:
+    """What waits in a queue for a worker that has its task."""
+    from penstock.tasks.job import lacking
+
+    return [
+        f"{queue.name}: {number} job{'s' * (number > 1)} wait{'s' * (number == 1)} for "
+        + lacking(task)
+        for task, number in sorted(queue.unknown.items())
+    ]
 
 
 @click.command()
@@ -145,6 +160,7 @@ def _queue(queue: QueueStatus) -> dict[str, Any]:
         "delayed": queue.delayed,
         "running": queue.running,
         "oldest_age_seconds": queue.oldest_age_seconds,
+        "unknown_tasks": queue.unknown,
     }
 
 

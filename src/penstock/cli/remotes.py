@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from penstock.cli.finding import Finding
 from penstock.cli.output import size
 from penstock.errors import PenstockError
 from penstock.settings import Settings
 
+if TYPE_CHECKING:
+    from penstock.tasks.job import QueueStatus
+
 PATIENCE: Final = 3.0  # seconds for one answer: a slow server is to be told, not given up on
 SLOW: Final = 0.02  # seconds for one round trip, above which a cache hit is dear
 ASKED: Final = 5  # round trips, of which the middle one is told
 FULL: Final = 0.9  # of maxmemory
+UNCHECKED: Final = "its certificate is not checked: whoever is on the way can answer in its place"
 
 Keeps = Literal["jobs", "counts", "nothing"]
 """What of a Redis must not get lost: Celery's queues, the counters of all servers, or nothing."""
@@ -64,6 +68,25 @@ def workers(settings: Settings) -> Iterator[Finding]:
     else:
         fix = "start some: celery -A penstock.celery_app worker, or penstock services start"
         yield Finding("workers", "warning", "no worker answers: jobs wait", fix)
+    yield from _unknown_tasks(settings)
+
+
+def _unknown_tasks(settings: Settings) -> Iterator[Finding]:
+    """Whether jobs wait for a worker that has their task."""
+    from penstock.cli.queues import unknown_tasks
+    from penstock.tasks import open_queue
+
+    async def look() -> list[QueueStatus]:
+        jobs = open_queue(settings.task_engine, workers=0)  # not started: it changes nothing
+        try:
+            return await jobs.store.queues()
+        finally:
+            await jobs.stop()
+
+    for queue in asyncio.run(look()):
+        for told in unknown_tasks(queue):
+            what, _, fix = told.partition("; ")
+            yield Finding("workers", "warning", what, fix)
 
 
 def postgresql(settings: Settings) -> Iterator[Finding]:
@@ -87,6 +110,7 @@ def has_tables(url: str) -> bool:
 
 def _redis(name: str, url: str, *, variable: str, keeps: Keeps = "nothing") -> Iterator[Finding]:
     from penstock.net.redis import FAULTS, connect, explain, is_too_old, shown, too_old, version_of
+    from penstock.net.redis_tls import split
 
     async def ask() -> tuple[Mapping[str, Any], float]:
         client = connect(url, timeout=PATIENCE, connect_timeout=PATIENCE, name="penstock-doctor")
@@ -110,6 +134,8 @@ def _redis(name: str, url: str, *, variable: str, keeps: Keeps = "nothing") -> I
     memory = f"{size(used)} of {size(most)}" if most else f"{size(used)}, no bound"
     told = f"{shown(url)}: Redis {info['redis_version']}, {seconds * 1000:.1f} ms, {memory}"
     doubts = list(_doubts(info, seconds, used, most, keeps=keeps))
+    if (terms := split(url)[1]) is not None and not terms.is_checked:
+        doubts.append((UNCHECKED, f"{variable}: ?ssl_ca_certs=/path/ca.pem and nothing else"))
     for what, fix in doubts:
         yield Finding(name, "warning", f"{told}; {what}", fix)
     if not doubts:
@@ -157,13 +183,13 @@ async def _postgresql(url: str) -> Finding:
     from penstock.extras import extra
 
     with extra("postgres"):
-        import asyncpg
-
+        from penstock.db import postgres_tls
+        from penstock.db.connecting import connect
         from penstock.db.postgres_tables import stored
 
     revision = await stored(url)  # raises what is wrong with the server, in words
     where = shown(url)
-    connection = await asyncpg.connect(dsn(url), timeout=PATIENCE, command_timeout=PATIENCE)
+    connection = await connect(dsn(url))
     try:
         version = await connection.fetchval("SHOW server_version")
         most = int(await connection.fetchval("SHOW max_connections"))
@@ -171,16 +197,21 @@ async def _postgresql(url: str) -> Finding:
         began = perf_counter()
         await connection.fetchval("SELECT 1")
         seconds = perf_counter() - began
+        spoken = postgres_tls.version(connection) or "no TLS"
     finally:
         await connection.close(timeout=PATIENCE)
-    told = f"{where}: PostgreSQL {version.partition(' ')[0]}, {seconds * 1000:.1f} ms"
+    told = f"{where}: PostgreSQL {version.partition(' ')[0]}, {spoken}, {seconds * 1000:.1f} ms"
     told += f", {used} of {most} connections"
-    if revision is None:
-        return Finding("postgresql", "ok", f"{told}; the first start makes its tables")
-    if revision != HEAD:
+    if revision not in (None, HEAD):
         detail = f"{told}; has revision {revision}, this version writes {HEAD}"
         return Finding("postgresql", "warning", detail, "start the server once: it migrates")
     if used > FULL * most:
         fix = "raise max_connections, or lower PENSTOCK_DB_POOL_SIZE and PENSTOCK_DB_POOL_OVERFLOW"
         return Finding("postgresql", "warning", f"{told}; almost none is left", fix)
+    if postgres_tls.is_unchecked(dsn(url)):
+        fix = "DATABASE_URL: sslmode=verify-full&sslrootcert=/path/ca.pem"
+        detail = f"{told}; {UNCHECKED}"
+        return Finding("postgresql", "warning", detail, fix)
+    if revision is None:
+        return Finding("postgresql", "ok", f"{told}; the first start makes its tables")
     return Finding("postgresql", "ok", told)

@@ -172,9 +172,13 @@ def restart(kinds: tuple[Kind, ...], timeout: float, **given: Any) -> None:
 @opening.at_home
 @as_json
 def status(json_: bool) -> None:
-    """Show the processes and how they are, and the queues. Exits with 1 when one is not well."""
+    """Show the processes and how they are, and the queues. Exits with 1 when one is not well.
+
+    Of one that died it shows what it wrote last.
+    """
     from penstock.cli import services_health as health
     from penstock.cli import services_table
+    from penstock.cli.services_lifecycle import last_words
 
     lifecycle, settings = _lifecycle()
     records = lifecycle.ledger.records()
@@ -184,11 +188,12 @@ def status(json_: bool) -> None:
         settings=settings,
         workers={worker.pid: worker for worker in jobs.workers} if jobs else {},
     )
+    words = {each.name: last_words(each) for each in records if told[each.name] == health.DEAD}
     well = bool(records) and all(word in health.GOOD for word in told.values())
     if json_:
-        print_json(services_table.document(records, told, jobs, well=well))
+        print_json(services_table.document(records, told, jobs, words=words, well=well))
     else:
-        services_table.show(records, told, jobs)
+        services_table.show(records, told, jobs, words=words)
     raise click.exceptions.Exit(OK if well else FAILED)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ASK_SECONDS: Final = 3.0
 PING_SECONDS: Final = 2.0  # that Celery's workers have to answer; all answer at once or not at all
+DEAD: Final = "dead"
 GOOD: Final = ("healthy", "degraded", "running", "answers")
 
 
@@ -97,7 +98,7 @@ def of_all(
 ) -> dict[str, str]:
     """A word on each process, by name. `workers` are those that the job file knows, by number."""
     alive = {each.name: each for each in records if is_alive(each)}
-    told = {each.name: "dead" for each in records if each.name not in alive}
+    told = {each.name: DEAD for each in records if each.name not in alive}
     named = [each.name for each in alive.values() if each.kind == "worker"]
     has_celery = settings.tasks == "celery"
     answered, fault = _answered(settings, named) if has_celery and named else (set[str](), "")

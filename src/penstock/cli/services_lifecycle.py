@@ -14,7 +14,7 @@ import click
 
 from penstock.cli import services_health as health
 from penstock.cli import services_proxy as proxy
-from penstock.cli.failure import Failure, exit_code, split
+from penstock.cli.failure import Failure, exit_code, one_line, split
 from penstock.cli.services_ledger import (
     Kind,
     Ledger,
@@ -34,6 +34,7 @@ from penstock.settings import Settings
 START_SECONDS: Final = 60.0  # until a process must answer
 STOP_SECONDS: Final = 60.0  # for what runs to end, before it is killed
 LOOK_SECONDS: Final = 0.1
+LAST_WORDS: Final = 10  # lines of what died
 LONGEST_LOG: Final = 32 << 20  # bytes after which a start sets a log aside
 
 _POLITE: Final[dict[Kind, signal.Signals]] = {"proxy": signal.SIGQUIT}  # the others: SIGTERM
@@ -231,6 +232,15 @@ def last_line(log: Path) -> str:
     """The last thing that a process wrote, for people."""
     lines = _tail(log).decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:500] if lines else "it wrote nothing"
+
+
+def last_words(record: Record) -> list[str]:
+    """The last lines that a process wrote, for people; none where it wrote nothing."""
+    try:
+        written = _written_since(record)
+    except OSError:  # its log was removed
+        return []
+    return [one_line(line)[:500] for line in written.splitlines() if line.strip()][-LAST_WORDS:]
 
 
 def _written_since(record: Record) -> str:

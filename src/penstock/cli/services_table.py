@@ -9,6 +9,7 @@ import click
 
 from penstock.cli import opening
 from penstock.cli.output import instant, print_table, span
+from penstock.cli.services_ledger import told as named
 from penstock.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     from penstock.cli.services_ledger import Record
 
 
-def show(records: Sequence[Record], told: Mapping[str, str], jobs: Known | None) -> None:
-    """Print the processes and the queues for people."""
+def show(
+    records: Sequence[Record],
+    told: Mapping[str, str],
+    jobs: Known | None,
+    *,
+    words: Mapping[str, Sequence[str]],
+) -> None:
+    """Print the processes and the queues for people; `words` are the last ones of what died."""
     if not records:
         click.echo(f"nothing was started here ({opening.home()}); see: penstock services start")
     else:
@@ -40,10 +47,16 @@ def show(records: Sequence[Record], told: Mapping[str, str], jobs: Known | None)
             for each in jobs.queues
         ]
         print_table(rows_of_queues, header=("queue", "backlog", "delayed", "running", "state"))
+    _show_dead([each for each in records if each.name in words], words)
 
 
 def document(
-    records: Sequence[Record], told: Mapping[str, str], jobs: Known | None, *, well: bool
+    records: Sequence[Record],
+    told: Mapping[str, str],
+    jobs: Known | None,
+    *,
+    words: Mapping[str, Sequence[str]],
+    well: bool,
 ) -> dict[str, Any]:
     """The same for programs."""
     return {
@@ -57,6 +70,7 @@ def document(
                 "started_at": instant(each.started_at),
                 "state": told[each.name],
                 "log": each.log,
+                "last_lines": list(words.get(each.name, ())),
             }
             for each in records
         ],
@@ -71,6 +85,15 @@ def document(
             for each in (jobs.queues if jobs is not None else [])
         ],
     }
+
+
+def _show_dead(dead: Sequence[Record], words: Mapping[str, Sequence[str]]) -> None:
+    for each in dead:
+        click.echo(f"\n{named(each)} died; what it wrote last, in {each.log}:")
+        for line in words[each.name] or ["nothing"]:
+            click.echo(f"  {line}")
+    if dead:
+        click.echo("\nto start what is missing: penstock services start")
 
 
 def _open(paused: bool) -> str:

@@ -95,6 +95,7 @@ def show(job_id: str, json_: bool) -> None:
         return
     errors = document.pop("errors")
     document.pop("error")
+    document.pop("waiting_for")  # `why` says it
     print_table([(name, value) for name, value in document.items() if value not in (None, "")])
     for error in errors:
         click.echo(f"\nattempt {error['attempt']} at {error['at']}: {_told(error)}")

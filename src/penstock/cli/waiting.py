@@ -1,6 +1,7 @@
 """Why a job does not run: what the job file tells, and where to look for what it does not hold.
 
-Which queues and tasks a process takes is not on record; whether it lives is.
+Which queues and tasks a process takes is not on record; whether it lives is. With Celery it is on
+record when a worker could not run a job.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ async def _queued(jobs: TaskQueue, job: JobRecord, now: int) -> str:
         return f"its queue is paused; see: penstock tasks resume {job.queue}"
     if job.run_at > now:
         return f"its time has not come: {instant(job.run_at)}"
+    if job.waiting_for is not None:
+        return f"it waits for {job.waiting_for}"
     pids = [str(worker.pid) for worker in await jobs.store.workers() if worker.alive]
     if not pids:
         return (

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Any, Final
 
 import asyncpg
 from asyncpg import Connection
+from asyncpg.exceptions import ConnectionDoesNotExistError
 
 from penstock.db.location import shown
+from penstock.db.postgres_tls import terms_of
 from penstock.errors import ConfigurationError
+from penstock.net.tls import Ended, context
 
 CONNECT_PATIENCE: Final = 5.0  # seconds
 ANSWER_PATIENCE: Final = 10.0  # for one statement that does not say otherwise
@@ -32,20 +36,29 @@ async def connect(dsn: str) -> Connection[Any]:
 
 
 async def _connect(dsn: str) -> Connection[Any]:
+    terms = terms_of(dsn)
+    trusted = None if terms is None else await asyncio.to_thread(context, terms)
     try:
         connection: Connection[Any] = await asyncpg.connect(
             dsn,
+            ssl=trusted,
             timeout=2 * CONNECT_PATIENCE,  # the one around this is shorter
             command_timeout=ANSWER_PATIENCE,
             statement_cache_size=512,
             max_cached_statement_lifetime=0,
             server_settings=_SETTINGS,
         )
-    except (ValueError, OverflowError):
+    except (ConnectionResetError, ConnectionDoesNotExistError) as error:
+        if terms is None or not terms.certificate:
+            raise
+        raise Ended(str(error)) from error  # the alert that says why may be lost
+    except ssl.SSLError:
+        raise  # some of them are ValueErrors, too
+    except (ValueError, OverflowError) as error:
+        # Its own text may quote the password.
         raise ConfigurationError(
-            f"the database URL {shown(dsn)!r} cannot be used; write "
-            "postgresql://user:password@host:5432/name, with %40 for @ in a password"
-        ) from None  # its text may quote the password
+            f"the database URL {shown(dsn)!r} cannot be used; {_advice(str(error))}"
+        ) from None
     try:
         watch(connection)
         # Sums of BIGINT are NUMERIC: they are numbers as SQLite gives them, not Decimals.
@@ -56,6 +69,20 @@ async def _connect(dsn: str) -> Connection[Any]:
         connection.terminate()
         raise
     return connection
+
+
+def _advice(text: str) -> str:
+    if "root certificate file" in text:
+        return (
+            "its sslmode needs the file of the authority that signed the server's certificate: "
+            "sslrootcert=/path/ca.pem, or sslrootcert=system"
+        )
+    if "`sslmode`" in text:
+        return "its sslmode is one of disable, prefer, require, verify-ca, verify-full"
+    return (
+        "write postgresql://user:password@host:5432/name, with %40 for @ in a password, and "
+        "nothing behind the ? that is not meant"
+    )
 
 
 def watch(connection: Connection[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -14,6 +15,7 @@ FILE_NAME = "penstock.db"
 _SCHEME = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
 _READ_ONLY = "?mode=ro"
+_SSL = re.compile(r"(?:^|(?<=&))ssl=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def dsn(url: str) -> str:
     """
     if not address.is_readable(url):
         raise ConfigurationError(f"the database URL {shown(url)!r}: {address.UNREADABLE}")
-    return "postgresql://" + url.partition("://")[2]
+    where, mark, options = url.partition("://")[2].partition("?")
+    # SQLAlchemy's spelling for asyncpg; the server would be told of it as a setting of its own.
+    return f"postgresql://{where}{mark}{_SSL.sub('sslmode=', options)}"
 
 
 def shown(url: str) -> str:

@@ -10,7 +10,9 @@ from typing import Final
 
 from asyncpg import exceptions as pg
 
+from penstock.db.postgres_tls import SPELLING
 from penstock.errors import Conflict, StorageFull, StorageUnavailable
+from penstock.net.tls import explain
 
 OLDEST: Final = (13, 0)
 
@@ -62,7 +64,9 @@ def fault(error: BaseException, where: str) -> Exception:
     Anything else (a wrong statement, an unknown table) is a bug and is returned as it is.
     """
     told: Conflict | StorageFull | StorageUnavailable
-    if isinstance(error, pg.IntegrityConstraintViolationError):
+    if secure := explain(error, SPELLING):
+        told = StorageUnavailable(f"{where} {secure}")
+    elif isinstance(error, pg.IntegrityConstraintViolationError):
         # Without PostgreSQL's own detail, which quotes the values.
         told = Conflict(f"the record does not fit the stored ones: {error.args[0]}")
     elif isinstance(error, pg.DiskFullError):
@@ -123,7 +127,31 @@ _READ_ONLY = "{where} is a read-only standby; point DATABASE_URL at the primary"
 _MEMORY = "{where} is out of memory; lower its settings (work_mem, shared_buffers) or add memory"
 _UNREADABLE = "the volume of {where} reports an input/output error; check the disk, then repeat"
 _BUSY = "{where} could not write this beside what others write at the same time; repeat"
-_SECURE = "{where} and this client do not agree on TLS; check sslmode in DATABASE_URL"
+_PLAIN = (
+    "{where} speaks no TLS, which sslmode in DATABASE_URL asks for; set ssl = on there, or "
+    "sslmode=disable where nobody can listen on the way"
+)
+_SECURE = (
+    "{where} takes nobody without TLS from here; "
+    "put ?sslmode=verify-full&sslrootcert=/path/ca.pem into DATABASE_URL"
+)
+_SHOW = (
+    "{where} asks for a certificate of the client; "
+    "put sslcert=/path/client.pem&sslkey=/path/client.key into DATABASE_URL"
+)
+_POOLER = (
+    "{where} is a PgBouncer that refuses what every connection asks for; set there "
+    "ignore_startup_parameters = jit,idle_in_transaction_session_timeout"
+)
+_FORGETFUL = (
+    "{where} forgets prepared statements, as a PgBouncer in transaction mode does; "
+    "set max_prepared_statements there (1.21 or later), or name PostgreSQL itself in DATABASE_URL"
+)
+_OPTION = "{where} does not know an option that DATABASE_URL has behind the ?; correct it"
+_UNLISTED = (
+    "{where} takes this user not from here; add a line for it to pg_hba.conf there, "
+    "or correct the user in DATABASE_URL"
+)
 
 _BY_CLASS: Final = (
     (pg.InvalidAuthorizationSpecificationError, _PASSWORD),
@@ -139,10 +167,22 @@ _BY_CLASS: Final = (
 )
 
 
+_BY_TEXT: Final = (
+    (pg.InvalidAuthorizationSpecificationError, "no encryption", _SECURE),
+    (pg.InvalidAuthorizationSpecificationError, "valid client certificate", _SHOW),
+    (pg.InvalidAuthorizationSpecificationError, "pg_hba.conf", _UNLISTED),
+    (ConnectionError, "rejected SSL upgrade", _PLAIN),
+    (pg.UndefinedObjectError, "configuration parameter", _OPTION),
+    (pg.PostgresConnectionError, "unsupported startup parameter", _POOLER),
+    (pg.InvalidSQLStatementNameError, "prepared statement", _FORGETFUL),
+)
+
+
 def _detail(error: BaseException) -> str | None:
+    for said, text, detail in _BY_TEXT:
+        if isinstance(error, said) and text in str(error):
+            return detail
     for kind, detail in _BY_CLASS:
         if isinstance(error, kind):
             return detail
-    if isinstance(error, OSError) and "SSL" in str(error):
-        return _SECURE
     return _GONE if isinstance(error, OSError) or lost(error) else None

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from penstock.errors import StorageUnavailable
-from penstock.hub.hub import Hub, HubStatus, Lease
+from penstock.hub.hub import KEPT, Hub, HubStatus, Lease
 from penstock.hub.places import LocalLease
 
 T = TypeVar("T")
@@ -105,13 +105,19 @@ class HubElsewhere:
             return LocalLease(name)
         return self._lease(found)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
+    async def add(
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+    ) -> int:
         """See Hub."""
-        return await self._there(lambda: self._hub.add(counters, once=once))
+        return await self._there(lambda: self._hub.add(counters, once=once, kept=kept))
 
     async def read(self, name: str) -> dict[str, int]:
         """See Hub."""
         return await self._there(lambda: self._hub.read(name))
+
+    async def erase(self, names: Sequence[str], field: str) -> int:
+        """See Hub."""
+        return await self._there(lambda: self._hub.erase(names, field))
 
     async def status(self) -> HubStatus:
         """See Hub."""

@@ -10,9 +10,11 @@ it last heard. What is awaited has a short bound, and an answer for when Redis i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
+
+KEPT: Final = 400 * 86_400  # seconds that counters stay: as far back as `/v1/usage` reads
 
 
 class Message(NamedTuple):
@@ -142,17 +144,22 @@ class Hub(Protocol):
     ) -> Lease | None:
         """One of `limit` leases of this name; None when all are taken for as long as `wait`."""
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
+    async def add(
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+    ) -> int:
         """Add to counters, name by name and field by field: one round trip.
 
         Raises StorageUnavailable; then the same call with the same `once` counts only once, even if
         the first had arrived. Kept for weeks: `x:7` says that this is the 7th call of `x`, whose
         calls come in order; then it returns how many of those before are on record no more.
-        Counters are forgotten 400 days after the last addition.
+        Counters are forgotten `kept` seconds after the last addition, 400 days unless told.
         """
 
     async def read(self, name: str) -> dict[str, int]:
         """The counters of a name, all fields. Raises StorageUnavailable."""
+
+    async def erase(self, names: Sequence[str], field: str) -> int:
+        """Forget a field of these counters; how many had it. Raises StorageUnavailable."""
 
     async def status(self) -> HubStatus:
         """How it is; asks the server, and never raises."""

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from penstock.errors import StorageFull
-from penstock.hub.hub import Grant, HubStatus, Lease, Message
+from penstock.hub.hub import KEPT, Grant, HubStatus, Lease, Message
 from penstock.hub.places import LocalLease, Places
 
 FILE_NAME = "hub-1.bin"  # the number is the layout's version
@@ -180,7 +180,9 @@ class LocalHub:
     ) -> LocalLease | None:
         return await self._places.take(name, limit=limit, wait=wait)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
+    async def add(
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+    ) -> int:
         """See Hub; nothing is lost on the way, so nothing has to be told twice."""
         for name, fields in counters.items():
             self._counters.setdefault(name, Counter()).update(fields)
@@ -188,6 +190,13 @@ class LocalHub:
 
     async def read(self, name: str) -> dict[str, int]:
         return dict(self._counters.get(name, {}))
+
+    async def erase(self, names: Sequence[str], field: str) -> int:
+        """See Hub."""
+        having = [name for name in names if field in self._counters.get(name, ())]
+        for name in having:
+            del self._counters[name][field]
+        return len(having)
 
     async def status(self) -> HubStatus:
         return HubStatus(kind="local", memory_bytes=_SIZE)

@@ -149,7 +149,8 @@ class ModelCache:
                 entry.task = loop.create_task(self._load_async(entry, pending))
             waiting = asyncio.shield(asyncio.wrap_future(pending))
             try:
-                return await asyncio.wait_for(waiting, self._load_timeout)
+                async with asyncio.timeout(self._load_timeout):
+                    return await waiting
             except _Abandoned:
                 continue
 

@@ -7,13 +7,14 @@ Redis 6.2 or later.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import ConfigurationError
 from penstock.extras import extra
-from penstock.net import address
+from penstock.net import address, redis_tls, tls
 
 with extra("redis"):
     import redis.asyncio as asynchronous
@@ -56,9 +57,13 @@ def connect(
     `timeout` None waits for ever: for what blocks on purpose. Raises ConfigurationError for a URL
     that is none of Redis'.
     """
-    shared = _options(url, timeout, connect_timeout, connections, name)
-    retry = AsyncRetry(NoBackoff(), 0)
-    pool = asynchronous.BlockingConnectionPool.from_url(url, retry=retry, **shared, **options)
+    plain, shared = _options(url, timeout, connect_timeout, connections, name)
+    if "tls" in shared:
+        shared["connection_class"] = redis_tls.SecureConnection
+    shared["retry"] = AsyncRetry(NoBackoff(), 0)
+    with _understood(url):
+        pool = asynchronous.BlockingConnectionPool.from_url(plain, **shared, **options)
+        pool.connection_class(**pool.connection_kwargs)
     return asynchronous.Redis.from_pool(pool)
 
 
@@ -74,17 +79,22 @@ def connect_sync(
     """The same for threads."""
     from redis.connection import BlockingConnectionPool
 
-    shared = _options(url, timeout, connect_timeout, connections, name)
-    retry = Retry(NoBackoff(), 0)
-    pool: ConnectionPool = BlockingConnectionPool.from_url(url, retry=retry, **shared, **options)
+    plain, shared = _options(url, timeout, connect_timeout, connections, name)
+    if "tls" in shared:
+        shared["connection_class"] = redis_tls.SecureConnectionOfThreads
+    shared["retry"] = Retry(NoBackoff(), 0)
+    with _understood(url):
+        pool: ConnectionPool = BlockingConnectionPool.from_url(plain, **shared, **options)
+        pool.connection_class(**pool.connection_kwargs)
     return Redis.from_pool(pool)
 
 
 def _options(
     url: str, timeout: float | None, connect_timeout: float, connections: int, name: str
-) -> dict[str, Any]:
+) -> tuple[str, dict[str, Any]]:
     _check(url)
-    return {
+    bare, terms = redis_tls.split(url)
+    shared = {
         "max_connections": connections,
         "timeout": CONNECT_TIMEOUT,
         "socket_timeout": timeout,
@@ -94,6 +104,22 @@ def _options(
         "health_check_interval": 0,
         "maint_notifications_config": _unannounced(),
     }
+    if terms is None:
+        return bare, shared
+    # Ours speaks TLS; redis-py's, which it puts in by the scheme, is not wanted.
+    return f"redis{bare.removeprefix(redis_tls.SCHEME)}", {**shared, "tls": terms}
+
+
+@contextmanager
+def _understood(url: str) -> Iterator[None]:
+    """Refuse options that redis-py does not know now, not at the first command."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error).partition("argument ")[2] or str(error)
+        raise ConfigurationError(
+            f"{shown(url)!r} has an option that cannot be used: {text}; correct it behind the ?"
+        ) from None
 
 
 def _unannounced() -> MaintNotificationsConfig:
@@ -178,6 +204,8 @@ def explain(error: BaseException, url: str) -> str:
     """What is wrong with the server at `url`, and what to do about it."""
     where = shown(url)
     text = str(error)
+    if told := tls.explain(error, redis_tls.SPELLING):
+        return f"{where} {told}"
     match error:
         case exceptions.AuthenticationError():
             return f"{where} refuses the name or the password; correct it in REDIS_URL"
@@ -190,6 +218,9 @@ def explain(error: BaseException, url: str) -> str:
             return f"{where} is a read-only replica; name the primary in REDIS_URL"
         case exceptions.BusyLoadingError():
             return f"{where} is loading its data; it will answer when that is done"
+        case exceptions.TimeoutError() if url.startswith("rediss:") and "connecting" in text:
+            fix = "see whether it is cut off, or speaks no TLS (then it is redis:// in REDIS_URL)"
+            return f"{where} does not answer in time; {fix}"
         case exceptions.TimeoutError() | TimeoutError():
             return f"{where} does not answer in time; see whether it is overloaded or cut off"
         case exceptions.ResponseError() if "NOAUTH" in text:
@@ -198,16 +229,37 @@ def explain(error: BaseException, url: str) -> str:
             return f"{where} is older than Redis 6; install 6.2 or later"
         case exceptions.ResponseError() if text.startswith("MISCONF"):
             return f"{where} cannot save to its disk and takes no writes; free its disk"
+        case exceptions.ConnectionError() if url.startswith("rediss:") and _is_cut(text):
+            return f"{where} {tls.ended(redis_tls.SPELLING)}"
         case exceptions.ConnectionError() | OSError():
-            return f"{where} cannot be reached ({_short(text)}); start it or correct REDIS_URL"
+            fix = "start it or correct REDIS_URL"
+            if url.startswith("redis:") and _is_cut(text):
+                fix += " (rediss:// if it speaks TLS)"
+            return f"{where} cannot be reached ({_short(text)}); {fix}"
     return f"{where}: {_short(text)}"
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a connection was made and ended: a port that speaks TLS ends those that do not."""
+    return "reset by peer" in text or "closed by server" in text
 
 
 def _short(text: str) -> str:
     return text.strip().rstrip(".")[:200]
 
 
+def check_scheme(url: str) -> None:
+    """Raise ConfigurationError for what has to be asked first where the primary is."""
+    scheme = url.partition("://")[0].removeprefix("celery+")
+    if "sentinel" in scheme or "cluster" in scheme:
+        raise ConfigurationError(
+            f"{scheme}:// is not supported: nobody here asks where the primary is; write redis:// "
+            "or rediss:// with a name or address that always leads to it (a proxy, a service)"
+        )
+
+
 def _check(url: str) -> None:
+    check_scheme(url)
     if not address.is_readable(url):
         raise ConfigurationError(f"{shown(url)!r} is no address of Redis: {address.UNREADABLE}")
     parts = urlsplit(url)

@@ -5,8 +5,8 @@ reading is slower and rarer. Memory is constant per series, and the number of se
 capped, whatever is recorded.
 
 Exact under threads as long as there is a GIL: every update is one `+=` without a call between its
-read and its write, which CPython does not interrupt. Exposition as text and merging of several
-processes are not done here.
+read and its write, which CPython does not interrupt. `sharing.py` adds up those of several
+processes; exposition as text is not done.
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ class Histogram:
         if value < self.min:
             self.min = value
 
+    def limit(self) -> None:
+        """Derive least and greatest from the buckets, where values as they were are not known."""
+        if self.buckets:
+            self.min, self.max = _middle(min(self.buckets)), _middle(max(self.buckets))
+
 
 Series = Counter | Gauge | Histogram
 S = TypeVar("S", Counter, Gauge, Histogram)
@@ -126,8 +131,8 @@ class Summary(msgspec.Struct, frozen=True):
     """The read-out of a histogram; all zero when nothing was recorded.
 
     Count, sum, min, max and mean are since the start. Percentiles are exact over the last 1,024
-    values of one series; over several series of which one has recorded more than that, they are
-    since the start and within 1 % (`exact` is False).
+    values of one series; over several series of which one has recorded more than that, or where
+    values as they were are not known, they are since the start and within 1 % (`exact` is False).
     """
 
     count: int = 0
@@ -293,7 +298,8 @@ def _summarise(found: list[Histogram]) -> Summary:
         return Summary()
     count = sum(s.count for s in found)
     total = sum(s.sum for s in found)
-    exact = len(found) == 1 or all(s.count <= RECENT for s in found)
+    complete = all(s.count <= len(s.recent) for s in found)
+    exact = complete or (len(found) == 1 and bool(found[0].recent))
     p50, p95, p99 = _exact(found) if exact else _approximate(found)
     return Summary(
         count=count,

@@ -208,15 +208,12 @@ class Endpoint:
         within = self._total if deadline is None else min(deadline, self._total)
         spent = _Spent()
         try:
-            async with asyncio.timeout(within):
-                try:
-                    scores = read(await self._answer(ask), spent)
-                except ProviderGarbage:
-                    if spent.cut:
-                        raise  # a text that makes the model ramble would do so again
-                    scores = read(await self._answer(ask), spent)
-        except TimeoutError as error:
-            raise ProviderTimeout(f"{self.name} did not answer within {within:.3g} s") from error
+            scores = await self._read(ask, read, spent, within=within)
+        except ProviderError as error:
+            error.tokens_in, error.tokens_out = spent.tokens
+            error.cost_micros = self._prices.of(*spent.tokens)
+            error.currency = self._prices.currency
+            raise
         finally:
             cost = self._account(spent)
         return msgspec.structs.replace(
@@ -227,6 +224,25 @@ class Endpoint:
             currency=self._prices.currency,
             provider=self.name,
         )
+
+    async def _read(
+        self,
+        ask: Callable[[], Awaitable[_RawAnswer]],
+        read: Callable[[bytes, _Spent], Scores],
+        spent: _Spent,
+        *,
+        within: float,
+    ) -> Scores:
+        try:
+            async with asyncio.timeout(within):
+                try:
+                    return read(await self._answer(ask), spent)
+                except ProviderGarbage:
+                    if spent.cut:
+                        raise  # a text that makes the model ramble would do so again
+                    return read(await self._answer(ask), spent)
+        except TimeoutError as error:
+            raise ProviderTimeout(f"{self.name} did not answer within {within:.3g} s") from error
 
     async def _answer(self, ask: Callable[[], Awaitable[_RawAnswer]]) -> bytes:
         try:
@@ -272,7 +288,7 @@ class Endpoint:
 
     def _account(self, spent: _Spent) -> int:
         """Count what was spent, on unreadable answers too; returns micro-units of money."""
-        cost = self._prices.of(spent.tokens_in, spent.tokens_out)
+        cost = self._prices.of(*spent.tokens)
         tokens = "penstock_provider_tokens_total"
         self._metrics.count(tokens, spent.tokens_in, provider=self.name, direction="in")
         self._metrics.count(tokens, spent.tokens_out, provider=self.name, direction="out")
@@ -294,6 +310,11 @@ class _Spent:
     tokens_in: int = 0
     tokens_out: int = 0
     cut: bool = False  # the last one ended for want of tokens
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """In and out."""
+        return self.tokens_in, self.tokens_out
 
     def add(self, usage: _Usage | None) -> None:
         if usage is not None:

@@ -140,17 +140,42 @@ class Resilient:
         time = min(deadline, limit) if deadline is not None else limit
         ends = self._clock.monotonic() + time
         errors: list[ProviderError] = []
+        paid: list[ProviderError] = []  # every failed attempt
+
+        async def attempt(provider: Provider, time: float) -> Scores:
+            try:
+                return await ask(provider, time)
+            except ProviderError as error:
+                paid.append(error)
+                raise
+
         for lane in lanes:
             # A provider that hangs must leave time for the one behind it.
             share = 1.0 if lane is lanes[-1] else 0.75
             now = self._clock.monotonic()
             try:
-                scores = await lane.ask(ask, ends=now + (ends - now) * share, about=about)
+                scores = await lane.ask(attempt, ends=now + (ends - now) * share, about=about)
             except ProviderError as error:
                 errors.append(error)
             else:
-                return msgspec.structs.replace(scores, provider=lane.provider.name)
-        raise errors[0]  # the first choice's failure is the one to repair
+                return msgspec.structs.replace(
+                    scores,
+                    provider=lane.provider.name,
+                    tokens_in=scores.tokens_in + sum(each.tokens_in for each in paid),
+                    tokens_out=scores.tokens_out + sum(each.tokens_out for each in paid),
+                    cost_micros=scores.cost_micros + sum(each.cost_micros for each in paid),
+                )
+        raise _with_all(errors[0], paid)  # the first choice's failure is the one to repair
+
+
+def _with_all(error: ProviderError, paid: Sequence[ProviderError]) -> ProviderError:
+    """The error, with what all attempts cost together."""
+    error.tokens_in, error.tokens_out, error.cost_micros = (
+        sum(each.tokens_in for each in paid),
+        sum(each.tokens_out for each in paid),
+        sum(each.cost_micros for each in paid),
+    )
+    return error
 
 
 class _Turn(NamedTuple):

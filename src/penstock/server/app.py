@@ -116,10 +116,11 @@ class Server:
             ring = key_ring(runtime)
             stack.push_async_callback(ring.aclose)
             self._app = build_app(runtime, ring)
+            runtime.budgets.verified = ring
             try:
                 yield runtime
             finally:
-                self._app = None
+                self._app = runtime.budgets.verified = None
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

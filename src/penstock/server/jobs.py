@@ -63,6 +63,7 @@ class JobView(BaseModel):
     trace_id: str | None
     cancelling: bool = Field(description="Cancel was asked for and the function still runs.")
     worker: str | None = Field(description="Where it runs, while it does.")
+    waiting_for: str | None = Field(description="What a queued job lacks, where that is known.")
 
 
 class JobDetail(JobView):
@@ -131,6 +132,7 @@ def _fields(job: JobRecord, who: Principal) -> dict[str, Any]:
         "trace_id": job.trace_id,
         "cancelling": job.cancelling,
         "worker": job.worker,
+        "waiting_for": job.waiting_for,
     }
 
 

@@ -33,6 +33,7 @@ from penstock.web.principal import Principal, Role
 
 TOPIC: Final = "auth"
 TOKEN_PREFIX: Final = "psk_"
+ID_PREFIX: Final = "key_"
 PREFIX_PATTERN: Final = "^[a-z]{2,16}_$"
 TOKEN_BYTES: Final = 32  # 43 characters of base64url
 LONGEST_TOKEN: Final = 512  # nothing longer is hashed
@@ -136,6 +137,14 @@ class KeyRing:
         ends = self._entries[digest].expires_at
         return ends is None or ends > self._clock.now()
 
+    async def budget(self, key_id: str) -> Budget | None:
+        """What a key may spend, of what `verify` knows. Raises KeyError for a key it does not."""
+        if not key_id.startswith(ID_PREFIX):
+            return None  # of no key on record: the environment's, or none at all
+        if self.stale:
+            await self.refresh()
+        return self._entries[self._digests[key_id]].principal.limits.budget
+
     async def aclose(self) -> None:
         """Stop looking; before the database closes."""
         await self._look.aclose()
@@ -233,7 +242,7 @@ class KeyRing:
     def _make(
         self, name: str, *, role: Role, owner: str | None, prefix: str = TOKEN_PREFIX
     ) -> NewKey:
-        id = f"key_{secrets.token_hex(8)}"
+        id = ID_PREFIX + secrets.token_hex(8)
         token = prefix + secrets.token_urlsafe(TOKEN_BYTES)
         record = KeyRecord(
             id=id,

@@ -1,14 +1,15 @@
 """How often a key may ask, and when it has spent what it may.
 
-    principal -> limit of the route -> limit of the key -> budget (requests that may cost) -> app
+    principal -> limit of the route -> limit of the key -> budget (of what starts work) -> app
 
 Token buckets per key and route, in the hub: shared by all servers where the hub is. Every answer to
 a limited key says how much is left (`RateLimit`, draft-ietf-httpapi-ratelimit-headers-11), one item
 per limit; a refused one also when to come back.
 
-A budget stops requests that may cost (`COSTLY`, and jobs that are run again), whether or not the
-answer happens to be known: where an answer comes from is found out behind this. Everything else
-goes on. Batches ask again before each of their items (`Budgets.check_key`).
+Of a key that has spent its budget, what starts work for later is refused here (`START_WORK`). What
+is answered at once is refused behind the cache, where a provider would be asked
+(`services/moderation/evidence`): a remembered answer costs nothing. Batches ask again before each
+of their items (`Budgets.check_key`).
 """
 
 from __future__ import annotations
@@ -36,11 +37,8 @@ if TYPE_CHECKING:
 WINDOW: Final = 60.0  # seconds; a key's own limit is per minute
 MOST_REQUESTS: Final = 1_000_000  # of one limit
 MOST_ROUTES: Final = 50  # limits of one key
-COSTLY: Final = (
-    *("/v1/moderations", "/v1/filter", "/v1/batches", "/v1/cache/warm"),
-    *("/api/moderate", "/v1alpha1/comments:analyze"),
-)
-"""Where POST may make a provider be asked."""
+START_WORK: Final = ("/v1/batches", "/api/moderate/batch")
+"""Where POST starts work that may ask a provider later."""
 
 _ROUTE = re.compile(r"(?:(?P<method>[A-Z]+) +)?(?P<path>/[!#-\[\]-~]*)")
 _RATE = re.compile(r"(?P<limit>\d{1,7})(?:/(?P<unit>[smhd]))?")
@@ -151,26 +149,23 @@ class Limiter:
                     retry_after=grant.retry_after,
                 )
         budget = who.limits.budget
-        if budget is None or self._budgets is None or not may_cost(scope["method"], scope["path"]):
+        if budget is None or self._budgets is None:
             return
-        try:
+        if starts_work(scope["method"], scope["path"]):
             await self._budgets.check(who.key_id, budget)
-        except RateLimited:
-            self._count("budget")
-            raise
 
     def _count(self, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.count("penstock_limited_total", reason=reason)
 
 
-def may_cost(method: str, path: str) -> bool:
-    """Whether a request may make a provider be asked."""
+def starts_work(method: str, path: str) -> bool:
+    """Whether a request starts work that may ask a provider later."""
     if method != "POST":
         return False
     if path.startswith("/v1/jobs/"):
         return path.endswith("/retry")
-    return path.startswith(COSTLY) and not path.endswith("/cancel")
+    return path.startswith(START_WORK) and not path.endswith("/cancel")
 
 
 def route_of(limits: Iterable[RouteLimit], method: str, path: str) -> RouteLimit | None:

@@ -60,6 +60,18 @@ class Settings(BaseModel):
     redis_password: SecretStr | None = _setting(
         None, "PENSTOCK_REDIS_PASSWORD", "REDIS_PASSWORD", about="Its password, beside REDIS_HOST."
     )
+    redis_tls: bool = _setting(
+        False,
+        "PENSTOCK_REDIS_TLS",
+        "REDIS_TLS",
+        about="Speak TLS to it and check its certificate, beside REDIS_HOST.",
+    )
+    redis_ca_certs: Path | None = _setting(
+        None,
+        "PENSTOCK_REDIS_CA_CERTS",
+        "REDIS_CA_CERTS",
+        about="PEM file of who signed its certificate, beside REDIS_TLS; the system's authorities.",
+    )
 
     host: str = _setting(
         "127.0.0.1", "PENSTOCK_HOST", "HOST", about="Address that the server listens on."
@@ -333,6 +345,10 @@ class Settings(BaseModel):
             raise ValueError("PENSTOCK_TASKS=celery needs CELERY_BROKER_URL, or REDIS_URL")
         if "redis" in self.cache and self.redis is None:
             raise ValueError("PENSTOCK_CACHE names redis; set REDIS_URL, or REDIS_HOST")
+        if self.redis_ca_certs and not self.redis_tls:
+            raise ValueError("REDIS_CA_CERTS means nothing without TLS; set REDIS_TLS=true")
+        if self.redis_tls and (self.redis_url or "").startswith("redis:"):
+            raise ValueError("REDIS_TLS asks for TLS, REDIS_URL for none; write rediss:// there")
         return self
 
     @property
@@ -357,7 +373,11 @@ class Settings(BaseModel):
             return self.redis_url
         password = self.redis_password.get_secret_value() if self.redis_password else ""
         who = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{who}{self.redis_host}:{self.redis_port}/0"
+        where = f"{who}{self.redis_host}:{self.redis_port}/0"
+        if not self.redis_tls:
+            return f"redis://{where}"
+        trusted = f"?ssl_ca_certs={quote(str(self.redis_ca_certs))}" if self.redis_ca_certs else ""
+        return f"rediss://{where}{trusted}"
 
     @property
     def broker(self) -> str | None:

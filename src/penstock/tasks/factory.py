@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from penstock.clock import Clock, SystemClock
 from penstock.errors import ConfigurationError
+from penstock.extras import extra
 from penstock.hub import Hub
 from penstock.observe.metrics import Metrics
 from penstock.tasks.engine import Engine, JobStore
@@ -67,6 +68,11 @@ def open_engine(
             from penstock.tasks.celery.engine import open_celery
 
             return open_celery(url, **parts_of_ours)
+    if parts.scheme.startswith("celery+"):
+        with extra("redis"):
+            from penstock.net.redis import check_scheme
+
+        check_scheme(url)
     raise ConfigurationError(
         f"no task engine is called {_shown(url)!r}; known: embedded, inline, celery+redis"
     )

@@ -84,6 +84,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     trace_id: str | None = None
     cancelling: bool = False  # cancel was asked for and the function has not ended yet
     worker: str | None = None  # where it runs, while it does
+    waiting_for: str | None = None  # what a queued job lacks, where that is known
 
     @property
     def is_final(self) -> bool:
@@ -113,6 +114,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     running: int
     oldest_age_seconds: float | None  # of the ready jobs
     workers: int  # jobs that this process runs at once
+    unknown: dict[str, int] = {}  # ready jobs whose task no worker has, by task
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -152,6 +154,16 @@ def priority_of(given: Priority) -> int:
     raise InvalidInput(
         f"{given!r} is no priority; known: {', '.join(PRIORITIES)}, or 0 (first) to 9 (last)",
         errors=[{"pointer": "/priority", "detail": "is no priority"}],
+    )
+
+
+def lacking(task: str) -> str:
+    """What a job waits for whose task no worker has."""
+    module, named, _ = task.partition(":")
+    what = module if named else "its module"
+    return (
+        f"a worker that has the task {task}: none that runs does; start one with {what} in "
+        "PENSTOCK_INCLUDE"
     )
 
 

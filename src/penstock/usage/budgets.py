@@ -3,7 +3,8 @@
     check (memory): what the ledger had a second ago, of all servers, plus what this process counted
     keep: reads the sums of keys with a budget again, every second while they are in use
 
-A request reads no database, but for the first of a key in a process. So servers learn within about
+It is asked where a provider would be: what is remembered is answered without. A check reads no
+database, but for the first of a key in a process. So servers learn within about
 a second what the others spent: a budget is overrun by at most what goes out in that time. While the
 ledger cannot be read, what is known of it stands, and this process goes on counting; a key of which
 nothing is known spends nothing.
@@ -23,6 +24,7 @@ from penstock.clock import Clock
 from penstock.db.look import Look
 from penstock.errors import BudgetExhausted, StorageError, StorageUnavailable
 from penstock.observe.logging import get_logger
+from penstock.observe.metrics import Metrics
 from penstock.usage.ledger import Usage
 from penstock.usage.meter import TOKENS, Meter
 from penstock.usage.store import DAY, UsageFilter
@@ -60,6 +62,13 @@ class Known(Protocol):
         """The budget of a key, if it has one. Raises StorageError."""
 
 
+class Verified(Protocol):
+    """The budgets of keys that this process verifies anyway."""
+
+    async def budget(self, key_id: str) -> Budget | None:
+        """As it stands now. Raises KeyError for a key that is not among them."""
+
+
 class _Account:
     """What is known of one key."""
 
@@ -82,13 +91,23 @@ class _Account:
 class Budgets:
     """Watches the keys that have a budget. Belongs to one event loop, which runs `keep`.
 
-    `known` are the budgets themselves, for `check_key`.
+    `known` are the budgets themselves, for `check_key`; a server sets `verified`, which is asked
+    first.
     """
 
-    def __init__(self, usage: Usage, *, clock: Clock, known: Known | None = None) -> None:
+    def __init__(
+        self,
+        usage: Usage,
+        *,
+        clock: Clock,
+        known: Known | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.verified: Verified | None = None
         self._usage = usage
         self._clock = clock
         self._known = known
+        self._metrics = metrics
         self._found: dict[str, tuple[Budget | None, float]] = {}  # by key, and when it was read
         self._accounts: dict[str, _Account] = {}
         self._busy = asyncio.Event()  # whether there is a key to look after
@@ -111,20 +130,28 @@ class Budgets:
             said = "it is 0"
         else:
             return
+        if self._metrics is not None:
+            self._metrics.count("penstock_limited_total", reason="budget")
         raise BudgetExhausted(
             f"the key's budget of this {budget.period} is used up: {said}",
             retry_after=account.ends - self._clock.now(),
         )
 
     async def check_key(self, key_id: str | None) -> None:
-        """As `check`, of the budget that the key has on record; that is read every second.
+        """As `check`, of the budget that the key has.
 
-        For work that goes on after its request: a batch asks before each item. Raises StorageError
-        also while the budget itself cannot be read and never was.
+        For who knows a key by its id alone: what may ask a provider, and a batch before each item.
+        A process that does not verify keys reads budgets every second. Raises StorageError also
+        while the budget itself cannot be read and never was.
         """
         if key_id is None or self._known is None:
             return
-        budget = await self._budget_of(key_id, self._known)
+        try:
+            if self.verified is None:
+                raise KeyError(key_id)
+            budget = await self.verified.budget(key_id)
+        except KeyError:
+            budget = await self._budget_of(key_id, self._known)
         if budget is not None:
             await self.check(key_id, budget)
 

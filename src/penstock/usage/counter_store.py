@@ -13,7 +13,6 @@ from penstock.db import Database
 from penstock.usage.counters import Batch, Place, Top
 
 MARK: Final = "batch"  # the kind of what is no number but the last batch of a process
-USERS: Final = ("users:", "blocked_users:")  # how kinds begin whose names are people
 
 # The casts are for PostgreSQL, which takes a parameter in SELECT for text.
 _ADD: Final = f"""
@@ -41,9 +40,8 @@ _NAMES: Final = """
 SELECT count(DISTINCT name) FROM usage_counters WHERE day BETWEEN ? AND ? AND kind = ?
 """
 _PURGE: Final = "DELETE FROM usage_counters WHERE day < ?"
-_ERASE: Final = f"""
-DELETE FROM usage_counters
-WHERE name = ? AND ({" OR ".join(f"kind LIKE '{start}%'" for start in USERS)})
+_ERASE: Final = """
+DELETE FROM usage_counters WHERE day BETWEEN ? AND ? AND kind IN ({kinds}) AND name = ?
 """
 
 
@@ -78,9 +76,10 @@ class CounterStore:
         """Forget days before an instant in milliseconds; how many numbers."""
         return await self._database.write((_PURGE, (before,)))
 
-    async def erase(self, user_id: str) -> int:
-        """Forget the numbers of a person."""
-        return await self._database.write((_ERASE, (user_id,)))
+    async def erase(self, name: str, kinds: Sequence[str], first: int, last: int) -> int:
+        """See Counters."""
+        sql = _ERASE.format(kinds=_marks(kinds))
+        return await self._database.write((sql, (first, last, *kinds, name)))
 
 
 def _marks(values: Sequence[str]) -> str:

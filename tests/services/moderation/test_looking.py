@@ -71,7 +71,7 @@ class WaitingProvider(SeeingProvider):
 
     async def asked(self, times: int) -> None:
         """Wait until it was shown so many pictures."""
-        async with asyncio.timeout(20), self._came:
+        async with asyncio.timeout(60), self._came:
             await self._came.wait_for(lambda: len(self.shown) == times)
 
 

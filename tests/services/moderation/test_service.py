@@ -306,7 +306,7 @@ async def test_what_is_no_text_is_refused_with_its_place(make: Make, text: str, 
 async def test_warming_makes_the_first_request_a_hit(make: Make):
     service = make()
 
-    warmth = await service.warm(["Hello.", "Goodbye.", "Hello."])
+    warmth = await service.warm(["Hello.", "Goodbye.", "Hello."], owner="team")
     verdict = await service.moderate("Hello.", owner="team")
 
     assert warmth == (2, 0, 0)

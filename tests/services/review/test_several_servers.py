@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -18,14 +17,15 @@ from penstock.errors import Conflict, StorageUnavailable
 from penstock.services.review.alone_store import _LOCK, Alone
 from penstock.services.review.placing import content_of, new_case, place, sign
 from penstock.services.review.schemas import Decision, Filter, Item, Reviewer
-from penstock.services.review.store import ReviewStore
 from tests.services.conftest import another
-from tests.services.review.conftest import ADMIN, Desk, refers
+from tests.services.review.conftest import ADMIN, Desk, Referral, refers
 from tests.services.review.test_similar import ADVERT
 
 SERVERS = 4
 HALT = 42  # a lock at which a transaction is held up
 DECISIONS: tuple[Decision, ...] = ("approved", "rejected")
+ALIKE = [bytes(32), b"\x01" + bytes(31), bytes(31) + b"\x80", b"\x03" * 8 + bytes(24)]
+"""Hashes of images; each is within the distance of the others."""
 OTHERS = [ADVERT.replace("handbags", word) for word in ("jewellery", "trousers", "furniture")]
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -56,7 +56,7 @@ async def desks(
 async def settled(holder: asyncpg.Connection, *tasks: asyncio.Task[object]) -> None:
     """Return when every task is done or its transaction waits for another."""
     sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         # PostgreSQL tells nobody who waits.
         while await holder.fetchval(sql) < sum(not each.done() for each in tasks):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -68,14 +68,15 @@ async def live(desk: Desk) -> list[int]:
     return sorted(case.items for case in listed.cases)
 
 
+@pytest.mark.parametrize("said", [[ADVERT, *OTHERS], ["you are an idiot"] * SERVERS, ALIKE])
 async def test_of_all_that_looked_before_any_wrote_one_opens_a_case(
-    desks: list[Desk], holder: asyncpg.Connection
+    desks: list[Desk], holder: asyncpg.Connection, said: list[str | bytes]
 ) -> None:
     async with holder.transaction():
         await holder.execute(_LOCK[0])
         placed = [
-            asyncio.ensure_future(desk.service.refer(refers(content, f"mod_{number}")))
-            for number, (desk, content) in enumerate(zip(desks, [ADVERT, *OTHERS], strict=True))
+            asyncio.ensure_future(desk.service.refer(_said(each, f"mod_{number}")))
+            for number, (desk, each) in enumerate(zip(desks, said, strict=True))
         ]
         await settled(holder, *placed)
     await asyncio.gather(*placed)
@@ -83,32 +84,63 @@ async def test_of_all_that_looked_before_any_wrote_one_opens_a_case(
     assert await live(desks[0]) == [SERVERS]
 
 
+def _said(what: str | bytes, id: str) -> Referral:
+    """A referral of a text, or of an image by its hash."""
+    if isinstance(what, str):
+        return refers(what, id)
+    return refers(what.hex(), id, text=None, images=(what,))
+
+
 async def test_a_case_that_comes_to_light_after_a_later_one_is_found(
     desks: list[Desk], holder: asyncpg.Connection
 ) -> None:
     """PostgreSQL numbers rows before it commits them."""
     halt: Call = (f"SELECT pg_advisory_xact_lock({HALT})", None)
-    looked, committed = asyncio.Event(), asyncio.Event()
-
-    async def open_later(*given: Any, **named: Any) -> bool:
-        looked.set()
-        await committed.wait()
-        return await ReviewStore.open(desks[2].store, *given, **named)
-
-    desks[2].store.open = open_later  # type: ignore[method-assign]
     async with holder.transaction():
         await holder.execute(halt[0])
         slow = asyncio.ensure_future(_place(desks[0], "you are an idiot", "mod_1", halt))
         await settled(holder, slow)
-        later = asyncio.ensure_future(_place(desks[1], "what a fool", "mod_2"))
-        await settled(holder, slow, later)
+        await _place(desks[1], "what a fool", "mod_2")
         same = asyncio.ensure_future(_place(desks[2], "you are an idiot", "mod_3"))
-        await looked.wait()
-    await asyncio.gather(slow, later)
-    committed.set()
-    await same
+        await settled(holder, slow, same)
+    await asyncio.gather(slow, same)
 
     assert await live(desks[0]) == [1, 2]
+
+
+async def test_what_is_about_something_else_waits_for_nobody(
+    desks: list[Desk], holder: asyncpg.Connection
+) -> None:
+    halt: Call = (f"SELECT pg_advisory_xact_lock({HALT})", None)
+    other = await desks[0].refer("what a fool")
+    async with holder.transaction():
+        await holder.execute(halt[0])
+        slow = asyncio.ensure_future(_place(desks[0], "you are an idiot", "mod_1", halt))
+        await settled(holder, slow)
+
+        await desks[1].service.refer(refers(ADVERT))
+        await desks[1].service.refer(refers("what a fool", "mod_2"))
+        await desks[2].service.decide(other, "rejected", who=ADMIN)
+        assert not slow.done()
+    await slow
+
+    assert await live(desks[0]) == [1, 1]
+
+
+async def test_who_removes_what_is_about_a_user_waits_for_what_is_being_placed(
+    desks: list[Desk], holder: asyncpg.Connection
+) -> None:
+    halt: Call = (f"SELECT pg_advisory_xact_lock({HALT})", None)
+    await desks[0].service.refer(refers(ADVERT, user_id="u-1"))
+    async with holder.transaction():
+        await holder.execute(halt[0])
+        slow = asyncio.ensure_future(_place(desks[0], OTHERS[0], "mod_1", halt))
+        await settled(holder, slow)
+        erased = asyncio.ensure_future(desks[1].service.erase("u-1"))
+        await settled(holder, slow, erased)
+    await asyncio.gather(slow, erased)
+
+    assert await live(desks[0]) == [1]
 
 
 async def _place(desk: Desk, content: str, id: str, *then: Call) -> None:
@@ -189,7 +221,7 @@ async def test_of_reviewers_on_several_servers_one_claims_and_one_decides(
 async def test_a_write_that_waits_too_long_for_those_before_it_is_told_so(
     database: Database, holder: asyncpg.Connection
 ) -> None:
-    alone = Alone(database, patience=0.01)
+    alone = Alone(database, patience=0.01, at_once=1)
     nothing: Call = ("DELETE FROM review_cases", None)
     async with holder.transaction():
         await holder.execute(_LOCK[0])

@@ -13,6 +13,7 @@ from penstock.services.review.similar import (
     PDQ_DISTANCE,
     alike,
     bands,
+    meetings,
     normalised,
     probes,
     signature,
@@ -36,7 +37,10 @@ def signed(text: str | None, *images: bytes) -> bytes:
 def found(one: bytes, other: bytes) -> bool:
     """Whether a look for one finds the other, and takes it for the same."""
     looked = set(probes(one, owner="team")) & set(bands(other, owner="team"))
-    return bool(looked) and alike(one, other)
+    is_found = bool(looked) and alike(one, other)
+    if is_found:  # then who writes one of them waits for who writes the other
+        assert set(meetings(one, owner="team")) & set(meetings(other, owner="team"))
+    return is_found
 
 
 def changed(image: bytes, bits: int) -> bytes:
@@ -172,7 +176,8 @@ def test_any_text_is_like_itself_and_its_bands_fit_a_column(text: str) -> None:
     made = signed(text)
 
     assert found(made, made)
-    assert all(0 <= band < 1 << 63 for band in bands(made, owner="team"))
+    for numbers in (bands(made, owner="team"), meetings(made, owner="team")):
+        assert all(0 <= number < 1 << 63 for number in numbers)
     assert normalised(text)
 
 

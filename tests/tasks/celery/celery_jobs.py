@@ -18,6 +18,7 @@ from penstock.tasks import TaskQueue, ctx, declare, open_queue
 from penstock.tasks.celery.address import parse
 from penstock.tasks.celery.app import make_app, transport
 from penstock.tasks.celery.worker.place import LoopPlace
+from penstock.tasks.schedule import Every
 
 
 def note(what: str) -> None:
@@ -67,9 +68,16 @@ async def steps(count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-@declare(name="tick", schedule="every 200ms")
+# A beat that had no turn for a while shall leave out no tick.
+@declare(name="tick", schedule=Every("200ms", misfire="all"))
 async def tick() -> None:
     note("tick")
+
+
+@declare(name="shop.tasks:send")
+async def send(to: str) -> str:
+    """Known to workers with `JOBS_SHOP`."""
+    return f"sent to {to}"
 
 
 TASKS = (echo, wait, block, die, die_once, steps, tick)
@@ -78,7 +86,7 @@ TASKS = (echo, wait, block, die, die_once, steps, tick)
 @asynccontextmanager
 async def _open() -> AsyncIterator[TaskQueue]:
     queue = open_queue(os.environ["JOBS_URL"], workers=0)
-    queue.register(TASKS)
+    queue.register((*TASKS, send) if os.environ.get("JOBS_SHOP") else TASKS)
     async with queue:
         yield queue
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -21,7 +22,7 @@ from penstock.tasks import TaskQueue, open_queue
 from tests.tasks.celery.celery_jobs import TASKS
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Celery:
@@ -97,7 +98,8 @@ async def until(condition: Callable[[], Any]) -> Any:
 def address(redis: RedisServer, **options: object) -> str:
     """An engine's address."""
     more = "".join(f"&{name}={value}" for name, value in options.items())
-    return f"celery+{redis.database(1)}?backend={redis.database(2)}{more}"
+    broker, backend = redis.database(1), quote(redis.database(2), safe="")
+    return f"celery+{broker}{'&' if '?' in broker else '?'}backend={backend}{more}"
 
 
 @pytest.fixture

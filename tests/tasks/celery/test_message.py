@@ -50,6 +50,8 @@ async def test_a_ticket_reads_like_a_message_of_celery(redis, app, queue):
 
     ours_head, theirs_head = ours.pop("headers"), theirs.pop("headers")
     assert ours_head.pop("ticket") == "1"
+    assert ours_head.pop("kwargsrepr") == f"{{'job': '{job.id}', 'attempt': 1}}"
+    assert theirs_head.pop("kwargsrepr") == "{}"
     for head in (ours_head, theirs_head):
         head.pop("origin")
         head.pop("ignore_result")

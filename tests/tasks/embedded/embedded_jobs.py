@@ -11,7 +11,7 @@ from penstock.tasks.engine import NewJob, Run, Stopped
 from penstock.tasks.job import JobRecord, Progress, priority_of
 from penstock.tasks.task import Task
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def declare(function: Callable[..., Any], **options: Any) -> Task[..., Any]:

@@ -90,7 +90,7 @@ async def test_no_more_jobs_of_a_queue_run_at_once_than_it_has_workers(opened):
     engine = await opened(gate.task, other.task, workers={"default": 2, "analytics": 1})
 
     ids = await add(engine, *(job(gate.task, n) for n in range(5)), job(other.task, 9))
-    await asyncio.wait_for(other.arrival.wait(), 10)
+    await asyncio.wait_for(other.arrival.wait(), 60)
     queues = {queue.name: queue for queue in await engine.store.queues()}
 
     assert gate.came == [0, 1]
@@ -256,7 +256,7 @@ async def test_a_job_that_could_not_start_in_time_expires(opened, clock: ManualC
         job(gate.task, 2, expires=5),
         job(gate.task, 3, delay=9, expires=5),
     )
-    await asyncio.wait_for(gate.arrival.wait(), 10)
+    await asyncio.wait_for(gate.arrival.wait(), 60)
 
     clock.advance(6)
     records = await finals(engine, [late, delayed])
@@ -272,7 +272,7 @@ async def test_a_job_is_not_started_after_its_time_even_if_nobody_looked_before(
     engine = await opened(gate.task, clock=clock, workers=1)
     engine._core.due = lambda _: None
     first, late = await add(engine, job(gate.task, 1), job(gate.task, 2, expires=5))
-    await asyncio.wait_for(gate.arrival.wait(), 10)
+    await asyncio.wait_for(gate.arrival.wait(), 60)
 
     clock.advance(6)
     gate.open.set()
@@ -343,7 +343,7 @@ async def test_a_stop_returns_what_did_not_end_without_an_attempt(opened):
     gate = Gate()
     engine = await opened(gate.task, workers=2)
     ids = await add(engine, *(job(gate.task, number) for number in range(4)))
-    await asyncio.wait_for(gate.arrival.wait(), 10)
+    await asyncio.wait_for(gate.arrival.wait(), 60)
 
     await engine.stop(grace=0)
 
@@ -361,7 +361,7 @@ async def test_a_stop_waits_for_what_ends_in_time(opened):
     gate = Gate()
     engine = await opened(gate.task)
     (job_id,) = await add(engine, job(gate.task, 7))
-    await asyncio.wait_for(gate.arrival.wait(), 10)
+    await asyncio.wait_for(gate.arrival.wait(), 60)
 
     stopping = asyncio.ensure_future(engine.stop(grace=10))
     gate.open.set()

@@ -13,7 +13,7 @@ from penstock.tasks.execution.run import Execution
 from penstock.tasks.job import Progress
 from penstock.tasks.task import Task
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 
 class Rig:

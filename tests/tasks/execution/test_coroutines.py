@@ -325,8 +325,8 @@ async def test_jobs_see_neither_the_context_of_who_starts_them_nor_of_one_anothe
 async def test_a_coroutine_that_holds_the_loop_is_named_with_its_line(rig: Rig, told) -> None:
     @declare(name="greedy")
     async def hold() -> None:
-        end = loop.time() + 0.4
-        while loop.time() < end:
+        end = loop.time() + DEADLINE
+        while loop.time() < end and not any("loop_held" in line for line in told()):
             sum(range(100))
 
     loop = asyncio.get_running_loop()
@@ -346,8 +346,8 @@ async def test_the_watch_over_the_loop_sleeps_while_there_is_nothing_to_see(
 
     @declare(name="greedy")
     async def hold() -> None:
-        end = loop.time() + 0.4
-        while loop.time() < end:
+        end = loop.time() + DEADLINE
+        while loop.time() < end and not any("loop_held" in line for line in told()):
             sum(range(100))
 
     monkeypatch.setattr(held, "QUIET", 1)

@@ -18,7 +18,7 @@ from penstock.tasks.retry import Retry
 from penstock.tasks.task import declare
 from tests.tasks.execution.conftest import Rig, soon
 
-LONG = 20.0
+LONG = 60.0
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ async def test_a_cancelled_function_past_its_time_is_given_up(
 async def test_a_function_past_its_time_ends_where_it_checks_and_may_be_tried_again(
     rig: Rig,
 ) -> None:
-    @declare(timeout=0.2)
+    @declare(timeout=1.0)  # its thread must have begun by then
     def steps() -> None:
         while True:
             ctx.check()
@@ -190,7 +190,7 @@ async def test_a_function_past_its_time_ends_where_it_checks_and_may_be_tried_ag
 async def test_a_function_that_never_returns_is_given_up_and_not_tried_again(
     rig: Rig, release: threading.Event
 ) -> None:
-    @declare(timeout=0.2, name="endless")
+    @declare(timeout=1.0, name="endless")
     def block() -> None:
         release.wait(LONG)
 

@@ -158,6 +158,7 @@ class JobRecord(Answer):
     attempt: int = 0
     max_attempts: int = 0
     cancelling: bool = False
+    waiting_for: str | None = None  # what a queued job lacks, where that is known
     run_at: datetime | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None

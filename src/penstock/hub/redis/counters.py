@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from penstock.errors import StorageUnavailable
+from penstock.hub.hub import KEPT
 from penstock.hub.redis import scripts
 from penstock.net.redis import FAULTS, ask, explain
 
-KEPT: Final = 400 * 86_400  # seconds after the last addition: as far back as `/v1/usage` reads
-MARK_KEPT: Final = 40 * 86_400  # the same of what was added last: longer than anybody is silent
+TOGETHER: Final = 500  # counters of one round trip
+MARK_KEPT: Final = 40 * 86_400  # seconds that is known what was added last: nobody is silent longer
 
 
 class Counters:
@@ -23,8 +25,11 @@ class Counters:
         self._url = url
         self._prefix = prefix
         self._add = client.register_script(scripts.ADD)
+        self._erase = client.register_script(scripts.ERASE)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
+    async def add(
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+    ) -> int:
         """See Hub."""
         source, _, number = once.rpartition(":")
         if once and not (source and number.isdecimal()):
@@ -32,7 +37,7 @@ class Counters:
         keys = [f"{self._prefix}added:{source}", *map(self._key, counters)]
         # As one argument: to pack hundreds of them costs the client 20 times as much.
         flat = [[part for item in fields.items() for part in item] for fields in counters.values()]
-        args = [number, msgspec.json.encode(flat), KEPT, MARK_KEPT]
+        args = [number, msgspec.json.encode(flat), int(kept), MARK_KEPT]
         try:
             return int(await ask(self._client, lambda: self._add(keys=keys, args=args)))
         except FAULTS as error:
@@ -45,6 +50,17 @@ class Counters:
         except FAULTS as error:
             raise StorageUnavailable(explain(error, self._url)) from error
         return {field.decode(): int(value) for field, value in found.items()}
+
+    async def erase(self, names: Sequence[str], field: str) -> int:
+        """See Hub."""
+        gone = 0
+        for start in range(0, len(names), TOGETHER):
+            keys = [self._key(name) for name in names[start : start + TOGETHER]]
+            try:
+                gone += int(await ask(self._client, partial(self._erase, keys=keys, args=[field])))
+            except FAULTS as error:
+                raise StorageUnavailable(explain(error, self._url)) from error
+        return gone
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}count:{name}"

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from penstock.clock import Clock, SystemClock
-from penstock.hub.hub import Grant, HubStatus, Lease, Message
+from penstock.hub.hub import KEPT, Grant, HubStatus, Lease, Message
 from penstock.hub.redis.counters import Counters
 from penstock.hub.redis.leases import Bells, Leases
 from penstock.hub.redis.ledger import Ledger
@@ -144,11 +144,16 @@ class RedisHub:
     ) -> Lease | None:
         return await self._leases.slot(name, limit=limit, seconds=seconds, wait=wait)
 
-    async def add(self, counters: Mapping[str, Mapping[str, int]], *, once: str = "") -> int:
-        return await self._counters.add(counters, once=once)
+    async def add(
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+    ) -> int:
+        return await self._counters.add(counters, once=once, kept=kept)
 
     async def read(self, name: str) -> dict[str, int]:
         return await self._counters.read(name)
+
+    async def erase(self, names: Sequence[str], field: str) -> int:
+        return await self._counters.erase(names, field)
 
     async def status(self) -> HubStatus:
         """See Hub."""

@@ -12,15 +12,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
-from penstock.batch.work import BATCHES, ITEMS
 from penstock.clock import Clock
 from penstock.errors import InvalidInput, NotFound, StorageUnavailable
-from penstock.http.timing import DURATION, REQUESTS
 from penstock.observe.health import HealthChecks
-from penstock.observe.metrics import Counter
 from penstock.runtime import Runtime
+from penstock.server import metrics
 from penstock.server.routes.cache import Cleared, clear
 from penstock.server.routes.system import HealthReport, Usage, health_report
 from penstock.services.moderation.excerpt import FIST_LIMITS, FIST_PERCENTAGES, ExcerptRule
@@ -30,6 +28,10 @@ from penstock.services.moderation.store import StoredVerdict
 from penstock.web.errors import responses
 from penstock.web.hot import Call, HotRoute
 from penstock.web.roles import MaybeViewer, Operator, Viewer
+
+Whose = Annotated[metrics.Scope, Query(description="`process`: this one since it began.")]
+Every = Annotated[bool, Query(description="Every counter, gauge and histogram too.")]
+Numbers = dict[str, Any]
 
 PATH = "/api/moderate"
 LOW, HIGH = 20, 80  # FIST's limits: approved up to LOW, rejected beyond HIGH
@@ -129,10 +131,13 @@ def router(runtime: Runtime, checks: HealthChecks, usage: Usage) -> APIRouter:
         """The status word; with a key, every check, memory and processor."""
         return await health_report(checks, usage if who else None)
 
-    @routes.get("/metrics")
-    async def get_metrics(_: Viewer) -> dict[str, Any]:
-        """Requests, errors, durations, cache and system, as far as they are counted."""
-        return await metrics_summary(runtime, usage)
+    @routes.get("/metrics", responses=responses(StorageUnavailable))
+    async def get_metrics(_: Viewer, scope: Whose = "process", series: Every = False) -> Numbers:
+        """Requests, errors, durations, cache, batches, jobs and system, as far as they are counted.
+
+        `scope=all` has those of all servers and workers that share a Redis, since midnight UTC.
+        """
+        return await metrics.document(runtime, usage(), scope=scope, series=series)
 
     @routes.get("/cache/stats")
     async def get_cache_stats(_: Viewer) -> dict[str, Any]:
@@ -155,46 +160,6 @@ def router(runtime: Runtime, checks: HealthChecks, usage: Usage) -> APIRouter:
         return await clear(runtime.cache, runtime.clock)
 
     return routes
-
-
-async def metrics_summary(runtime: Runtime, usage: Usage) -> dict[str, Any]:
-    """FIST's metrics document."""
-    metrics = runtime.metrics
-    enabled = runtime.settings.enable_metrics
-    requests = metrics.total(REQUESTS)
-    counters = [s for s in metrics.series() if isinstance(s, Counter) and s.name == REQUESTS]
-    errors = sum(s.value for s in counters if dict(s.labels)["status"] >= "400")
-    durations = metrics.summary(DURATION)
-    stats = await runtime.cache.stats()
-    return {
-        "enabled": enabled,
-        "requests": {
-            "total": int(requests),
-            "errors": int(errors),
-            "error_rate": errors / requests if requests else 0.0,
-        },
-        "response_time_seconds": {
-            "average": durations.mean,
-            "p50": durations.p50,
-            "p95": durations.p95,
-            "p99": durations.p99,
-        },
-        "moderation": {
-            "verdicts": int(metrics.total("penstock_verdicts_total")),
-            "model_calls": int(metrics.total("penstock_model_calls_total")),
-            "degraded": int(metrics.total("penstock_degraded_total")),
-        },
-        "cache": {"hits": stats.hits, "misses": stats.misses, "hit_rate": stats.hit_rate},
-        "batch": {
-            "total": int(metrics.total(BATCHES)),
-            "completed": int(metrics.total(BATCHES, status="completed")),
-            "failed": int(metrics.total(BATCHES, status="failed")),
-            "items": int(metrics.total(ITEMS)),
-            "items_cached": int(metrics.total(ITEMS, outcome="cached")),
-            "items_failed": int(metrics.total(ITEMS, outcome="failed")),
-        },
-        "system": msgspec.to_builtins(usage()),
-    }
 
 
 def excerpt_of(request: FistOptions, max_words: int) -> ExcerptRule:

@@ -141,9 +141,13 @@ def router(cache: Cache, clock: Clock, moderation: ModerationService) -> APIRout
         )
 
     @routes.post("/warm")
-    async def warm(_: Operator, request: WarmRequest) -> Warmed:
-        """Judge texts ahead of time, so that their first request is a hit."""
-        return Warmed(**(await moderation.warm(request.texts))._asdict())
+    async def warm(who: Operator, request: WarmRequest) -> Warmed:
+        """Judge texts ahead of time, so that their first request is a hit.
+
+        Each distinct text is a call of the key.
+        """
+        done = await moderation.warm(request.texts, owner=who.owner, key=who.key_id)
+        return Warmed(**done._asdict())
 
     return routes
 

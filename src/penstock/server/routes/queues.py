@@ -28,6 +28,9 @@ class QueueView(BaseModel):
     running: int
     oldest_age_seconds: float | None = Field(description="Of the jobs that could start.")
     workers: int = Field(description="Jobs that this server runs at once.")
+    unknown_tasks: dict[str, int] = Field(
+        description="Jobs that wait for a worker which has their task, by task."
+    )
 
 
 def router(jobs: TaskQueue) -> APIRouter:
@@ -77,4 +80,5 @@ def view(queue: QueueStatus) -> QueueView:
         running=queue.running,
         oldest_age_seconds=queue.oldest_age_seconds,
         workers=queue.workers,
+        unknown_tasks=queue.unknown,
     )

@@ -5,19 +5,24 @@
     (side by side)                                      ┘
 
 What an allow list exempts from the rules is read again without it. Nothing is decided here.
+Before anything that may ask a provider, and not before what is remembered, the key's budget is
+asked (`may_spend`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+import msgspec
 
 from penstock.cache.keys import fingerprint
 from penstock.errors import FetchFailed
 from penstock.lists.lists import NOTHING, Listed, Lists
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Answer, Cost, Pipeline, Receipt, Tokens
+from penstock.pipeline import Answer, Cost, Permit, Pipeline, Receipt, Tokens, Trace
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.looking import Looker, LookFailed, Sight
 from penstock.services.moderation.parts import Item, Part, item_of
@@ -29,6 +34,9 @@ from penstock.services.moderation.schemas import Degradation, Judgement
 NAMESPACE = "moderation"
 NOT_JUDGED = ("not-judged", "none of the policy's stages can read texts here")
 IMAGES_UNSEEN = Degradation("images-unavailable", "no configured model can look at images")
+
+MaySpend = Callable[[str | None], Awaitable[None]]
+"""Raises BudgetExhausted when the key with this id has spent what it may; StorageError."""
 
 
 class Asking(NamedTuple):
@@ -52,12 +60,14 @@ class Evidence:
         looker: Looker,
         lists: Lists,
         metrics: Metrics,
+        may_spend: MaySpend | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._reader = reader
         self._looker = looker
         self._lists = lists
         self._metrics = metrics
+        self._may_spend = may_spend
 
     async def gather(
         self, text: str, images: Sequence[str], asking: Asking, *, pointers: Sequence[str]
@@ -95,7 +105,10 @@ class Evidence:
     async def read(
         self, text: str, asking: Asking
     ) -> tuple[str, Answer[Judgement], Degradation | None]:
-        """Key and judgement of a text (remembered, joined, computed), and what was missing."""
+        """Key and judgement of a text (remembered, joined, computed), and what was missing.
+
+        Raises BudgetExhausted where it would have to be computed and the key has nothing left.
+        """
         question = asking.question
         key = f"{NAMESPACE}:{self._reader.key(text, question)}"
 
@@ -105,16 +118,23 @@ class Evidence:
         answer: Answer[Judgement] | None = self._pipeline.peek(key, max_age=max_age)
         if answer is not None:
             return key, answer, None
+        own: list[Trace] = []  # whether it was this caller who computed
+
+        def compute(trace: Trace) -> Awaitable[Judgement]:
+            own.append(trace)
+            return self._reader.read(text, question, trace)
+
         try:
             answer = await self._pipeline.answer(
                 key,
-                lambda trace: self._reader.read(text, question, trace),
+                compute,
                 type=Judgement,
                 max_age=max_age,
                 tags=_tags(asking),
+                permit=self._permit(asking) if self._reader.asks(question) else None,
             )
         except ProviderFailed as failure:
-            receipt = _receipt(failure.judgement, failure.trace.stages)
+            receipt = _failed(failure, failure.judgement, paid=bool(own))
             answer = Answer(failure.judgement, receipt, from_cache=False)
             return key, answer, self._fault(failure.cause.slug, failure.cause.detail)
         return key, answer, None
@@ -149,11 +169,12 @@ class Evidence:
                 max_age=max_age,
                 tags=_tags(asking),
                 places=places,
+                permit=self._permit(asking) if ask else None,
             )
         except FetchFailed as failure:
             return _unreached(url, self._fault("image-unreachable", failure.detail))
         except LookFailed as failure:
-            receipt = _receipt(failure.sight, failure.trace.stages)
+            receipt = _failed(failure, failure.sight, paid=not failure.is_joined)
             answer = Answer(failure.sight, receipt, from_cache=False)
             fault = self._fault(IMAGES_UNSEEN.code, failure.cause.detail)
         sight = answer.value
@@ -170,6 +191,9 @@ class Evidence:
             sha256=sight.sha256,
             look=sight.pdq[0] if sight.pdq else b"",
         )
+
+    def _permit(self, asking: Asking) -> Permit | None:
+        return None if self._may_spend is None else partial(self._may_spend, asking.key)
 
     async def _refresh(self) -> None:
         """Learn what changed: a word that came while a provider was asked counts already."""
@@ -214,6 +238,20 @@ def _from_sight(sight: Sight) -> Judgement:
         versions=tuple(sight.models.items()),
         usage=sight.usage,
         rationale=sight.rationale,
+    )
+
+
+def _failed(
+    failure: ProviderFailed | LookFailed, found: Judgement | Sight, *, paid: bool
+) -> Receipt:
+    """The receipt of what was found without the provider; its useless answer may have a price."""
+    receipt, cause = _receipt(found, failure.trace.stages), failure.cause
+    if not paid:
+        return receipt  # who asked pays, not those who waited
+    return msgspec.structs.replace(
+        receipt,
+        tokens=Tokens(cause.tokens_in, cause.tokens_out),
+        cost=Cost(cause.cost_micros, 0, cause.currency),
     )
 
 

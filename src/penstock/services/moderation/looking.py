@@ -40,7 +40,7 @@ from penstock.images import (
 )
 from penstock.net.dial import Dialler
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Answer, MaxAge, Pipeline, Trace, Usage
+from penstock.pipeline import Answer, MaxAge, Permit, Pipeline, Trace, Usage
 from penstock.providers.provider import CATEGORIES, Scores, Seer
 from penstock.services.moderation.image_sources import INLINE_BYTES, PLACES, ImageSources
 
@@ -78,8 +78,11 @@ class Sight(msgspec.Struct, frozen=True, array_like=True):
 class LookFailed(Exception):
     """Carries what was found without the provider past the cache, which must not keep it."""
 
-    def __init__(self, sight: Sight, trace: Trace, cause: ProviderError) -> None:
+    def __init__(
+        self, sight: Sight, trace: Trace, cause: ProviderError, *, is_joined: bool = False
+    ) -> None:
         super().__init__(str(cause))
+        self.is_joined = is_joined  # the provider was asked for somebody else
         self.sight = sight
         self.trace = trace
         self.cause = cause
@@ -138,18 +141,25 @@ class Looker:
         ask: bool = True,
         max_age: MaxAge[Sight] | None = None,
         tags: tuple[str, ...] = (),
+        permit: Permit | None = None,
     ) -> Answer[Sight]:
         """Look at the image behind a data: or http(s) URL. `ask` False leaves the provider out.
 
         A request that has several images passes its `places`, lest it take everyone's. Raises
         InvalidInput, TooLarge, BlockedAddress or FetchFailed with `pointer`, where the caller has
-        the image; LookFailed when the provider does not answer.
+        the image; LookFailed when the provider does not answer; what `permit` does where it would
+        have to be asked.
         """
 
         async def opened() -> Answer[Sight]:
             async with places or nullcontext(), self._sources.open(url) as (declared, data):
                 return await self._answer(
-                    data, declared=declared, ask=ask, max_age=max_age, tags=tags
+                    data,
+                    declared=declared,
+                    ask=ask,
+                    max_age=max_age,
+                    tags=tags,
+                    permit=permit,
                 )
 
         return await _pointed(opened(), pointer)
@@ -177,6 +187,7 @@ class Looker:
         ask: bool,
         max_age: MaxAge[Sight] | None,
         tags: tuple[str, ...],
+        permit: Permit | None = None,
     ) -> Answer[Sight]:
         # Before the cache: what was sent as something else is refused although its bytes are known.
         check_kind(data, declared=declared, limits=self._limits)
@@ -189,13 +200,23 @@ class Looker:
         if known is not None:
             return known
         provider = self._provider if ask else None
-        return await self._pipeline.answer(
-            key,
-            lambda trace: self._compute(data, sha256, provider, trace),
-            type=Sight,
-            max_age=max_age,
-            tags=tags,
-        )
+        own: list[Trace] = []  # whether it was this caller who computed
+
+        def compute(trace: Trace) -> Awaitable[Sight]:
+            own.append(trace)
+            return self._compute(data, sha256, provider, trace)
+
+        try:
+            return await self._pipeline.answer(
+                key,
+                compute,
+                type=Sight,
+                max_age=max_age,
+                tags=tags,
+                permit=None if provider is None else permit,
+            )
+        except LookFailed as error:
+            raise LookFailed(error.sight, error.trace, error.cause, is_joined=not own) from error
 
     async def _compute(
         self, data: bytes, sha256: str, provider: Seer | None, trace: Trace
@@ -229,7 +250,8 @@ async def _pointed(work: Awaitable[_T], pointer: str) -> _T:
         errors = [{"pointer": pointer, "detail": error.detail}]
         raise kind(error.detail, errors=errors) from error
     except LookFailed as error:
-        raise LookFailed(error.sight, error.trace, error.cause) from error.cause
+        joined = error.is_joined
+        raise LookFailed(error.sight, error.trace, error.cause, is_joined=joined) from error.cause
 
 
 def _read(data: bytes, sha256: str, *, limits: Limits, shown: bool) -> _Read:

@@ -92,7 +92,7 @@ class Reader:
 
     def key(self, text: str, question: Question) -> str:
         """A fingerprint of the question: what is read, by whom, and what of it is sent out."""
-        sent = question.rule.key if self._asks(question) else ""
+        sent = question.rule.key if self.asks(question) else ""
         return fingerprint(self._version, sent, question.key, text)
 
     async def read(self, text: str, question: Question, trace: Trace) -> Judgement:
@@ -109,7 +109,7 @@ class Reader:
             self._metrics.count("penstock_model_calls_total", model=self._local.name)
         language = await self._language(text, screening, local)
         judgement = _merge(screening, local, language)
-        if self._provider is None or not self._asks(question) or not text:
+        if self._provider is None or not self.asks(question) or not text:
             return judgement
         try:
             with trace.stage("provider"):
@@ -120,7 +120,8 @@ class Reader:
         self._metrics.count("penstock_model_calls_total", model=self._provider.name)
         return _add_provider(judgement, remote, sent)
 
-    def _asks(self, question: Question) -> bool:
+    def asks(self, question: Question) -> bool:
+        """Whether this question may go to a provider."""
         return self._provider is not None and "provider" in question.stages
 
     async def _screen(self, text: str) -> Found:

@@ -114,7 +114,8 @@ class ModerationService:
         where a rule is certain. A provider's failure is no error here: the policy says what stands
         and the verdict's `degraded` why; an image that nobody can look at is left to a human.
         Raises InvalidInput for what cannot be judged; `pointer` and `image_pointers` say where the
-        caller has it.
+        caller has it. Raises BudgetExhausted where a provider would have to be asked and the key
+        has spent what it may.
         """
         if text or not images:
             check_text(text, pointer=pointer)
@@ -158,17 +159,27 @@ class ModerationService:
 
         return list(await asyncio.gather(*(one(text) for text in texts)))
 
-    async def warm(self, texts: Sequence[str]) -> Warmth:
-        """Judge texts ahead of time, without a verdict on record."""
+    async def warm(self, texts: Sequence[str], *, owner: str, key: str | None = None) -> Warmth:
+        """Judge texts ahead of time, without a verdict on record; under the policy of `key`.
+
+        Each is a call of that key like any other. Raises BudgetExhausted where one of them has to
+        be computed and the key has spent what it may; what was computed till then is kept.
+        """
         for index, text in enumerate(texts):
             check_text(text, pointer=f"/texts/{index}")
+        if self._normalise:
+            texts = [str(normal_form(text)) for text in texts]
         gate = self._gate()
-        judge = await self._policies.fetch(None)
-        asking = Asking("", None, None, judge, Question(judge.policy.stages, self._excerpt_rule))
+        judge = await self._policies.fetch(key)
+        question = Question(judge.policy.stages, self._excerpt_rule)
+        asking = Asking(owner, key, None, judge, question)
 
         async def one(text: str) -> str:
             async with gate:
                 _, answer, fault = await self._evidence.read(text, asking)
+                self._usage.add(
+                    key_id=key or owner, owner=owner, service=NAMESPACE, receipt=answer.receipt
+                )
                 if fault:
                     return "failed"
                 return "known" if answer.from_cache else "computed"

@@ -12,7 +12,7 @@ follows from a decision, `telling` says so; `refusals` say why something may not
 the numbers. Beside `store` there are `finding_store` (in which case something is, or could be),
 `content_store` (what a case decides on), `queue_store` (what to work on next), `keeping_store`
 (what is kept after a decision, and for how long) and `workload_store`. All that changes cases
-writes through `alone_store`: one writer at a time, on however many servers.
+writes through `alone_store`: of what is alike one writer at a time, on however many servers.
 """
 
 from penstock.services.review.service import ReviewService

@@ -114,7 +114,7 @@ async def place(
         known = await _known(store, item)
         if known is not None:
             return Placed(known.id, opened=False, new=False)
-        mark = await store.mark()  # before looking: what comes up meanwhile is later
+        mark = await store.mark(case, item)  # before looking: what comes up meanwhile is later
         around = await _around(store, case, item, looked_under)
         if around.target is not None and attempt < ATTEMPTS:
             into = around.target.id

@@ -100,6 +100,20 @@ def probes(signature: bytes, *, owner: str) -> list[int]:
     ]
 
 
+def meetings(signature: bytes, *, owner: str) -> list[int]:
+    """Few numbers of which two that are alike share one, to tell who is in whose way.
+
+    Of 32 bytes in which at most 31 bits differ, one is the same.
+    """
+    parts, salt = _parts(signature), _salt(owner)
+    if parts.kind:
+        return bands(signature, owner=owner)
+    return [
+        _place(4, index >> 1, (index & 1) << 8 | value, salt)
+        for index, value in enumerate(parts.images[0])
+    ]
+
+
 def alike(one: bytes, other: bytes) -> bool:
     """Whether one decision may stand for both."""
     left, right = _parts(one), _parts(other)

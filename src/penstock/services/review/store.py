@@ -2,7 +2,8 @@
 
 Every change is one transaction that says itself what it depends on: a referral is only placed where
 nothing came in between that it should have joined, an action is only written when the case allows
-it. So two processes, or two reviewers, cannot both be first: see `alone_store`.
+it. So two processes, or two reviewers, cannot both be first: see `alone_store`, which is told what
+a write is about.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from penstock.db import Database
 from penstock.db.database import Call
 from penstock.db.dialect import each
 from penstock.errors import Conflict
-from penstock.services.review.alone_store import Alone
+from penstock.services.review.alone_store import Alone, matter
 from penstock.services.review.content_store import ContentStore
 from penstock.services.review.finding_store import OWNED, FindingStore, cases, named
 from penstock.services.review.keeping_store import KeepingStore
 from penstock.services.review.queue_store import QueueStore
 from penstock.services.review.schemas import Case, Content, Decision, Event, Item
+from penstock.services.review.similar import meetings
 from penstock.services.review.workload_store import WorkloadStore
 
 MOST_ITEMS: Final = 1000  # of one case; what comes then opens another
@@ -191,10 +193,9 @@ class ReviewStore:
         row = await self._database.row(_FIND, (case_id,))
         return None if row is None else Case(**named(Case, row))
 
-    async def mark(self) -> int:
-        """What tells later cases from those that there are now."""
-        found = await self._database.row(_MARK)
-        return int(found[0] or 0) if found else 0
+    async def mark(self, case: Case, item: Item) -> int:
+        """What tells later cases that could be alike from those that are there to be looked at."""
+        return int(await self._alone.value(_MARK, about=_opening(case, item)) or 0)
 
     async def open(
         self,
@@ -223,7 +224,7 @@ class ReviewStore:
             *then,
             (_ADD_BAND, [{"band": band, "id": case.id} for band in bands]),
         ]
-        return await self._placed(statements)
+        return await self._placed(statements, about=_opening(case, item))
 
     async def join(
         self, case: Case, item: Item, content: Content, *, into: str, then: Sequence[Call] = ()
@@ -239,7 +240,7 @@ class ReviewStore:
             _adding(item, into),
             *then,
         ]
-        return await self._placed(statements)
+        return await self._placed(statements, about=[_case(into), *_saying(item)])
 
     async def mark_appealed(
         self, case: Case, content: Content, *, into: str, then: Sequence[Call]
@@ -257,7 +258,8 @@ class ReviewStore:
             self.contents.give(content, case_id=into, at=case.created_at),
             *then,
         ]
-        return await self._placed(statements)
+        about = [_case(into), matter("verdict", content.verdict_id)]
+        return await self._placed(statements, about=about)
 
     def appealed(self, case_id: str, *, actor: str, reason: str, at: int) -> Call:
         """The statement that says why; it undoes what stands before it if that changed nothing."""
@@ -287,8 +289,11 @@ class ReviewStore:
             "stale": stale,
         }
         check, change = _ACTS[asked.action]
+        about = [_case(case_id)]
+        if asked.action == "decided":  # what is learnt may be of content that other cases have
+            about.append(matter("examples"))
         try:
-            await self._alone.write((check, params), *calls, (change, params))
+            await self._alone.write((check, params), *calls, (change, params), about=about)
         except Conflict:
             return False
         return True
@@ -320,11 +325,25 @@ class ReviewStore:
         """Cases decided before an instant of which something that follows may be missing."""
         return cases(await self._database.scan(_UNSETTLED, (before,)))
 
-    async def _placed(self, statements: Sequence[Call]) -> bool:
+    async def _placed(self, statements: Sequence[Call], *, about: Sequence[int]) -> bool:
         try:
-            return await self._alone.write(*statements) > 0
+            return await self._alone.write(*statements, about=about) > 0
         except Conflict:
             return False
+
+
+def _opening(case: Case, item: Item) -> list[int]:
+    """What a case that is opened is about: of those that are alike, only one may."""
+    alike = meetings(case.signature, owner=case.owner) if case.signature else []
+    return [*_saying(item), *alike]
+
+
+def _saying(item: Item) -> tuple[int, int]:
+    return matter("verdict", item.verdict_id), matter("content", item.owner, item.content_hash)
+
+
+def _case(case_id: str) -> int:
+    return matter("case", case_id)
 
 
 def _params(case: Case, item: Item, *, into: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Where broker and results are: `celery+redis://:password@host:6379/1?backend=redis://host:6379/2`.
 
-Further options: `prefix` of our own keys; `lease`, after how many seconds without a word from its
-process a job is taken for lost; `visibility`, after how many kombu delivers again what nobody has
-acknowledged.
+`celery+rediss://` speaks TLS, with the options that `net/redis_tls.py` reads. Others: `prefix`
+of our own keys; `lease`, after how many seconds without a word from its process a job is taken for
+lost; `visibility`, after how many kombu delivers again what nobody has acknowledged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from penstock.errors import ConfigurationError
-from penstock.net.redis import at_database, shown
+from penstock.net.redis import at_database, check_scheme, shown
 
 SCHEMES: Final = ("celery+redis", "celery+rediss")
 PREFIX: Final = "penstock"
@@ -39,6 +39,7 @@ class Address(NamedTuple):
 
 def parse(url: str) -> Address:
     """Read such an address. Raises ConfigurationError."""
+    check_scheme(url)
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ConfigurationError(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable
 from math import ceil
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import billiard.pool
 from celery import Celery, current_app, signals
 from kombu import Queue
 
 from penstock.clock import Clock, SystemClock
+from penstock.net.redis_tls import for_celery
 from penstock.tasks.celery.address import Address
 from penstock.tasks.celery.worker.parts import BEFORE_KILL, JobRegistry, JobTask, Worker
 from penstock.tasks.celery.worker.place import Place
@@ -63,7 +62,8 @@ def make_app(
     **settings: Any,
 ) -> JobApp:
     """An application whose workers run jobs at `place`; `settings` are Celery's, and win."""
-    app = JobApp("penstock", broker=address.broker, backend=address.backend, set_as_current=False)
+    (broker, _), (backend, _) = for_celery(address.broker), for_celery(address.backend)
+    app = JobApp("penstock", broker=broker, backend=backend, set_as_current=False)
     app.address, app.place, app.machine = address, place, clock or SystemClock()
     app.conf.update({**configuration(address), **settings})
     cast(JobRegistry, app.tasks).make = app.declare
@@ -110,9 +110,9 @@ def configuration(address: Address) -> dict[str, Any]:
         ("broker_use_ssl", address.broker),
         ("redis_backend_use_ssl", address.backend),
     ):
-        parts = urlsplit(url)
-        if parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
-            found[setting] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        _, options = for_celery(url)
+        if options is not None:
+            found[setting] = options
     return found
 
 

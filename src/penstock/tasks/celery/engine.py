@@ -232,7 +232,8 @@ class CeleryEngine:
         if self._declaring is not None:
             self._declaring.cancel()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._intake.aclose(), CLOSING)
+            async with asyncio.timeout(CLOSING):
+                await self._intake.aclose()
         await self.store.aclose()
         with suppress(OSError):
             await self.remote.aclose()

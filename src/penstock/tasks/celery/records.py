@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from penstock.tasks.job import JobError, JobRecord, Progress, State
+from penstock.tasks.job import JobError, JobRecord, Progress, State, lacking
 
 NO_PROGRESS: Final = Progress()
 
@@ -18,7 +18,8 @@ _errors = msgspec.json.Decoder(JobError).decode_lines
 def record_of(job_id: str, row: Sequence[bytes | None], *, result: Any = None) -> JobRecord | None:
     """The record of a hash, given the fields of `scripts.RECORD`; None where there is none."""
     task, queue, priority, state, attempt, most, run_at, created, started, *rest = row
-    finished, worker, cancelling, key, owner, batch, request, trace, progress, errors = rest
+    finished, worker, cancelling, key, owner, batch, request, trace, *rest = rest
+    progress, errors, ticket, parked = rest
     if task is None or state is None:
         return None
     told = errors_of(errors)
@@ -46,6 +47,7 @@ def record_of(job_id: str, row: Sequence[bytes | None], *, result: Any = None) -
         trace_id=_text(trace),
         cancelling=is_running and cancelling == b"1",
         worker=_text(worker) if is_running else None,
+        waiting_for=lacking(task.decode()) if state == b"queued" and parked == ticket else None,
     )
 
 

@@ -5,6 +5,7 @@ A command that fails because Redis cannot be used raises StorageUnavailable, whi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -91,9 +92,18 @@ class Remote:
         return await self._tried(call)
 
     async def _tried(self, call: Callable[[], Awaitable[T]], *, again: bool = True) -> T:
-        """Call; `again` on a new connection where this one was dead, or leads to a replica."""
+        """Call; `again` on a new connection where this one was dead, or leads to a replica.
+
+        Before Python 3.12, `asyncio.wait_for` forgets a cancellation that comes while what it waits
+        for ends, and redis-py sends commands through it: who waits for a job would wait for ever.
+        """
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
         with understood(self._url):
-            return await (ask(self._client, call) if again else call())
+            answer = await (ask(self._client, call) if again else call())
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return answer
 
     def job(self, job_id: str) -> str:
         """The key of a job's hash."""

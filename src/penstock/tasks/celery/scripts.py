@@ -13,7 +13,7 @@ Word = str | bytes | int | float
 RECORD: Final = (
     *("task", "queue", "priority", "state", "attempt", "max", "run_at", "created", "started"),
     *("finished", "worker", "cancelling", "key", "owner", "batch", "request", "trace"),
-    *("progress", "errors"),
+    *("progress", "errors", "ticket", "parked"),
 )
 """The fields of a job's hash that its record is made of, as in `prelude.lua`."""
 

@@ -111,8 +111,12 @@ class CeleryStore:
                 running=running,
                 oldest_age_seconds=None if age < 0 else age / 1000,
                 workers=sum(one.concurrency for one in workers if name.decode() in one.queues),
+                unknown={
+                    task.decode(): count
+                    for task, count in zip(lacking[::2], lacking[1::2], strict=True)
+                },
             )
-            for name, paused, delayed, running, age, counts in await self._remote.ask(
+            for name, paused, delayed, running, age, counts, lacking in await self._remote.ask(
                 "rounds", "queues"
             )
         ]

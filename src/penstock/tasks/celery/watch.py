@@ -22,7 +22,7 @@ AGAIN: Final = 0.5  # seconds until a lost connection is made anew
 
 Heard = Callable[[str, str], None]  # a job's id and what was said about it
 
-_SIGNS: Final = ("state", "ticket", "progress", "cancelling", "priority")
+_SIGNS: Final = ("state", "ticket", "progress", "cancelling", "priority", "parked")
 
 
 class Watch:
@@ -115,7 +115,8 @@ class Watches:
                     await self._pubsub.subscribe(self._channel + job_id)
         if not ready.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(ready.wait(), SUBSCRIBED)
+                async with asyncio.timeout(SUBSCRIBED):
+                    await ready.wait()
 
     def _unsubscribe(self, job_id: str) -> None:
         if self._pubsub is None or self.is_closed:
@@ -176,7 +177,7 @@ class Watches:
                 self._wake_all()  # who reads the record is told why it cannot
                 continue
             for job_id, sign in signs.items():
-                if job_id in known and known[job_id] != sign:
+                if known.get(job_id) != sign:  # of one not seen before, too: it may have changed
                     self._wake(job_id)
             known = signs
 

@@ -196,7 +196,8 @@ class Attempts:
             for _ in range(3):
                 self._write_again()
                 try:
-                    await asyncio.wait_for(self._emptied.wait(), AGAIN_LAST)
+                    async with asyncio.timeout(AGAIN_LAST):
+                        await self._emptied.wait()
                 except TimeoutError:
                     continue
                 break

@@ -16,7 +16,7 @@ local QUEUES = {'default', 'conversations', 'analytics', 'notifications', 'maint
 local FIELDS = {
   'task', 'queue', 'priority', 'state', 'attempt', 'max', 'run_at', 'created', 'started',
   'finished', 'worker', 'cancelling', 'key', 'owner', 'batch', 'request', 'trace', 'progress',
-  'errors',
+  'errors', 'ticket', 'parked',
 }
 
 local function job(id) return P .. 'job:' .. id end
@@ -63,7 +63,8 @@ end
 
 local function is_paused(queue) return redis.call('SISMEMBER', P .. 'paused', queue) == 1 end
 
--- As kombu writes what Celery sends: test_message.py compares them. The body is [[], {}, {...}].
+-- As kombu writes what Celery sends: test_message.py compares them. The body is [[], {}, {...}]; what
+-- Flower shows as arguments says which job it is, never what was given to it.
 local function message(id, h, number, level, is_aged)
   return table.concat({
     '{"body":"W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAi',
@@ -71,7 +72,8 @@ local function message(id, h, number, level, is_aged)
     '"headers":{"lang":"py","task":', cjson.encode(h.task), ',"id":"', id, '","shadow":null,',
     '"eta":null,"expires":null,"group":null,"group_index":null,"retries":',
     math.max(0, h.attempt), ',"timelimit":[null,null],"root_id":"', id, '","parent_id":null,',
-    '"argsrepr":"()","kwargsrepr":"{}","origin":"penstock","ignore_result":false,',
+    '"argsrepr":"()","kwargsrepr":"{\'job\': \'', id, '\', \'attempt\': ', math.max(0, h.attempt) + 1,
+    '}","origin":"penstock","ignore_result":false,',
     '"replaced_task_nesting":0,"stamped_headers":null,"stamps":{},"ticket":"', number,
     is_aged and '","aged":"1' or '', '"},"properties":{"correlation_id":"', id, '","reply_to":"","delivery_mode":2,',
     '"delivery_info":{"exchange":"","routing_key":"', h.queue, '"},"priority":', level,

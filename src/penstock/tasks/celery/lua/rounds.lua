@@ -39,26 +39,6 @@ function commands.bury()
   return ids
 end
 
--- cursor of the messages that were delivered so many seconds ago; takes away those that are of no
--- more use, answers how many it looked at and took
-function commands.orphans()
-  local before = clock[1] - ARGV[3]
-  local tags = redis.call('ZRANGEBYSCORE', 'unacked_index', '-inf', before, 'LIMIT', ARGV[2], ARGV[4])
-  local taken = 0
-  for _, tag in ipairs(tags) do
-    local id, ticket = string.match(tag, '^(job_%w+)%.(%d+)$')
-    local h = id and load(id)
-    local is_current = h and h.ticket == ticket
-    if id and not (is_current and h.state == 'running') then
-      redis.call('HDEL', 'unacked', tag)
-      redis.call('ZREM', 'unacked_index', tag)
-      taken = taken + 1
-      if is_current and h.state == 'queued' then issue(id, h) end
-    end
-  end
-  return {#tags, taken}
-end
-
 -- The number of the ticket that is next in a list, but for those that were let before others.
 local function next_ticket(list)
   for at = -1, -64, -1 do
@@ -71,10 +51,10 @@ local function next_ticket(list)
   return 0
 end
 
--- how many at most of each list; answers id and ticket of ready jobs that come before what is next
--- in their list, and are with no worker: their tickets are on the way, or lost
-function commands.overtaken()
-  local found = {}
+-- how many at most of each list: issue anew the tickets that are nowhere. They come before what is
+-- next in their list, at two looks in a row: in between, a ticket is on its way to a claim.
+function commands.reissue()
+  local missing, count = {}, 0
   for _, queue in ipairs(QUEUES) do
     for level = 0, is_paused(queue) and -1 or LEVELS do
       local key = P .. 'ready:' .. queue .. ':' .. level
@@ -84,31 +64,23 @@ function commands.overtaken()
         local ids = redis.call('ZRANGEBYSCORE', key, '-inf', before, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
         for at = 1, #ids, 2 do
           local id, ticket = ids[at], ids[at + 1]
-          local task = redis.call('HGET', job(id), 'task')
-          if not task then
+          local h = load(id)
+          if not h then
             redis.call('ZREM', key, id)
-          elseif not redis.call('ZSCORE', P .. 'parked:' .. task, id)
-            and redis.call('HEXISTS', 'unacked', id .. '.' .. ticket) == 0 then
-            found[#found + 1] = id
-            found[#found + 1] = ticket
+          elseif not redis.call('ZSCORE', P .. 'parked:' .. h.task, id) then
+            if h.ticket == ticket and redis.call('HGET', P .. 'missing', id) == ticket then
+              issue(id, h)
+              count = count + 1
+            else
+              missing[id] = ticket
+            end
           end
         end
       end
     end
   end
-  return found
-end
-
--- id and ticket of jobs whose tickets are nowhere
-function commands.reissue()
-  local count = 0
-  for at = 2, #ARGV, 2 do
-    local h = load(ARGV[at])
-    if h and h.state == 'queued' and h.ticket == ARGV[at + 1] then
-      issue(ARGV[at], h)
-      count = count + 1
-    end
-  end
+  redis.call('DEL', P .. 'missing')
+  for id, ticket in pairs(missing) do redis.call('HSET', P .. 'missing', id, ticket) end
   return count
 end
 
@@ -207,10 +179,32 @@ function commands.workers()
   return {found, running}
 end
 
--- Answers of each queue: name, paused, delayed, running, since when the oldest is ready or '',
--- then level and number of each level with ready jobs
-function commands.queues()
+-- Jobs that wait for a worker which has their task: by queue, task and number. Of each task a
+-- thousand are looked at; the others are counted where the last of these is.
+local function parked()
   local found = {}
+  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parked')) do
+    local key, counts, last = P .. 'parked:' .. task, {}, nil
+    local ids = redis.call('ZRANGE', key, 0, 999)
+    for _, id in ipairs(ids) do
+      local queue = redis.call('HGET', job(id), 'queue')
+      if queue then counts[queue], last = (counts[queue] or 0) + 1, queue end
+    end
+    if last then counts[last] = counts[last] + redis.call('ZCARD', key) - #ids end
+    for queue, count in pairs(counts) do
+      found[queue] = found[queue] or {}
+      table.insert(found[queue], task)
+      table.insert(found[queue], count)
+    end
+  end
+  return found
+end
+
+-- Answers of each queue: name, paused, delayed, running, since when the oldest is ready or '',
+-- then level and number of each level with ready jobs, then task and number of those that no
+-- worker has
+function commands.queues()
+  local found, lacking = {}, parked()
   for _, queue in ipairs(QUEUES) do
     local oldest, counts = -1, {}
     for level = 0, LEVELS do
@@ -228,6 +222,7 @@ function commands.queues()
       queue, is_paused(queue) and 1 or 0, redis.call('ZCARD', P .. 'delayed:' .. queue),
       redis.call('ZCARD', index('running', 'queue:' .. queue)),
       oldest < 0 and -1 or math.max(0, NOW - oldest), counts,
+      lacking[queue] or {},
     }
   end
   return found

@@ -130,7 +130,7 @@ class Bench:
         try:
             told = self._claim(held, task)
             if told[0] != b"run" or task is None:
-                return Ended(told[1].decode())
+                return Ended(told[1].decode() if told[0] == b"gone" else "")
             held.is_claimed = True
             claim = _claim(told)
             meters = self._meters_of(claim.queue, name)

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
 _log = get_logger("penstock.worker")
 
+TRANSPORT = "penstock.tasks.celery.worker.transport:Transport"
 BEFORE_KILL = 15.0  # seconds after its own time-out in which a job's process may still end itself
+
+
+class Revoked(Ignore):
+    """A job was cancelled or has expired: Celery's own end of it, with the event that says so."""
 
 
 class JobTask(Task):  # type: ignore[type-arg]
@@ -76,6 +81,7 @@ class JobTask(Task):  # type: ignore[type-arg]
         if state in ("cancelled", "expired"):
             error = TaskRevokedError(state)
             self.backend.store_result(job_id, error, states.REVOKED, request=self.request)
+            raise Revoked(state)
         raise Ignore
 
 
@@ -91,8 +97,11 @@ class JobRequest(CeleryRequest):
     def on_failure(
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
-        error = exc_info.exception
-        is_lost = isinstance(getattr(error, "exc", error), WorkerLostError | SystemExit)
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, Revoked):  # else Flower would show it as running for ever
+            is_expired = error.args == ("expired",)
+            self.send_event("task-revoked", terminated=False, signum=None, expired=is_expired)
+        is_lost = isinstance(error, WorkerLostError | SystemExit)
         if is_lost and not self._already_cancelled:
             self._lose("Lost", "its process died while it ran")
         return super().on_failure(exc_info, send_failed_event, return_ok)
@@ -150,6 +159,12 @@ class Consumer(CeleryConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.strategies.consumer = self
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        # Not by `broker_transport`: Flower reads in the URL's scheme what kind of broker it is.
+        return self.ensure_connected(
+            self.app.connection_for_read(heartbeat=heartbeat, transport=TRANSPORT)
+        )
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of a broken connection.

@@ -85,7 +85,8 @@ class LoopPlace:
                 opened.set_result(bench)
                 await self._ended.wait()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(bench.stop(0), LEAVING)
+                    async with asyncio.timeout(LEAVING):
+                        await bench.stop(0)
         except BaseException as error:
             if opened.done():
                 raise

@@ -1,6 +1,6 @@
 """What the main process of every worker looks after, from Celery's own event loop.
 
-What comes due several times a second; each two seconds whose lease has run out; each ten which
+What comes due several times a second; each two seconds whose lease has run out; each five which
 tickets were lost. Every step is one atomic script, so it does no harm when several workers take it;
 a lock keeps them from doing so in vain.
 """
@@ -22,10 +22,9 @@ from penstock.tasks.celery.store import Described
 
 TICK: Final = 0.2  # seconds
 BURY_EVERY: Final = 2.0
-REPAIR_EVERY: Final = 10.0
+REPAIR_EVERY: Final = 5.0
 AT_ONCE: Final = 200
 FORGET_WORKER: Final = 60_000  # milliseconds without a word
-DELIVERED: Final = 20.0  # seconds after which a message that nobody has claimed is looked at
 AGEING_AFTER: Final = 30_000  # milliseconds; as on the embedded engine
 AGEING_SHARE: Final = 16
 
@@ -59,7 +58,6 @@ class Rounds:
         self._told = msgspec.json.encode(told)
         self._next = {"bury": 0.0, "repair": 0.0}
         self._trusted_at: float | None = None  # from when on a lease that ran out means a death
-        self._suspects: dict[bytes, bytes] = {}
         self._is_cut_off = False
 
     def tick(self) -> None:
@@ -142,29 +140,6 @@ class Rounds:
         if not self._remote.command("SET", lock, self._node, "NX", "PX", milliseconds):
             return
         self._remote.ask("rounds", "elders", AGEING_AFTER, AGEING_SHARE)
-        self._drop_orphans()
-        self._reissue_lost()
-
-    def _drop_orphans(self) -> None:
-        """Messages whose worker died before it claimed, or that are of no more use."""
-        at = 0
-        while True:
-            looked, taken = self._remote.ask("rounds", "orphans", at, int(DELIVERED), AT_ONCE)
-            at += looked - taken
-            if looked < AT_ONCE:
-                return
-
-    def _reissue_lost(self) -> None:
-        """Tickets that were popped by who died at that moment: missing at two looks in a row."""
-        found = self._remote.ask("rounds", "overtaken", AT_ONCE)
-        suspects = dict(zip(found[::2], found[1::2], strict=True))
-        lost = [
-            (job_id, ticket)
-            for job_id, ticket in suspects.items()
-            if self._suspects.get(job_id) == ticket
-        ]
-        self._suspects = suspects
-        if lost:
-            words = [word for pair in lost for word in pair]
-            count = self._remote.ask("rounds", "reissue", *words)
+        count = self._remote.ask("rounds", "reissue", AT_ONCE)
+        if count:
             _log.warning("tasks.tickets_reissued", jobs=count)
