@@ -9,7 +9,7 @@ compile() {
     --no-emit-index-url --no-emit-find-links "$@" -o "$out"
 }
 cd "$(dirname "$0")/.."
-compile requirements.txt --extra scale pyproject.toml
-compile requirements/dev.lock -c requirements.txt --extra scale pyproject.toml requirements/dev.in
-compile requirements/bench.lock -c requirements/dev.lock --extra scale pyproject.toml requirements/dev.in requirements/bench.in
-compile requirements/training.lock -c requirements/dev.lock --extra scale pyproject.toml requirements/dev.in requirements/training.in
+compile requirements.txt --extra scale --extra mail pyproject.toml
+compile requirements/dev.lock -c requirements.txt --extra scale --extra mail pyproject.toml requirements/dev.in
+compile requirements/bench.lock -c requirements/dev.lock --extra scale --extra mail pyproject.toml requirements/dev.in requirements/bench.in
+compile requirements/training.lock -c requirements/dev.lock --extra scale --extra mail pyproject.toml requirements/dev.in requirements/training.in

@@ -4,6 +4,8 @@
 #   scripts/celery-manager.sh start|stop|restart|status|monitor|flower|test|logs [queue]
 #
 # Options go on to the command: scripts/celery-manager.sh start --workers 2 --concurrency 4
+# It is about Celery: where a Redis is set and nothing says what runs jobs (Pixel's environment:
+# REDIS_HOST, REDIS_PORT), PENSTOCK_TASKS=celery is meant. Servers have to be told the same.
 # PENSTOCK is the program, by default that of this checkout, else the one on the path.
 set -eu
 
@@ -18,6 +20,11 @@ fi
 
 verb=${1:-help}
 [ $# -eq 0 ] || shift
+if [ -z "${PENSTOCK_TASKS:-}${PENSTOCK_CELERY_BROKER_URL:-}${CELERY_BROKER_URL:-}" ] &&
+  [ -n "${PENSTOCK_REDIS_URL:-}${REDIS_URL:-}${PENSTOCK_REDIS_HOST:-}${REDIS_HOST:-}" ]; then
+  export PENSTOCK_TASKS=celery
+  [ "$verb" != start ] || echo "PENSTOCK_TASKS=celery is meant; set it for the servers too" >&2
+fi
 case $verb in
   start)
     # The workers and their clock; the original's script knew no servers.

@@ -28,7 +28,7 @@ pytest_plugins = ["tests.servers"]
 
 ADMIN = "admin-key-of-the-tests-0123456789abcdefghij"
 PATIENCE = 60.0
-OUTSIDE = {"PORT", "HOST", "OPENAI_API_KEY", "DATABASE_URL"}
+OUTSIDE = {"PORT", "HOST", "OPENAI_API_KEY", "DATABASE_URL", "SMTP_URL"}
 
 
 def pytest_collection_finish() -> None:

@@ -231,6 +231,37 @@ def test_a_redis_by_host_and_port_is_spoken_to_over_tls_where_that_is_set():
     assert own.broker == "rediss://:p@b:6379/1?ssl_ca_certs=/etc/a%20b.pem"
 
 
+MAIL = {"SMTP_URL": "smtp://a:b@c", "PENSTOCK_MAIL_FROM": "me@b.example"}
+
+
+def test_who_is_told_by_mail_is_a_list_of_addresses():
+    settings = load_settings(
+        {**MAIL, "PENSTOCK_MAIL_TO": "a.b+c@d.example, e@f"}, env_file=None
+    ).settings
+
+    assert settings.mail_to == ("a.b+c@d.example", "e@f")
+    assert settings.mail_events == ("alert.raised",)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"PENSTOCK_MAIL_TO": "a@b.example"}, "needs SMTP_URL and PENSTOCK_MAIL_FROM"),
+        ({**MAIL, "PENSTOCK_MAIL_FROM": "", "PENSTOCK_MAIL_TO": "a@b"}, "PENSTOCK_MAIL_FROM"),
+        ({**MAIL, "PENSTOCK_MAIL_TO": "a@b\r\nBcc: c@d"}, "is no mail address"),
+        ({**MAIL, "PENSTOCK_MAIL_TO": "A <a@b.example>"}, "is no mail address"),
+        ({**MAIL, "PENSTOCK_MAIL_TO": ",".join(f"a{n}@b" for n in range(21))}, "at most 20"),
+        ({**MAIL, "PENSTOCK_MAIL_FROM": "ä@b.example"}, "is no mail address"),
+        ({"SMTP_URL": "smtp://a:sesame/@b.example"}, "percent-encoded"),
+    ],
+)
+def test_mail_that_cannot_be_sent_says_why(environ: dict[str, str], said: str):
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        load_settings(environ, env_file=None)
+
+    assert "sesame" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [

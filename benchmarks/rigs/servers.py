@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from benchmarks.load import free_port
 from benchmarks.rigs.certificates import HERE, Authority, Certificate
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 NOBODY = 65534  # PostgreSQL refuses to run as root
 
 

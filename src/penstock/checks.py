@@ -1,7 +1,8 @@
 """What the health report looks at: database, Redis, jobs, cache tiers, disk, model, provider.
 
 Only a missing model makes an installation unhealthy: without the others answers go on, and the
-report says what they lack.
+report says what they lack. A server that is silent is one that cannot be reached, as one that
+refuses: a check that does not answer in time degrades too.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
     async def hub() -> CheckResult:
         return told((await runtime.hub.status()).detail)
 
-    checks.add("database", database)
+    checks.add("database", database, failing="degraded")
     if settings.redis is not None:
-        checks.add("redis", hub)
-    checks.add("tasks", tasks)
+        checks.add("redis", hub, failing="degraded")
+    checks.add("tasks", tasks, failing="degraded")
     for tier in settings.cache:
-        checks.add(f"cache.{tier}", _tier(runtime, tier))
-    checks.add("disk_space", disk_space)
+        checks.add(f"cache.{tier}", _tier(runtime, tier), failing="degraded")
+    checks.add("disk_space", disk_space, failing="degraded")
     checks.add("model", model)
-    checks.add("provider", provider)
+    checks.add("provider", provider, failing="degraded")
 
 
 def told(detail: str) -> CheckResult:

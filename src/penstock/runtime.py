@@ -30,7 +30,7 @@ from penstock.images import Limits
 from penstock.lists.lists import KEEP_REMOVED, Lists
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
-from penstock.notify import Webhooks
+from penstock.notify import Mailer, Webhooks, open_server
 from penstock.observe.effects import Effects
 from penstock.observe.health import HealthChecks
 from penstock.observe.metrics import Metrics
@@ -162,6 +162,7 @@ async def open_runtime(
             clock=clock,
             metrics=metrics,
             audit=audit,
+            mail=_mailer(settings, queue=jobs, clock=clock),
         )
         jobs.register(webhooks.tasks())
         _own(stack, webhooks.keep())
@@ -296,6 +297,19 @@ async def open_runtime(
         if workers != 0:
             _own(stack, batches.keep_house())
         yield runtime
+
+
+def _mailer(settings: Settings, *, queue: TaskQueue, clock: Clock) -> Mailer:
+    """Who tells of events by mail; knows no server where nobody is to be told."""
+    url = settings.smtp_url if settings.mail_to else None
+    return Mailer(
+        None if url is None else open_server(url),
+        sender=settings.mail_from or "",
+        to=settings.mail_to,
+        events=settings.mail_events,
+        queue=queue,
+        clock=clock,
+    )
 
 
 def _rules(

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from benchmarks.rigs.servers import Tls
+from benchmarks.rigs.slow_proxy import SlowProxy
+from penstock.cli import remotes, services_health
+from penstock.clock import SystemClock
+from penstock.errors import StorageUnavailable
+from penstock.settings import Settings
+from penstock.tasks.celery.address import parse
+from penstock.tasks.celery.remote import RemoteSync
+from penstock.tasks.celery.worker.rounds import Rounds
 
+PATIENCE = 60.0
 SECRET = "open-sesame"
 
 
@@ -94,6 +106,58 @@ def test_a_redis_that_would_lose_what_is_counted_is_a_warning(run, own_redis, mo
     assert "volatile-lru" in told[0]["fix"]
     assert "statistics begin anew when it restarts" in told[1]["detail"]
     assert told[1]["fix"] == "CONFIG SET appendonly yes"
+
+
+def test_a_broker_that_accepts_and_never_answers_is_told_by_each_line(run, monkeypatch):
+    """Celery itself would wait for ever."""
+    monkeypatch.setattr(remotes, "PATIENCE", 0.2)
+    monkeypatch.setattr(services_health, "ASK_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/1")
+
+        result = run("doctor", "--json")
+
+    found = checks(result)
+    assert result.exit_code == 1
+    assert [found[name]["status"] for name in ("broker", "results", "workers")] == ["failed"] * 3
+    assert "does not answer in time" in found["broker"]["detail"]
+    assert found["workers"]["detail"] == "they cannot be asked: the broker cannot be used"
+
+
+def test_a_broker_that_falls_silent_while_workers_are_asked_is_given_up(redis, monkeypatch):
+    check = services_health.check_broker
+    with SlowProxy(redis.port) as proxy:
+        settings = Settings(tasks="celery", celery_broker_url=f"{proxy.url}/1")
+
+        def check_and_freeze(settings: Settings) -> None:
+            check(settings)
+            proxy.freeze()
+
+        monkeypatch.setattr(services_health, "check_broker", check_and_freeze)
+        monkeypatch.setattr(services_health, "ASK_SECONDS", 0.2)
+        with pytest.raises(StorageUnavailable, match="the broker cannot be used"):
+            services_health.ping(settings, seconds=0.1)
+        proxy.thaw()
+        for thread in threading.enumerate():
+            if thread.name == "penstock-ping":
+                thread.join(PATIENCE)
+
+
+def test_workers_that_wait_for_jobs_which_this_installation_runs_itself_are_told(
+    run, redis, monkeypatch
+):
+    address = parse(f"celery+{redis.database(1)}?backend={redis.database(2)}")
+    monkeypatch.setenv("REDIS_URL", redis.url)
+    before = checks(run("doctor", "--json"))
+    with closing(RemoteSync(address)) as remote:
+        Rounds(remote, node="one", clock=SystemClock(), lease=15.0).tick()
+
+        found = checks(run("doctor", "--json"))["workers"]
+
+    assert "workers" not in before
+    assert found["status"] == "warning"
+    assert found["detail"].startswith(f"1 of Celery's waits on {redis.database(1)}; ")
+    assert found["fix"] == "set PENSTOCK_TASKS=celery for the servers, too"
 
 
 def test_no_worker_that_answers_is_a_warning(run, redis, monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 from penstock.cli import services_proxy as proxy
 from penstock.cli.failure import Failure
 from penstock.cli.services import _wanted
+from penstock.cli.services_jobs import round_trip
 from penstock.cli.services_ledger import (
     Ledger,
     Record,
@@ -31,6 +32,7 @@ from penstock.cli.services_plan import Service, Wanted, check, plan
 from penstock.observe.metrics import Metrics
 from penstock.opening import open_layer_queue
 from penstock.settings import Settings
+from penstock.tasks import open_queue
 from penstock.tasks.task import declare
 
 BROKER = "redis://127.0.0.1:1/1"  # where nothing listens
@@ -284,11 +286,89 @@ def test_of_what_died_status_tells_the_last_words(run, home: Path, sleeper, tmp_
     assert [len(each["last_lines"]) for each in told["processes"]] == [10, 0]
 
 
-def test_a_round_trip_that_nobody_runs_fails(run):
-    result = run("services", "test", "default", "--timeout", "0.1")
+async def test_a_round_trip_through_a_queue_that_nobody_serves_is_given_up(tmp_path: Path):
+    settings = Settings(home=tmp_path, log_level="error")
+    async with open_queue(settings.task_engine, workers={"analytics": 1}):
+        (trip,) = await round_trip(settings, ["default"], seconds=0.1)
+
+    assert trip.seconds is None
+    assert "was run by nobody within 0.1 s" in trip.where
+
+
+@pytest.mark.parametrize("broker", [False, True])
+def test_without_a_worker_nothing_is_sent_and_waited_for(run, home, redis, monkeypatch, broker):
+    if broker:
+        monkeypatch.setenv("CELERY_BROKER_URL", redis.database(1))
+
+    result = run("services", "test")
+    queues = json.loads(run("services", "status", "--json").stdout)["queues"]
 
     assert result.exit_code == 1
-    assert "was run by nobody within 0.1 s" in result.stdout
+    if broker:
+        assert f"no worker takes jobs from {redis.database(1)}" in result.stderr
+    else:
+        assert f"no process runs jobs of {home / 'tasks.db'}" in result.stderr
+    assert "fix: penstock services start" in result.stderr
+    assert {each["backlog"] for each in queues} == {0}
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ({}, "set CELERY_BROKER_URL, or PENSTOCK_TASKS=celery and REDIS_URL"),
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "set PENSTOCK_TASKS=celery, or CELERY_BROKER_URL"),
+    ],
+)
+def test_to_start_nothing_is_no_success(run, home, monkeypatch, variable, said):
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+
+    result = run("services", "start", "--servers", "0")
+
+    assert result.exit_code == 2
+    assert "no broker is set for workers" in result.stderr
+    assert f"fix: {said}; without Celery: --workers 1" in result.stderr
+    assert "runs already" not in result.output
+
+
+def test_a_monitor_of_a_silent_broker_says_so(run, monkeypatch):
+    monkeypatch.setattr("penstock.cli.services_health.ASK_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("CELERY_BROKER_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/1")
+
+        result = run("services", "monitor")
+
+    assert result.exit_code == 3
+    assert "does not answer in time" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "engine"),
+    [
+        ({}, ""),
+        ({"REDIS_HOST": "h"}, "celery"),
+        ({"REDIS_URL": "redis://h"}, "celery"),
+        ({"REDIS_URL": "redis://h", "PENSTOCK_TASKS": "embedded"}, "embedded"),
+        ({"REDIS_URL": "redis://h", "CELERY_BROKER_URL": "redis://h/1"}, ""),
+    ],
+)
+def test_the_script_of_the_source_system_means_celery_where_a_redis_is_set(tmp_path, given, engine):
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\necho "$PENSTOCK_TASKS"\n')
+    program.chmod(0o755)
+    script = Path(__file__).parents[2] / "scripts" / "celery-manager.sh"
+
+    done = subprocess.run(
+        [str(script), "start"],
+        env={**os.environ, "PENSTOCK": str(program), **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == f"{engine}\n"
+    implied = engine == "celery"
+    assert ("set it for the servers too" in done.stderr) is implied
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import aclosing
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 from asyncpg import exceptions as pg
 
-from benchmarks.rigs.servers import PostgresServer
+from benchmarks.rigs.servers import PostgresServer, RedisServer
 from penstock.clock import ManualClock
 from penstock.db import connecting, open_database, silence
 from penstock.db import postgres as running
 from penstock.db.postgres import PostgresDatabase
-from penstock.db.postgres_faults import fault
+from penstock.db.postgres_faults import Unmet, fault
 from penstock.errors import ConfigurationError, Conflict, StorageFull, StorageUnavailable
 from penstock.observe.metrics import Metrics
 from tests.db.conftest import PATIENCE
@@ -67,7 +68,8 @@ async def test_what_is_wrong_with_the_address_is_said_without_its_password(
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql://me:hunter2@127.0.0.1:134521/name", "cannot be read: .* %2F for /"),
+        ("postgresql://me:hunter2@127.0.0.1:134521/name", "its port is no number"),
+        ("postgresql://me:hunter2@127.0.0.1:99999/name", "its port is no number"),
         ("postgresql://me:hun/ter2@127.0.0.1/name", "cannot be read: .* %2F for /"),
         ("postgresql://me:hun?ter2@127.0.0.1/name", "cannot be read: .* %2F for /"),
         ("postgresql://me:hunter2@127.0.0.1/name?sslmode=wrong", "its sslmode is one of disab"),
@@ -81,6 +83,19 @@ async def test_what_is_no_address_is_refused_without_its_password(
 
     for part in ("hunter2", "hun", "ter2"):
         assert part not in caught.value.detail
+
+
+async def test_a_port_of_a_redis_is_not_taken_for_a_postgresql_under_load(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis waits for the end of a line, which PostgreSQL's protocol does not send."""
+    monkeypatch.setattr(connecting, "CONNECT_PATIENCE", 0.2)
+
+    with pytest.raises(StorageUnavailable, match="see whether PostgreSQL listens") as caught:
+        open_database(f"postgresql://me@127.0.0.1:{redis.port}/name", folder=tmp_path)
+
+    assert "DATABASE_URL" in caught.value.detail
+    assert "pg_stat_activity" not in caught.value.detail
 
 
 async def test_the_schemes_of_other_libraries_are_understood(in_turn: str, tmp_path: Path) -> None:
@@ -255,6 +270,8 @@ async def test_a_record_that_found_no_space_is_remembered_until_one_does_or_for_
         (pg.QueryCanceledError("x"), StorageUnavailable, "look for load or locks"),
         (pg.NotNullViolationError("x"), Conflict, "does not fit the stored ones"),
         (TimeoutError(), StorageUnavailable, "look for load or locks"),
+        (Unmet(), StorageUnavailable, "see whether PostgreSQL listens at this host and port"),
+        (socket.gaierror(-2, "no"), StorageUnavailable, "correct its host in DATABASE_URL"),
         (
             pg.ProtocolViolationError("unsupported startup parameter: jit"),
             StorageUnavailable,

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,12 @@ from tests.conftest import ADMIN
 
 SERVERLESS = Path(__file__).parents[2] / "deploy" / "serverless"
 QUESTION = {"input": "Have a lovely day, everyone."}
+TEXTS = ["Have a lovely day, everyone.", "I will kill you tomorrow morning.", "See you there."]
+BATCH = {
+    "endpoint": "/v1/moderations",
+    "requests": [{"custom_id": f"r{n}", "body": {"input": text}} for n, text in enumerate(TEXTS)],
+}
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -27,13 +35,20 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(home=Path("/proc/penstock"), admin_key=ADMIN, log_level="error")  # type: ignore[arg-type]
 
 
-async def ask(app: Serverless) -> httpx.Response:
+async def ask(
+    app: Serverless,
+    path: str = "/v1/moderations",
+    body: dict[str, Any] | None = QUESTION,
+    *,
+    method: str = "POST",
+) -> httpx.Response:
     headers = {"Authorization": f"Bearer {ADMIN}"}
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(
         transport=transport, base_url="http://testserver", headers=headers
     ) as client:
-        return await client.post("/v1/moderations", json=QUESTION)
+        async with asyncio.timeout(PATIENCE):
+            return await client.request(method, path, json=body)
 
 
 def test_what_needs_a_disk_is_left_out():
@@ -72,6 +87,46 @@ def test_a_loop_per_request_costs_one_thread_and_no_answer(settings):
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert len(own) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "count"),
+    [
+        ("/v1/batches", BATCH, lambda told: told["request_counts"]["completed"]),
+        (
+            "/api/moderate/batch",
+            {"contents": TEXTS, "background": True},
+            lambda told: told["processed_items"],
+        ),
+    ],
+)
+async def test_without_a_broker_a_batch_is_done_in_its_request(settings, path, body, count):
+    async with aclosing(Serverless(settings)) as app:
+        answer = await ask(app, path, body)
+
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["status"], count(answer.json())) == ("completed", 3)
+
+
+async def test_a_batch_that_its_process_did_not_end_is_completed_when_it_is_read(settings):
+    async with aclosing(Serverless(settings)) as first:
+        await ask(first, "/v1/queues/default/pause", None)
+        told = batch = (await ask(first, "/v1/batches", BATCH)).json()
+
+    async with aclosing(Serverless(settings)) as app, asyncio.timeout(PATIENCE):
+        while told["status"] in ("validating", "in_progress", "finalizing"):
+            told = (await ask(app, f"/v1/batches/{batch['id']}", None, method="GET")).json()
+
+    assert batch["status"] == "validating"
+    assert (told["status"], told["request_counts"]["completed"]) == ("completed", 3)
+
+
+async def test_without_a_broker_a_schedule_runs_in_the_request_that_asks_for_it(settings):
+    async with aclosing(Serverless(settings)) as app:
+        fired = (await ask(app, "/v1/schedules/cleanup/run", None)).json()
+        job = (await ask(app, f"/v1/jobs/{fired['job_id']}", None, method="GET")).json()
+
+    assert (job["task"], job["state"]) == ("cleanup", "completed")
 
 
 PROGRAM = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -23,6 +24,30 @@ async def test_one_holder_at_a_time(redis, connect):
 
     await lease.release()
     assert await second.acquire("flight", seconds=30)
+
+
+async def test_each_loop_asks_for_itself_though_another_stands_still(redis, connect):
+    first, second = await connect(redis.url), await connect(redis.url)
+    client = connect_sync(redis.url, timeout=5)
+    connected = len(client.client_list())
+
+    async def elsewhere() -> tuple[bool, bool, bool]:
+        lease = await first.acquire("flight", seconds=30)
+        assert lease is not None
+        taken = await second.acquire("flight", seconds=30) is None
+        waiting = asyncio.ensure_future(second.wait_released("flight", seconds=30))
+        await asyncio.sleep(0)
+        return lease.shared, taken, await lease.release() and await waiting
+
+    thread = threading.Thread(target=lambda: told.append(asyncio.run(elsewhere())))
+    told: list[tuple[bool, bool, bool]] = []
+    thread.start()
+    thread.join(60)  # this loop, the hubs' own, does nothing meanwhile
+
+    assert told == [(True, True, True)]
+    await until(lambda: len(client.client_list()) == connected)  # theirs ended with their loop
+    assert await second.acquire("flight", seconds=30)
+    client.close()
 
 
 async def test_of_many_leases_those_are_given_that_nobody_has(redis, connect):
@@ -67,7 +92,7 @@ async def test_what_was_asked_for_somebody_who_has_gone_is_given_back(redis, con
         proxy.thaw()
         other = await connect(redis.url)
 
-        await until(lambda: hub.is_current and not hub._leases._forsaken)
+        await until(lambda: hub.is_current and not hub._leases.get()._forsaken)
 
         assert await other.acquire("flight", seconds=30)
         assert await other.slot("p", limit=1, seconds=30)

@@ -210,6 +210,21 @@ async def test_a_frozen_redis_is_noticed_and_costs_nobody_a_wait(own_redis, conn
     await until(lambda: hub.heard() == hub.sequence())
 
 
+async def test_a_redis_that_is_well_is_not_told_away_by_a_process_that_was_held_up(
+    redis, connect, caplog
+):
+    """As every start is, while models load and routes are made."""
+    hub = await connect(redis.url)
+
+    for _ in range(2):
+        threading.Event().wait(1.2)  # longer than Redis may take to answer
+        hub.bump("n")
+        await until(lambda: hub.heard() == hub.sequence())
+
+    assert "hub.disconnected" not in caplog.text
+    assert hub.is_current
+
+
 async def test_a_slow_redis_delays_what_others_hear_and_nothing_else(redis, connect):
     with SlowProxy(redis.port, round_trip=0.1) as proxy:
         slow = await connect(f"redis://127.0.0.1:{proxy.port}/0")

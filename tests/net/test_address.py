@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.net.address import is_readable, shown
+from penstock.net.address import NO_PLACE, UNREADABLE, fault, is_readable, shown
 
 LEAKS = [
     "redis://:c2Vj/cmV0@h:6379/0",
@@ -45,3 +45,30 @@ def test_what_can_be_read_is_shown_without_its_password(url: str, expected: str)
 
 def test_the_name_is_shown_where_it_is_wanted() -> None:
     assert shown("postgresql://me:p@h/db?a=b", user=True) == "postgresql://me@h/db"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h:port/0", NO_PLACE),
+        ("redis://:p@h:port/0", NO_PLACE),
+        ("redis://h:0/0", NO_PLACE),
+        ("redis://h:65536", NO_PLACE),
+        ("redis://h:-5/0", NO_PLACE),
+        ("redis://::1:6379/0", NO_PLACE),
+        ("redis://:c2Vj:cmV0", NO_PLACE),
+        ("redis://[::1:6379/0", NO_PLACE),
+        ("postgresql://me:p@a:1,b:99999/db", NO_PLACE),
+        ("redis://:c2Vj/cmV0@h:6379/0", UNREADABLE),
+        ("redis://:c2Vj[cmV0@h:6379/0", UNREADABLE),
+        ("postgresql://u:c2Vj/cmV0@first,second/db", UNREADABLE),
+        ("redis://:1:70000@h:65535/0", ""),
+        ("rediss://me:p@[::1]:6379", ""),
+        ("rediss://me:p@[::0]", ""),
+        ("postgresql://me:p@a:1,b/db", ""),
+        ("unix:///run/redis.sock", ""),
+        ("localhost:0", ""),
+    ],
+)
+def test_a_port_that_is_none_is_not_blamed_on_the_password(url: str, expected: str) -> None:
+    assert fault(url) == expected

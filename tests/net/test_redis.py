@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
+from redis import exceptions
 
 from benchmarks.rigs.servers import RedisServer
 from penstock.errors import ConfigurationError
@@ -111,6 +114,37 @@ async def test_a_silent_server_is_given_up_in_time(own_redis: Callable[..., Redi
 async def test_a_full_server_says_what_to_do(own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     assert "maxmemory" in await _fault(server.url, "SET", "a", "x" * 100_000)
+
+
+async def test_a_database_that_the_server_does_not_have_is_told(redis: RedisServer) -> None:
+    told = await _fault(redis.database(99))
+
+    assert "/99 has no database of this number; name one in REDIS_URL" in told
+
+
+async def test_a_web_server_is_not_taken_for_a_redis() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        told = await _fault(f"redis://127.0.0.1:{port}/0")
+
+    assert "answers, but not as Redis does; name host and port of a Redis in REDIS_URL" in told
+
+
+def test_a_host_that_nobody_knows_is_told_from_a_server_that_is_down() -> None:
+    error = exceptions.ConnectionError("Error -2 connecting to h:1. Name or service not known.")
+    error.__context__ = socket.gaierror(-2, "Name or service not known")
+    other = exceptions.ConnectionError("Error 111 connecting to h:1. Connection refused.")
+    other.__context__ = error.__context__
+
+    told = explain(error, "redis://h:1/0")
+
+    assert told.startswith("redis://h:1/0 cannot be looked up (Name or service not known); correct")
+    assert "start it or correct REDIS_URL" in explain(other, "redis://h:1/0")
 
 
 def test_versions_are_compared_as_numbers() -> None:

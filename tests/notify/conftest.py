@@ -18,7 +18,7 @@ from penstock.db import Database, open_database
 from penstock.hub import LocalHub
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
-from penstock.notify import Event, NewWebhook, Webhooks, new_event
+from penstock.notify import Event, Mailer, NewWebhook, Webhooks, new_event, open_server
 from penstock.observe.metrics import Metrics
 from penstock.tasks import JobFilter, JobRecord, TaskQueue, open_queue
 from tests.databases import DATABASES, address_for_test
@@ -193,6 +193,10 @@ def opened(tmp_path: Path, address: str) -> Open:
         workers: int = 4,
         clock: Clock | None = None,
         allow: Sequence[str] = (),
+        engine: str = f"embedded://{tmp_path / 'tasks.db'}",
+        smtp: str | None = None,
+        to: Sequence[str] = ("ops@example.com",),
+        mail_events: Sequence[str] = ("alert.raised",),
     ) -> AsyncIterator[Rig]:
         clock, metrics = clock or SystemClock(), Metrics()
         async with AsyncExitStack() as stack:
@@ -200,9 +204,7 @@ def opened(tmp_path: Path, address: str) -> Open:
             stack.callback(hub.close)
             database = open_database(address, folder=tmp_path)
             stack.push_async_callback(database.aclose)
-            queue = open_queue(
-                f"embedded://{tmp_path / 'tasks.db'}", clock=clock, metrics=metrics, workers=workers
-            )
+            queue = open_queue(engine, clock=clock, metrics=metrics, workers=workers)
             audit = AuditLog(database, clock=clock)
             guard = Guard(allow=[one.place for one in receivers] + list(allow))
             webhooks = Webhooks(
@@ -213,6 +215,14 @@ def opened(tmp_path: Path, address: str) -> Open:
                 clock=clock,
                 metrics=metrics,
                 audit=audit,
+                mail=Mailer(
+                    open_server(smtp) if smtp else None,
+                    sender="penstock@example.com",
+                    to=to if smtp else (),
+                    events=mail_events,
+                    queue=queue,
+                    clock=clock,
+                ),
             )
             queue.register(webhooks.tasks())
             stack.push_async_callback(queue.stop, 0.1)

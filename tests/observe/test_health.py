@@ -8,6 +8,7 @@ import pytest
 from penstock.clock import ManualClock
 from penstock.errors import StorageUnavailable
 from penstock.observe.health import (
+    Check,
     CheckResult,
     HealthChecks,
     PsutilReader,
@@ -53,8 +54,28 @@ async def test_a_check_that_does_not_answer_is_unhealthy() -> None:
 
     report = await checks.run(within=0.01)
 
-    assert report.checks["database"] == CheckResult("unhealthy", "did not answer within 0.01 s")
+    told = report.checks["database"]
+    assert (told.status, told.detail) == ("unhealthy", "did not answer within 0.01 s")
+    assert told.fix
     assert report.checks["cache"].status == "healthy"
+
+
+async def refused() -> CheckResult:
+    raise StorageUnavailable("the database cannot be reached")
+
+
+async def broken() -> CheckResult:
+    raise KeyError("internal")
+
+
+@pytest.mark.parametrize("check", [slow, refused, broken])
+async def test_a_part_without_which_answers_go_on_degrades_however_it_fails(check: Check) -> None:
+    checks = HealthChecks()
+    checks.add("database", check, failing="degraded")
+
+    report = await checks.run(within=0.01)
+
+    assert report.checks["database"].status == report.status == "degraded"
 
 
 async def test_our_error_says_what_is_wrong() -> None:
@@ -71,9 +92,6 @@ async def test_our_error_says_what_is_wrong() -> None:
 
 async def test_another_error_is_named_but_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
     checks = HealthChecks()
-
-    async def broken() -> CheckResult:
-        raise KeyError("internal")
 
     checks.add("database", broken)
     report = await checks.run()

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from benchmarks.rigs.servers import RedisServer
 from penstock.settings import Settings
+from penstock.tasks import Task
 from tests.conftest import ADMIN
 from tests.server.asking import assert_problem, moderate
 from tests.server.conftest import App, Start, opened
@@ -117,3 +118,41 @@ async def test_switched_off_nothing_is_handed_over(redis, start: Start):
 
 async def test_a_scope_that_is_none_is_refused(app: App):
     assert_problem(await app.client.get(METRICS, params={"scope": "some"}), 422)
+
+
+@pytest.mark.parametrize("engine", ["embedded", "celery"])
+async def test_jobs_that_wait_are_told_by_queue_over_all_priorities(redis, start: Start, engine):
+    async def nothing() -> None:
+        pass
+
+    async with start(
+        tasks=engine, celery_broker_url=redis.database(1), redis_url=redis.url, task_workers=0
+    ) as app:
+        task = Task(nothing, name="nothing")
+        for priority in ("high", "normal", "low", 7):
+            await app.runtime.jobs.enqueue(task, options={"priority": priority})
+        await app.runtime.jobs.enqueue(Task(nothing, name="other", queue="analytics"))
+
+        one = await metrics(app, series="true")
+        both = await metrics(app, scope="all", series="true")
+
+    for told in (one, both):
+        series = {
+            each["labels"]["queue"]: each["value"]
+            for each in told["series"]
+            if each["name"] == "penstock_jobs_queued"
+        }
+        assert told["jobs"]["queued"] == series
+        assert (series["default"], series["analytics"], series["notifications"]) == (4, 1, 0)
+
+
+async def test_how_many_jobs_wait_is_not_guessed_without_the_broker(own_redis, start: Start):
+    broker = own_redis()
+    async with start(tasks="celery", celery_broker_url=broker.url) as app:
+        before = await metrics(app)
+        broker.stop()
+        told = await metrics(app, series="true")
+
+    assert before["jobs"]["queued"]["default"] == 0
+    assert told["jobs"]["queued"] is None
+    assert not [each for each in told["series"] if each["name"] == "penstock_jobs_queued"]

@@ -12,9 +12,10 @@ from penstock.clock import ManualClock
 from penstock.db import open_database
 from penstock.http.problems import Problems
 from penstock.http.request_id import RequestId
+from penstock.hub import LocalHub
 from penstock.server.compat.filterx_stats import router as filterx_router
 from penstock.server.routes.usage import router
-from penstock.usage import Outcome, Usage
+from penstock.usage import HubCounters, Outcome, Usage
 from penstock.web import errors
 from penstock.web.principal import Principal, Role
 from tests.usage.receipts import ASKED, CACHED
@@ -316,6 +317,49 @@ async def test_filterx_has_rows_by_day_and_hour(admin: httpx.AsyncClient) -> Non
     assert history["stats"]["apiPerformance"][0]["avgResponseTimeMs"] == 500
     assert combined["historicalStats"] == history["stats"]
     assert combined["recentStats"]["totalRequests"] == 3
+
+
+async def test_filterx_has_what_was_counted_written_once(
+    admin: httpx.AsyncClient, usage: Usage
+) -> None:
+    waiting = usage.statistics.waiting
+    written = await asked(admin, "/stats/aggregate")
+    skipped = await asked(admin, "/stats/aggregate")
+    forced = await asked(admin, "/stats/aggregate", force="true")
+    found = await asked(admin, "/stats")
+
+    parts = ("requestStats", "apiPerformance", "contentFlags", "userActivity")
+    told = {
+        "success": True,
+        "message": "Stats aggregation completed successfully",
+        "recordsProcessed": waiting,
+        "duration": 0,
+        "timestamp": NOW,
+        "results": dict.fromkeys(parts, True),
+        "computeUsage": "minimal",
+    }
+    assert waiting
+    assert written == told
+    assert forced == {**told, "recordsProcessed": 0}
+    assert (skipped["success"], skipped["skipped"], skipped["recordsProcessed"]) == (True, True, 0)
+    assert (skipped["computeUsage"], skipped["timestamp"]) == ("zero", NOW)
+    assert found["stats"]["requests"]["totalRequests"] == 3
+
+
+async def test_filterx_says_that_its_numbers_are_in_redis_where_they_are(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    database, hub = open_database(folder=tmp_path), LocalHub(tmp_path)
+    alone = Usage(database, clock=clock)
+    shared = Usage(database, clock=clock, counters=HubCounters(hub))
+
+    sources = [
+        (await asked(connect(one, clock), "/stats"))["dataSource"] for one in (alone, shared)
+    ]
+    await database.aclose()
+    hub.close()
+
+    assert sources == ["database", "redis"]
 
 
 async def test_filterx_tells_of_one_user(usage: Usage, clock: ManualClock) -> None:

@@ -231,6 +231,11 @@ class Cascade:
         """As `remove`, in the remote tiers."""
         return max([await tier.delete(keys) for tier in self.remote], default=0)
 
+    def owe(self, keys: Sequence[str]) -> None:
+        """Note what remote tiers are to forget, and read it there no more until they have."""
+        for tier in self.remote:
+            tier.owe(keys)
+
     async def clear(self, selection: Selection, *, at_leisure: bool) -> int:
         """Forget what is selected; returns how many entries the tier that had most forgot.
 

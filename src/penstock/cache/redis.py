@@ -24,12 +24,12 @@ from redis import exceptions
 from penstock.cache import redis_walk
 from penstock.cache.entry import Entry, EntryInfo, Selection, TierStats
 from penstock.cache.joining import Found, Joining
-from penstock.cache.per_loop import PerLoop
 from penstock.cache.record import as_entry, as_record
 from penstock.cache.redis_lanes import Lanes
 from penstock.cache.store import Mark, WriteRefused
 from penstock.clock import Clock, SystemClock
 from penstock.errors import CacheUnavailable, UnencodableValue, UnreadableValue
+from penstock.net.per_loop import PerLoop
 from penstock.net.redis import (
     FAULTS,
     TIMEOUT,

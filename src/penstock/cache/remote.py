@@ -20,10 +20,10 @@ from typing import Final
 from penstock.cache.behind import Behind, Then
 from penstock.cache.breaker import Breaker
 from penstock.cache.entry import Entry, Selection, TierStats
-from penstock.cache.per_loop import PerLoop
 from penstock.cache.store import GuardedStore, Mark, Store, WriteRefused
 from penstock.cache.tier import Tier
 from penstock.clock import Clock
+from penstock.net.per_loop import PerLoop
 from penstock.observe.metrics import Metrics
 
 MOST_OWED: Final = 10_000  # keys; with more, all entries become invalid
@@ -54,7 +54,6 @@ class RemoteTier(Tier):
         self._owed: dict[str, int] = {}  # key -> number of the debt
         self._debts = 0
         self._paying = threading.Lock()
-        self._payments: set[asyncio.Task[None]] = set()
         self._dropped = 0
 
     # --- reading -----------------------------------------------------------------------------
@@ -151,21 +150,6 @@ class RemoteTier(Tier):
             self._owed.clear()
             self._give_up()
 
-    def owe_briefly(self, keys: Sequence[str]) -> None:
-        """As `owe`, paid at once and waited for by nobody; from any thread, with a loop or not."""
-        self.owe(keys)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            threading.Thread(target=self._pay_elsewhere, name="penstock-owed").start()
-        else:
-            payment = loop.create_task(self._pay())
-            self._payments.add(payment)
-            payment.add_done_callback(self._payments.discard)
-
-    def _pay_elsewhere(self) -> None:
-        asyncio.run(self._pay())
-
     async def _set(self, entries: Sequence[Entry]) -> int:
         await self.store.set_many(entries)
         return len(entries)
@@ -241,10 +225,6 @@ class RemoteTier(Tier):
 
     async def aclose(self) -> None:
         await self._behind.aclose()
-        running = asyncio.get_running_loop()
-        own = [payment for payment in self._payments if payment.get_loop() is running]
-        if own:
-            await asyncio.wait(own)
         if self._owed:
             if await asyncio.to_thread(self._paying.acquire, timeout=PATIENCE):  # a thread pays
                 self._paying.release()

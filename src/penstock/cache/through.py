@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from penstock.cache.blocking import Blocking
 from penstock.cache.cascade import Cascade
-from penstock.cache.entry import Frozen, Hit, freeze
+from penstock.cache.entry import Entry, Frozen, Hit, freeze
 from penstock.cache.flight import Flight, Flights, gone
 from penstock.cache.keeping import Keeping
 from penstock.cache.plan import Plan
@@ -43,6 +44,7 @@ class ReadThrough:
         self._flights = flights
         self._keeping = keeping
         self._turns = Turns(hub, cascade)
+        self.blocking = Blocking(cascade, self._turns)
         self._hub = hub
         counters = metrics or Metrics()
         self.misses = counters.counter("penstock_cache_computations_total")
@@ -135,6 +137,8 @@ class ReadThrough:
     def run_blocking(self, key: str, compute: Callable[[], Any], plan: Plan) -> Hit:
         """As `run`; computes in the caller's thread, and lets other threads wait for it."""
         hit = self._cascade.find(key, plan)
+        if hit is None and self._cascade.remote:
+            hit = self.blocking.find(key, plan)
         if hit is not None and not hit.stale:
             return hit
         if hit is not None:
@@ -151,8 +155,8 @@ class ReadThrough:
     def refresh_blocking(self, key: str, compute: Callable[[], Any], plan: Plan) -> Hit:
         """As `refresh`, in the caller's thread."""
         self._cascade.catch_up()
-        known = self._cascade.knows(key)
-        return self._compute_blocking(key, compute, plan, look=False, tell=known)
+        known = bool(self._cascade.remote) or self._cascade.knows(key)
+        return self._compute_blocking(key, compute, plan, look=False, anew=True, tell=known)
 
     def _compute_blocking(
         self,
@@ -161,6 +165,7 @@ class ReadThrough:
         plan: Plan,
         *,
         look: bool,
+        anew: bool = False,
         tell: bool = False,
     ) -> Hit:
         flight, leads = self._flights.join(key)
@@ -168,26 +173,38 @@ class ReadThrough:
             if flight.blocks():  # a task of the loop that this very thread would hold up
                 return Hit(compute(), "computed")
             return self._landed(flight, self._flights.wait_blocking(flight), leads)
+        turn = Turn()
         try:
             hit = self._cascade.find_again(key, plan) if look else None
+            if hit is None and self._cascade.remote:
+                hit, turn = self.blocking.take(key, plan, anew=anew)
             if hit is not None:
                 flight.found = hit
                 frozen = freeze(hit.value, plan.codec)
             else:
-                self.misses.value += 1
-                sequence = self._hub.sequence()
-                with self._flights.inside(flight):
-                    value = compute()
-                frozen = freeze(value, plan.codec)
-                self._keeping.keep_local([(flight, frozen)], plan, sequence)
+                frozen, entries = self._compute_here(flight, compute, plan)
+                self.blocking.keep(entries, plan, turn, wait=tell)
+                turn = Turn()  # the other one ends behind the answer
                 if tell:
                     self._cascade.telling.tell_blocking((key,))
         except BaseException as error:
             self._crash([flight], error, plan)
             raise
+        finally:
+            self.blocking.end(turn)
         self._flights.leave(flight)
         flight.land(frozen)
         return self._landed(flight, frozen, leads)
+
+    def _compute_here(
+        self, flight: Flight, compute: Callable[[], Any], plan: Plan
+    ) -> tuple[Frozen, list[Entry]]:
+        self.misses.value += 1
+        sequence = self._hub.sequence()
+        with self._flights.inside(flight):
+            value = compute()
+        frozen = freeze(value, plan.codec)
+        return frozen, self._keeping.keep_local([(flight, frozen)], plan, sequence)
 
     # --- many keys at once -----------------------------------------------------------------------
 

@@ -267,11 +267,9 @@ class Cache:
         return removed
 
     def forget(self, full_keys: Sequence[str]) -> int:
-        """Forget full keys everywhere; waits for the disk, and for no network."""
+        """As `delete`, of full keys, holding up this thread."""
         self._announce(full_keys)
-        removed = self.cascade.remove(full_keys)
-        for tier in self.cascade.remote:
-            tier.owe_briefly(full_keys)
+        removed = max(self.cascade.remove(full_keys), self.through.blocking.forget(full_keys))
         self.cascade.telling.tell_blocking(full_keys)
         return removed
 
@@ -364,6 +362,7 @@ class Cache:
     async def aclose(self) -> None:
         """Stop what is being computed, write down what is pending, let go of everything."""
         await self.flights.aclose()
+        await self.through.blocking.aclose()
         await self.cascade.aclose()
 
     @shapes.options_of(decorate, example='ttl="1h"')

@@ -41,6 +41,11 @@ class Turn:
         if self._leases:
             self._extend_later()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held, and nothing can be written by it."""
+        return not (self._leases or any(self.marks.values()))
+
     async def end(self) -> None:
         """Let others have it."""
         if self._timer is not None:
@@ -99,12 +104,15 @@ class Turns:
         return Taken(hits, Turn(list(held.values()), marks), elsewhere)
 
     async def take_one(
-        self, key: str, plan: Plan, *, anew: bool = False
+        self, key: str, plan: Plan, *, anew: bool = False, alone: bool = False
     ) -> tuple[Hit | None, Turn]:
-        """What another process computed meanwhile, or a turn to compute; `anew`: a turn at once."""
+        """What another process computed meanwhile, or a turn to compute.
+
+        With `alone` nobody is waited for; with `anew` what is there does not count either.
+        """
         until, tries = deadline(), 0
         while True:
-            taken = await self.take((key,), plan, alone=anew or tries == TRIES)
+            taken = await self.take((key,), plan, alone=anew or alone or tries == TRIES)
             if not taken.elsewhere:
                 return (None if anew else taken.hits.get(key)), taken.turn
             hits = await self.wait((key,), plan, until=until)
@@ -129,7 +137,7 @@ class Turns:
                 return {key: got[name] for key, name in names.items()}
             (key, name), *_ = names.items()
             return {key: await self._hub.acquire(name, seconds=LEASE_SECONDS)}
-        except Exception:  # the hub may fail, and belong to another event loop
+        except Exception:  # the hub may fail
             return {}
 
 

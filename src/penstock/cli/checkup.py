@@ -27,6 +27,7 @@ def jobs_left_behind(settings: Settings) -> Iterator[Finding]:
 CHECKS: tuple[Check, ...] = (
     *(machine.home, machine.disk_space, machine.clock),
     *(remotes.redis, remotes.broker, remotes.results, remotes.workers, remotes.postgresql),
+    remotes.mail,
     jobs_left_behind,
     *(parts.database, parts.cache_tiers, parts.policy, parts.model, parts.provider),
     machine.port,

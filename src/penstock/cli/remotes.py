@@ -1,4 +1,4 @@
-"""What `penstock doctor` asks of the servers that the URLs name: Redis, Celery's, PostgreSQL.
+"""What `penstock doctor` asks of the servers that the URLs name: Redis, PostgreSQL, SMTP, Celery's.
 
 Each is asked what a client would ask: whether it answers, how fast, which version, and whether it
 is set up so that nothing is lost. Passwords are in no line: `shown` leaves them out.
@@ -52,23 +52,48 @@ def results(settings: Settings) -> Iterator[Finding]:
 
 
 def workers(settings: Settings) -> Iterator[Finding]:
-    """Whether Celery's workers answer its ping."""
+    """Whether Celery's workers answer its ping, and are those of this installation."""
     if settings.tasks != "celery":
+        yield from _strange_workers(settings)
         return
-    from penstock.celery_app import make
+    from penstock.cli.services_health import ping
 
     try:
-        found = make(settings.model_copy(update={"include": ()})).control.ping(timeout=1.0) or []
-    except Exception as error:  # why is what the broker's own line says
-        yield Finding("workers", "failed", f"they cannot be asked: {type(error).__name__}")
+        names = ping(settings, seconds=1.0)
+    except PenstockError:  # why is what the broker's own line says
+        yield Finding("workers", "failed", "they cannot be asked: the broker cannot be used")
         return
-    names = sorted(name for each in found for name in each)
     if names:
         yield Finding("workers", "ok", f"{len(names)} answer: {', '.join(names)}")
     else:
         fix = "start some: celery -A penstock.celery_app worker, or penstock services start"
         yield Finding("workers", "warning", "no worker answers: jobs wait", fix)
     yield from _unknown_tasks(settings)
+
+
+def _strange_workers(settings: Settings) -> Iterator[Finding]:
+    """Whether Celery's workers wait on the Redis of an installation that gives them nothing."""
+    if settings.tasks != "embedded" or settings.broker is None:
+        return
+    from penstock.net.redis import shown
+    from penstock.tasks import open_queue
+
+    async def look() -> int:
+        other = settings.model_copy(update={"tasks": "celery"})
+        jobs = open_queue(other.task_engine, workers=0)  # not started: it changes nothing
+        try:
+            return sum(worker.alive for worker in await jobs.store.workers())
+        finally:
+            await jobs.stop()
+
+    try:
+        alive = asyncio.run(look())
+    except PenstockError:  # what is wrong with it is told of itself
+        return
+    if alive:
+        waits = "1 of Celery's waits" if alive == 1 else f"{alive} of Celery's wait"
+        told = f"{waits} on {shown(settings.broker)}; jobs of this installation run in its folder"
+        yield Finding("workers", "warning", told, "set PENSTOCK_TASKS=celery for the servers, too")
 
 
 def _unknown_tasks(settings: Settings) -> Iterator[Finding]:
@@ -95,6 +120,28 @@ def postgresql(settings: Settings) -> Iterator[Finding]:
 
     if is_postgres(settings.database):
         yield asyncio.run(_postgresql(settings.database))
+
+
+def mail(settings: Settings) -> Iterator[Finding]:
+    """Whether the mail server answers and takes user and password; nothing is sent."""
+    if settings.smtp_url is None:
+        return
+    from penstock.notify.event import check_patterns
+    from penstock.notify.mail import open_server
+
+    try:
+        check_patterns(settings.mail_events)
+        told = asyncio.run(open_server(settings.smtp_url).check())
+    except PenstockError as error:
+        what, _, fix = error.detail.partition("; ")
+        yield Finding("mail", "failed", what, fix)
+        return
+    if settings.mail_to:
+        events = ", ".join(settings.mail_events) or "nothing"
+        yield Finding("mail", "ok", f"{told}; tells {len(settings.mail_to)} of {events}")
+    else:
+        fix = "set PENSTOCK_MAIL_TO and PENSTOCK_MAIL_FROM"
+        yield Finding("mail", "warning", f"{told}; nobody is told of anything", fix)
 
 
 def has_tables(url: str) -> bool:

@@ -124,7 +124,7 @@ def start(**given: Any) -> None:
     start prints the admin key, once.
     """
     from penstock.cli.services_greeting import greeting
-    from penstock.cli.services_plan import Wanted
+    from penstock.cli.services_plan import Wanted, refuse_nothing
 
     lifecycle, settings = _lifecycle()
     has_options = any(value is not None for value in given.values())
@@ -133,6 +133,7 @@ def start(**given: Any) -> None:
         goes_on = not has_options and lifecycle.ledger.records()
         wanted = _wanted(settings, given, Wanted.load(lifecycle.folder) if goes_on else None)
         with greeting(settings, wanted, lifecycle):
+            refuse_nothing(settings, wanted)
             if not lifecycle.start(wanted):
                 click.echo("all of it runs already; see: penstock services status")
 
@@ -241,7 +242,7 @@ def flower(port: int) -> None:
 def test(queues: tuple[str, ...], timeout: float, json_: bool) -> None:
     """Send a job that does nothing through each of QUEUES (all five) and wait for it.
 
-    Exits with 1 when nobody runs one.
+    Exits with 1 when nobody runs one; at once when there is no worker.
     """
     from penstock.cli.services_jobs import round_trip
 

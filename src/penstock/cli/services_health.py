@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Final
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.cli.failure import one_line
 from penstock.cli.services_ledger import Record, is_alive
@@ -60,9 +62,21 @@ def celery_answers(
 ) -> set[str]:
     """Which of these workers of this machine answer Celery's ping: `celery inspect ping`.
 
-    Raises StorageUnavailable when the broker cannot be used.
+    Raises StorageError when the broker cannot be used.
     """
     from celery.utils.nodenames import gethostname
+
+    # Named ones: the wait ends with the last answer, not with the time.
+    nodes = [f"{name}@{gethostname()}" for name in names]
+    answered = {node.partition("@")[0] for node in ping(settings, nodes, seconds=seconds)}
+    return answered & set(names)
+
+
+def ping(settings: Settings, nodes: Sequence[str] | None = None, *, seconds: float) -> list[str]:
+    """The workers that answer Celery's ping within `seconds`, of these or of all.
+
+    Raises StorageError when the broker cannot be used.
+    """
     from kombu.exceptions import KombuError
 
     from penstock.celery_app import make
@@ -70,14 +84,21 @@ def celery_answers(
 
     check_broker(settings)  # at once and in words: kombu tries again and again
     app = make(settings.model_copy(update={"include": ()}))
-    # Named ones: the wait ends with the last answer, not with the time.
-    nodes = [f"{name}@{gethostname()}" for name in names]
+    answers: Future[list[dict[str, Any]]] = Future()
+
+    def ask() -> None:
+        try:
+            answers.set_result(app.control.ping(destination=nodes, timeout=seconds) or [])
+        except Exception as error:
+            answers.set_exception(error)
+
+    # Nobody waits for this thread: when the broker falls silent, kombu tries for ever.
+    Thread(target=ask, name="penstock-ping", daemon=True).start()
     try:
-        found = app.control.ping(destination=nodes, timeout=seconds) or []
+        found = answers.result(timeout=seconds + ASK_SECONDS)
     except (KombuError, OSError) as error:  # it went away meanwhile
         raise StorageUnavailable(f"the broker cannot be used ({type(error).__name__})") from error
-    answered = {node.partition("@")[0] for each in found for node in each}
-    return answered & set(names)
+    return sorted(node for each in found for node in each)
 
 
 def check_broker(settings: Settings) -> None:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from penstock.cli import opening
+from penstock.cli.failure import Failure
 from penstock.cli.output import instant
 from penstock.clock import SystemClock
+from penstock.net.address import shown
 from penstock.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,10 +95,17 @@ async def known(settings: Settings) -> Known:
 
 
 async def round_trip(settings: Settings, queues: Sequence[str], *, seconds: float) -> list[Trip]:
-    """Send a job that does nothing through each queue, all at once."""
+    """Send a job that does nothing through each queue, all at once.
+
+    Raises Failure when no worker is there to run it.
+    """
     from penstock.tasks.ping import ping_task
 
     async with open_jobs(settings) as jobs:
+        if settings.tasks != "inline" and not any(
+            worker.alive for worker in await jobs.store.workers()
+        ):
+            raise _nobody(settings)
         task = ping_task()
         jobs.register([task])
 
@@ -111,6 +120,18 @@ async def round_trip(settings: Settings, queues: Sequence[str], *, seconds: floa
             return Trip(queue, took, f"pid {pong.pid} on {pong.host}")
 
         return list(await asyncio.gather(*map(trip, queues)))
+
+
+def _nobody(settings: Settings) -> Failure:
+    if settings.tasks == "celery":
+        return Failure(
+            f"no worker takes jobs from {shown(settings.broker or '')}",
+            fix="penstock services start, or celery -A penstock.celery_app worker",
+        )
+    fix = "penstock services start --workers 1, or penstock worker"
+    if settings.redis is not None:
+        fix += f"; on {shown(settings.redis)} they run with PENSTOCK_TASKS=celery"
+    return Failure(f"no process runs jobs of {(settings.home / JOB_FILE).absolute()}", fix=fix)
 
 
 async def changes(settings: Settings, *, tell: Callable[[str], None]) -> None:
@@ -146,7 +167,9 @@ def line_of(job: JobRecord) -> str:
 def celery_events(settings: Settings, tell: Callable[[str], None]) -> None:
     """Tell of Celery's own events until interrupted: workers, and tasks as they go on."""
     from penstock.celery_app import make
+    from penstock.cli.services_health import check_broker
 
+    check_broker(settings)  # kombu would try again and again, without a word
     app = make(settings.model_copy(update={"include": ()}))
 
     def heard(event: dict[str, Any]) -> None:

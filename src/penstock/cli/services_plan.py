@@ -18,6 +18,7 @@ from typing import Final
 import click
 import msgspec
 
+from penstock.cli.failure import USAGE, Failure
 from penstock.cli.services_ledger import Kind
 from penstock.settings import Settings
 from penstock.tasks.job import QUEUES
@@ -101,6 +102,23 @@ def check(settings: Settings, wanted: Wanted) -> None:
         raise click.UsageError(f"one port is named twice: {', '.join(map(str, named))}")
     if any(not 0 < port < 65536 for port in named):
         raise click.UsageError("ports go from 1 to 65535")
+
+
+def refuse_nothing(settings: Settings, wanted: Wanted) -> None:
+    """Raise Failure when there is nothing to start: what was meant is not what is set."""
+    if wanted.ports or wanted.workers or wanted.beat or wanted.flower is not None:
+        return
+    if settings.tasks == "celery":
+        raise Failure("nothing is to be started", fix="name what is: --workers 1", exit_code=USAGE)
+    if settings.redis is None:
+        fix = "set CELERY_BROKER_URL, or PENSTOCK_TASKS=celery and REDIS_URL"
+    else:
+        fix = "set PENSTOCK_TASKS=celery, or CELERY_BROKER_URL"
+    raise Failure(
+        "nothing is to be started: no server is asked for, and no broker is set for workers",
+        fix=f"{fix}; without Celery: --workers 1",
+        exit_code=USAGE,
+    )
 
 
 def flower(port: int) -> Service:

@@ -12,6 +12,7 @@ from asyncpg import Connection
 from asyncpg.exceptions import ConnectionDoesNotExistError
 
 from penstock.db.location import shown
+from penstock.db.postgres_faults import Unmet
 from penstock.db.postgres_tls import terms_of
 from penstock.errors import ConfigurationError
 from penstock.net.tls import Ended, context
@@ -29,10 +30,13 @@ _SETTINGS: Final = {
 async def connect(dsn: str) -> Connection[Any]:
     """A connection to the database at `dsn`, as asyncpg reads it.
 
-    Raises ConfigurationError for what is no address, TimeoutError, and what asyncpg raises.
+    Raises ConfigurationError for what is no address, Unmet, and what asyncpg raises.
     """
-    async with asyncio.timeout(CONNECT_PATIENCE):
-        return await _connect(dsn)
+    try:
+        async with asyncio.timeout(CONNECT_PATIENCE):
+            return await _connect(dsn)
+    except TimeoutError as error:
+        raise Unmet(f"no connection within {CONNECT_PATIENCE:g} s") from error
 
 
 async def _connect(dsn: str) -> Connection[Any]:

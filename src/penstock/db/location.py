@@ -63,8 +63,8 @@ def dsn(url: str) -> str:
 
     Raises ConfigurationError where a password in it would be taken for something else.
     """
-    if not address.is_readable(url):
-        raise ConfigurationError(f"the database URL {shown(url)!r}: {address.UNREADABLE}")
+    if fault := address.fault(url):
+        raise ConfigurationError(f"the database URL {shown(url)!r}: {fault}")
     where, mark, options = url.partition("://")[2].partition("?")
     # SQLAlchemy's spelling for asyncpg; the server would be told of it as a setting of its own.
     return f"postgresql://{where}{mark}{_SSL.sub('sslmode=', options)}"

@@ -6,6 +6,7 @@ An address is always shown without its password.
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Final
 
 from asyncpg import exceptions as pg
@@ -30,6 +31,10 @@ _CONTENDED = (pg.SerializationError, pg.DeadlockDetectedError)
 
 class Unbegun(ConnectionError):
     """The connection ended before a transaction began on it."""
+
+
+class Unmet(TimeoutError):
+    """Nobody answered as PostgreSQL does while a connection was to be made."""
 
 
 def lost(error: BaseException) -> bool:
@@ -111,6 +116,13 @@ _GONE = (
 _SILENT = (
     "{where} did not answer in time; look for load or locks there (pg_stat_activity), then repeat"
 )
+_UNMET = (
+    "{where} did not answer when it was connected to; see whether PostgreSQL listens at this host "
+    "and port, and correct DATABASE_URL if something else does; else it is overloaded or cut off"
+)
+_UNKNOWN_HOST = (
+    "{where} cannot be looked up; correct its host in DATABASE_URL, or see to this machine's DNS"
+)
 _PASSWORD = "{where} refuses this user or password; correct them in DATABASE_URL"
 _UNKNOWN_DATABASE = (
     "{where} has no database of that name; make it with createdb, or correct DATABASE_URL"
@@ -161,6 +173,8 @@ _BY_CLASS: Final = (
     (pg.ReadOnlySQLTransactionError, _READ_ONLY),
     (pg.OutOfMemoryError, _MEMORY),
     (pg.PostgresIOError, _UNREADABLE),
+    (Unmet, _UNMET),
+    (socket.gaierror, _UNKNOWN_HOST),
     ((pg.QueryCanceledError, pg.LockNotAvailableError, TimeoutError), _SILENT),
     (_CONTENDED, _BUSY),
     (_ENDED, _GONE),

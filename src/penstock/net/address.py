@@ -18,10 +18,17 @@ UNREADABLE: Final = (
     "URL; write it percent-encoded: %2F for /, %3F for ?, %23 for #, %40 for @"
 )
 
+NO_PLACE: Final = (
+    "the address cannot be read: its port is no number from 1 to 65535, or its host no host; "
+    "write host:port, with [::1] for an IPv6 address, and :password@ before it if there is one"
+)
+
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 # One or several hosts, as PostgreSQL takes them.
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^\[\]:,]*)(?::\d{0,5})?"
 _HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*")
+_PORT: Final = re.compile(r":(\d+)(?=,|$)")
+_PORTS: Final = range(1, 65_536)
 
 
 def is_readable(url: str) -> bool:
@@ -40,6 +47,23 @@ def is_readable(url: str) -> bool:
         return False
     host = netloc.rpartition("@")[2]
     return "@" not in rest[len(netloc) :] and _HOSTS.fullmatch(host) is not None
+
+
+def fault(url: str) -> str:
+    """Why no server can be asked at an address, and what to write; empty where one can.
+
+    Quotes nothing: what stands where a port should may be a password.
+    """
+    _, separator, rest = url.partition("://")
+    if not is_readable(url):
+        try:
+            netloc = urlsplit(url).netloc
+        except ValueError:
+            return UNREADABLE if "@" in url else NO_PLACE
+        # Behind the last @ stands no password.
+        return UNREADABLE if not separator or "@" in rest[len(netloc) :] else NO_PLACE
+    ports = _PORT.findall(urlsplit(url).netloc.rpartition("@")[2]) if separator else []
+    return "" if all(int(port) in _PORTS for port in ports) else NO_PLACE
 
 
 def shown(url: str, *, user: bool = False) -> str:

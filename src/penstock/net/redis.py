@@ -7,6 +7,7 @@ Redis 6.2 or later.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -225,18 +226,35 @@ def explain(error: BaseException, url: str) -> str:
             return f"{where} does not answer in time; see whether it is overloaded or cut off"
         case exceptions.ResponseError() if "NOAUTH" in text:
             return f"{where} asks for a password; put it into REDIS_URL: redis://:password@host"
+        case exceptions.ResponseError() if "DB index" in text:
+            fix = "name one in REDIS_URL: 0 to 15, unless its setting `databases` says otherwise"
+            return f"{where} has no database of this number; {fix}"
+        case exceptions.InvalidResponse():
+            fix = "name host and port of a Redis in REDIS_URL; this may be a web server"
+            return f"{where} answers, but not as Redis does; {fix}"
         case exceptions.ResponseError() if "HELLO" in text:
             return f"{where} is older than Redis 6; install 6.2 or later"
-        case exceptions.ResponseError() if text.startswith("MISCONF"):
+        case exceptions.ResponseError() if "MISCONF" in text:
             return f"{where} cannot save to its disk and takes no writes; free its disk"
         case exceptions.ConnectionError() if url.startswith("rediss:") and _is_cut(text):
             return f"{where} {tls.ended(redis_tls.SPELLING)}"
+        case exceptions.ConnectionError() | OSError() if unknown := _unknown_host(error):
+            fix = "correct its host in REDIS_URL, or see to this machine's DNS"
+            return f"{where} cannot be looked up ({unknown}); {fix}"
         case exceptions.ConnectionError() | OSError():
             fix = "start it or correct REDIS_URL"
             if url.startswith("redis:") and _is_cut(text):
                 fix += " (rediss:// if it speaks TLS)"
             return f"{where} cannot be reached ({_short(text)}); {fix}"
     return f"{where}: {_short(text)}"
+
+
+def _unknown_host(error: BaseException) -> str:
+    """Why the name of a host leads nowhere; empty when something else is wrong."""
+    found = error.__cause__ or error.__context__  # redis-py quotes it
+    if isinstance(found, socket.gaierror) and (reason := str(found.args[-1])) in str(error):
+        return reason
+    return ""
 
 
 def _is_cut(text: str) -> bool:
@@ -260,8 +278,8 @@ def check_scheme(url: str) -> None:
 
 def _check(url: str) -> None:
     check_scheme(url)
-    if not address.is_readable(url):
-        raise ConfigurationError(f"{shown(url)!r} is no address of Redis: {address.UNREADABLE}")
+    if fault := address.fault(url):
+        raise ConfigurationError(f"{shown(url)!r} is no address of Redis: {fault}")
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
         raise ConfigurationError(

@@ -167,9 +167,7 @@ class Deliverer:
         self, told: str, attempt: int, outcome: str, asked: float | None = None
     ) -> NotDelivered:
         self._metrics.count(DELIVERIES, outcome=outcome)
-        wait = WAITS[min(attempt, len(WAITS)) - 1]
-        wait *= 1 + JITTER * (2 * random.random() - 1)
-        return NotDelivered(told, after=max(wait, asked or 0.0))
+        return NotDelivered(told, after=max(wait_after(attempt), asked or 0.0))
 
     def _note(self, webhook: Webhook, status: int | None, error: str | None) -> None:
         at = int(self._clock.now() * 1000)
@@ -177,6 +175,11 @@ class Deliverer:
             self._store.note(webhook.id, status=status, error=error, at=at)
         except StorageError as failure:
             _log.warning("webhooks.not_noted", detail=failure.detail)
+
+
+def wait_after(attempt: int) -> float:
+    """Seconds until the next attempt."""
+    return WAITS[min(attempt, len(WAITS)) - 1] * (1 + JITTER * (2 * random.random() - 1))
 
 
 def check_scheme(target: Target) -> None:

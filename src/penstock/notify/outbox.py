@@ -1,5 +1,7 @@
 """Events on their way from a request to the queue: a bounded buffer, and what empties it.
 
+They go to webhooks and to who is told by mail.
+
 A request must not wait for a commit that is not its own, so an event becomes a job some 50 ms
 later, with all others of that time in one transaction. Where it is not known at once who wants to
 hear of it, it is held, and that is read first. What the queue does not take any more when
@@ -19,6 +21,7 @@ from penstock.clock import Clock
 from penstock.errors import PenstockError, QueueStopped, RequestError, StorageError
 from penstock.hub import Hub
 from penstock.notify.event import Event
+from penstock.notify.mail import RECEIVER, Mailer
 from penstock.notify.store import Delivery, WebhookStore
 from penstock.notify.subscriptions import Subscriptions
 from penstock.observe.logging import get_logger
@@ -51,6 +54,7 @@ class Outbox:
         hub: Hub,
         clock: Clock,
         metrics: Metrics,
+        mail: Mailer | None = None,
         most: int = MOST,
     ) -> None:
         self._queue = queue
@@ -60,12 +64,15 @@ class Outbox:
         self._hub = hub
         self._clock = clock
         self._metrics = metrics
+        self._mail = mail
         self._most = most
         self._waiting: deque[Delivery | Event] = deque()  # events: it is not known for whom
         self._filled = asyncio.Event()
 
     def put(self, event: Event) -> None:
         """Have an event delivered; beyond the bound it is lost, and counted."""
+        for letter in self._mail.of(event) if self._mail else ():
+            self._put(letter)
         if self._subscriptions.stale:
             self._put(event)
             return
@@ -102,11 +109,11 @@ class Outbox:
         return True
 
     async def _enqueue(self, taken: list[Delivery]) -> bool:
-        while taken:  # a call to the queue has one owner; the order of each one's events stays
-            owner = taken[0].owner
-            now = [one for one in taken if one.owner == owner]
+        while taken:  # a call to the queue has one task and owner; the order of events stays
+            first = self._call(taken[0])
+            now = [one for one in taken if self._call(one) == first]
             try:
-                await self._accept(now, owner)
+                await self._accept(now, *first)
             except (StorageError, QueueStopped, asyncio.CancelledError) as error:
                 self._waiting.extendleft(reversed(taken))
                 self._filled.set()
@@ -117,7 +124,7 @@ class Outbox:
             except Exception:  # the edge of a flush: the next events are as due
                 _log.exception("webhooks.not_enqueued")
                 self._lose(len(now), "not_storable")
-            taken = [one for one in taken if one.owner != owner]
+            taken = [one for one in taken if self._call(one) != first]
         return True
 
     def _put(self, one: Delivery | Event) -> None:
@@ -142,14 +149,22 @@ class Outbox:
                 for receiver in self._subscriptions.of(one):
                     self._put(Delivery(receiver.id, receiver.owner, one))
 
-    async def _accept(self, calls: Sequence[Delivery], owner: str) -> None:
+    def _call(self, one: Delivery) -> tuple[Task[..., Any], str | None]:
+        """The task of a delivery's job, and whose job it is; None: the installation's own."""
+        if self._mail and one.webhook_id.startswith(RECEIVER):
+            return self._mail.task, None
+        return self._task, one.owner
+
+    async def _accept(
+        self, calls: Sequence[Delivery], task: Task[..., Any], owner: str | None
+    ) -> None:
         arguments = [(one.webhook_id, one.event) for one in calls]
         try:
-            await self._queue.enqueue_many(self._task, arguments, {"owner": owner})
+            await self._queue.enqueue_many(task, arguments, {"owner": owner})
         except RequestError as error:  # one is no JSON, or too large; the others are innocent
             if len(calls) > 1:
                 for one in calls:
-                    await self._accept([one], owner)
+                    await self._accept([one], task, owner)
                 return
             _log.error("webhooks.not_storable", type=calls[0].event.type, detail=error.detail)
             self._lose(1, "not_storable")
@@ -197,12 +212,13 @@ class Outbox:
 
     async def _accept_left(self, one: Delivery) -> None:
         """Make a job of it, unless there is one: where no lease is shared, others may do so too."""
+        task, owner = self._call(one)
         options: JobOptions = {
-            "owner": one.owner,
+            "owner": owner,
             "key": f"webhook:{one.webhook_id}:{one.event.id}",
         }
         try:
-            await self._queue.enqueue(self._task, (one.webhook_id, one.event), options=options)
+            await self._queue.enqueue(task, (one.webhook_id, one.event), options=options)
         except RequestError as error:
             _log.error("webhooks.not_storable", type=one.event.type, detail=error.detail)
             self._lose(1, "not_storable")

@@ -46,7 +46,7 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One event for one webhook, before it is a job."""
+    """One event for one webhook, before it is a job; for an address: `mailto:` and no owner."""
 
     webhook_id: str
     owner: str

@@ -23,6 +23,7 @@ from penstock.hub import Hub
 from penstock.net.dial import Dialler
 from penstock.notify.delivery import Deliverer, check_scheme
 from penstock.notify.event import TEST, Event, check_patterns, new_event
+from penstock.notify.mail import Mailer
 from penstock.notify.outbox import Outbox
 from penstock.notify.signature import new_secret
 from penstock.notify.store import Webhook, WebhookStore
@@ -58,7 +59,8 @@ class Changes(msgspec.Struct, frozen=True):
 class Webhooks:
     """All webhooks of one installation.
 
-    The queue has to know `tasks()`, and `keep()` has to run where events are emitted.
+    The queue has to know `tasks()`, and `keep()` has to run where events are emitted. With `mail`,
+    what it wants is told by e-mail, too.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Webhooks:
         clock: Clock,
         metrics: Metrics,
         audit: AuditLog,
+        mail: Mailer | None = None,
     ) -> None:
         self._store = WebhookStore(database)
         self._queue = queue
@@ -86,6 +89,7 @@ class Webhooks:
             retire=self._retire,
         )
         self._subscriptions = Subscriptions(self._store.subscriptions, hub=hub, clock=clock)
+        self._mail = mail
         self._outbox = Outbox(
             queue,
             self._deliverer.task,
@@ -94,6 +98,7 @@ class Webhooks:
             hub=hub,
             clock=clock,
             metrics=metrics,
+            mail=mail,
         )
 
     # --- telling ---------------------------------------------------------------------------------
@@ -107,6 +112,8 @@ class Webhooks:
 
     def wants(self, type: str) -> bool:
         """Whether anybody subscribed to such events, or may have: others need not be made."""
+        if self._mail is not None and self._mail.wants(type):
+            return True
         return self._subscriptions.has(type)
 
     async def test(self, id: str) -> Job[Any]:
@@ -125,8 +132,8 @@ class Webhooks:
         return await self._queue.enqueue(task, (id, event), options={"owner": webhook.owner})
 
     def tasks(self) -> list[Task[..., Any]]:
-        """The task that delivers."""
-        return [self._deliverer.task]
+        """The tasks that deliver."""
+        return [self._deliverer.task, *([self._mail.task] if self._mail else [])]
 
     async def keep(self) -> None:
         """Turn emitted events into jobs until cancelled.

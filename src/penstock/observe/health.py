@@ -1,7 +1,7 @@
 """How the installation is: checks that are asked at once, and what the machine has left.
 
-A check never makes the report fail: one that raises or does not answer in time is unhealthy itself.
-Thresholds, scores and alerts are not here.
+A check never makes the report fail: one that raises or does not answer in time is unhealthy itself,
+or what it was added as. Thresholds, scores and alerts are not here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from penstock.observe.logging import get_logger
 Status = Literal["healthy", "degraded", "unhealthy"]
 
 CHECK_TIMEOUT: Final = 2.0  # seconds
+SILENT: Final = "see whether it is overloaded or cut off"
 _ORDER: Final[tuple[Status, ...]] = ("healthy", "degraded", "unhealthy")
 
 _log = get_logger(__name__)
@@ -53,20 +54,24 @@ class HealthChecks:
     """The checks of one runtime, by name."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, tuple[Check, Status]] = {}
         self._monotonic = (clock or SystemClock()).monotonic
         self._last: tuple[float, Health] | None = None
 
-    def add(self, name: str, check: Check) -> None:
-        """Ask `check` from now on; one of the same name is replaced."""
-        self._checks[name] = check
+    def add(self, name: str, check: Check, *, failing: Status = "unhealthy") -> None:
+        """Ask `check` from now on; one of the same name is replaced.
+
+        `failing` is what it means that it raises or does not answer: "degraded" for a part without
+        which answers go on, however it went away.
+        """
+        self._checks[name] = check, failing
 
     async def run(self, *, within: float = CHECK_TIMEOUT) -> Health:
         """Ask all checks at once, each for at most `within` seconds."""
         async with asyncio.TaskGroup() as group:
             asked = {
-                name: group.create_task(_asked(name, check, within))
-                for name, check in self._checks.items()
+                name: group.create_task(_asked(name, check, failing, within))
+                for name, (check, failing) in self._checks.items()
             }
         checks = {name: task.result() for name, task in asked.items()}
         worst = max((_ORDER.index(result.status) for result in checks.values()), default=0)
@@ -81,17 +86,17 @@ class HealthChecks:
         return await self.run()
 
 
-async def _asked(name: str, check: Check, within: float) -> CheckResult:
+async def _asked(name: str, check: Check, failing: Status, within: float) -> CheckResult:
     try:
         async with asyncio.timeout(within):
             return await check()
     except TimeoutError:
-        return CheckResult("unhealthy", f"did not answer within {within:g} s")
+        return CheckResult(failing, f"did not answer within {within:g} s", SILENT)
     except PenstockError as error:
-        return CheckResult("unhealthy", error.detail)
+        return CheckResult(failing, error.detail)
     except Exception as error:
         _log.exception("health.check_failed", check=name)
-        return CheckResult("unhealthy", f"the check failed: {type(error).__name__}")
+        return CheckResult(failing, f"the check failed: {type(error).__name__}")
 
 
 class SystemUsage(msgspec.Struct, frozen=True):

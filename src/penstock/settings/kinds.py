@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from penstock.net.address import UNREADABLE, is_readable
+from penstock.net import address
 
 _EXAMPLE = "CHANGE-ME"  # how the key of deploy/kubernetes/secret.example.yaml begins
+# What HTML's forms take: ASCII, no spaces, nothing that means something in a header.
+_MAIL: Final = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+)
 
 
 def split(value: object) -> object:
@@ -21,8 +26,8 @@ def split(value: object) -> object:
 
 
 def _can_be_read(url: str) -> str:
-    if url and not url.startswith("sqlite:") and not is_readable(url):
-        raise ValueError(UNREADABLE)
+    if url and not url.startswith("sqlite:") and (fault := address.fault(url)):
+        raise ValueError(fault)
     return url
 
 
@@ -35,6 +40,14 @@ def _is_no_example(key: SecretStr) -> SecretStr:
     return key
 
 
+def _is_mail_address(text: str) -> str:
+    if len(text) > 254 or not _MAIL.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is no mail address; write name@host.example and no more")
+    return text
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(split)]
+MailAddress = Annotated[str, AfterValidator(_is_mail_address)]
+MailAddresses = Annotated[tuple[MailAddress, ...], BeforeValidator(split)]
 Address = Annotated[str, AfterValidator(_can_be_read)]
 AdminKey = Annotated[SecretStr, AfterValidator(_is_no_example)]

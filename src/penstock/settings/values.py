@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from penstock.settings.kinds import Address, AdminKey, Words, split
+from penstock.settings.kinds import Address, AdminKey, MailAddress, MailAddresses, Words, split
 
 System = Literal["fist", "halilit", "pixel", "filterx", "perspective"]
 Systems = Annotated[tuple[System, ...], BeforeValidator(split)]
@@ -245,7 +245,7 @@ class Settings(BaseModel):
         "embedded",
         "PENSTOCK_TASKS",
         about="What runs jobs: embedded, a file in the home folder; celery, also chosen by "
-        "CELERY_BROKER_URL; inline, for tests.",
+        "CELERY_BROKER_URL; inline, in the call that enqueues, for tests and serverless.",
     )
     celery_broker_url: Address | None = _setting(
         None,
@@ -275,6 +275,27 @@ class Settings(BaseModel):
         "PENSTOCK_JOB_RETENTION_DAYS",
         about="Days that ended jobs stay on record at most; 0: as long as their tasks say.",
         ge=0,
+    )
+
+    smtp_url: Address | None = _setting(
+        None,
+        "PENSTOCK_SMTP_URL",
+        "SMTP_URL",
+        about="Server that mail is handed to: smtp://user:password@host:587, or smtps://.",
+    )
+    mail_from: MailAddress | None = _setting(
+        None, "PENSTOCK_MAIL_FROM", about="Address that mail is sent from."
+    )
+    mail_to: MailAddresses = _setting(
+        (),
+        "PENSTOCK_MAIL_TO",
+        about="Addresses that are told of events by mail, each by a message of its own.",
+        max_length=20,
+    )
+    mail_events: Words = _setting(
+        ("alert.raised",),
+        "PENSTOCK_MAIL_EVENTS",
+        about="Which events those are, of all owners, named as for webhooks: `case.*`.",
     )
 
     max_batch_size: int = _setting(
@@ -345,6 +366,8 @@ class Settings(BaseModel):
             raise ValueError("PENSTOCK_TASKS=celery needs CELERY_BROKER_URL, or REDIS_URL")
         if "redis" in self.cache and self.redis is None:
             raise ValueError("PENSTOCK_CACHE names redis; set REDIS_URL, or REDIS_HOST")
+        if self.mail_to and not (self.smtp_url and self.mail_from):
+            raise ValueError("PENSTOCK_MAIL_TO needs SMTP_URL and PENSTOCK_MAIL_FROM")
         if self.redis_ca_certs and not self.redis_tls:
             raise ValueError("REDIS_CA_CERTS means nothing without TLS; set REDIS_TLS=true")
         if self.redis_tls and (self.redis_url or "").startswith("redis:"):

@@ -111,7 +111,7 @@ class JobStore(Protocol):
         """How many jobs, by state."""
 
     async def health(self) -> str:
-        """Why jobs cannot be kept or read, `what is wrong; what to do`; nothing if they can."""
+        """Why jobs are not kept, read or run, `what is wrong; what to do`; nothing if they are."""
 
     async def queues(self) -> list[QueueStatus]:
         """All queues."""

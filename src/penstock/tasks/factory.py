@@ -1,7 +1,7 @@
 """Opens an engine by its URL; a backend is imported here and nowhere else.
 
 embedded:///var/lib/app/tasks.db    one file, any number of processes on this machine
-inline://                           users' tests: `enqueue` returns when the job has ended
+inline://                           tests and serverless: `enqueue` returns when the job has ended
 celery+redis://host:6379/1          Celery's workers on any number of machines; see `celery/address`
 """
 
@@ -38,7 +38,8 @@ def open_engine(
     """What runs jobs, and what reads about them.
 
     `workers` is how many jobs of each queue run at once in this process, or that for each queue by
-    name (the others: none); with 0 it only enqueues and looks. Rates of tasks are counted in `hub`.
+    name (the others: none); with 0 it only enqueues and looks. Inline there is nobody else to run
+    jobs: 0 has no meaning there, and it is as many as usual. Rates of tasks are counted in `hub`.
     Raises ConfigurationError for an address that is none.
     """
     parts = urlsplit(url)
@@ -61,8 +62,12 @@ def open_engine(
 
             folder = TemporaryDirectory(prefix="penstock-inline-")
             path = Path(folder.name, "tasks.db")
+            parts_of_ours["workers"] = {name: count or WORKERS for name, count in counts.items()}
             engine, store = _embedded(path, durability="normal", **parts_of_ours)
-            return InlineEngine(engine, store, discard=folder.cleanup), store
+            inline = InlineEngine(
+                engine, store, clock=parts_of_ours["clock"], discard=folder.cleanup
+            )
+            return inline, store
         case "celery+redis" | "celery+rediss":
             # It needs Redis alone: Celery itself is imported by its workers.
             from penstock.tasks.celery.engine import open_celery

@@ -48,6 +48,8 @@ DELETE FROM usage_counters WHERE day BETWEEN ? AND ? AND kind IN ({kinds}) AND n
 class CounterStore:
     """Adds to and reads the table `usage_counters`."""
 
+    kept_in: Final = "database"
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -46,6 +46,10 @@ class Top(NamedTuple):
 
 class Counters(Protocol):
     """Adds up and reads. Raises StorageError or another error where it cannot."""
+
+    @property
+    def kept_in(self) -> Literal["database", "redis"]:
+        """What has the numbers of today."""
 
     async def add(self, batch: Batch) -> int:
         """Add what a batch counts. A batch that was added before changes nothing.
@@ -83,6 +87,8 @@ class Shared(Protocol):
 
 class HubCounters:
     """Counters in what all servers share; those of `earlier` are read with them."""
+
+    kept_in: Final = "redis"
 
     def __init__(self, hub: Shared, *, earlier: Counters | None = None) -> None:
         self._hub = hub

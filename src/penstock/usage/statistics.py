@@ -120,6 +120,11 @@ class Statistics:
         self._effect = effects.effect(EFFECT, self.flush, waiting=lambda: self.waiting)
 
     @property
+    def kept_in(self) -> Literal["database", "redis"]:
+        """What has the numbers of today; those of days before Redis was set are in the database."""
+        return self._counters.kept_in
+
+    @property
     def waiting(self) -> int:
         """How many numbers are not written yet."""
         return self._waiting + len(self._counted) + len(self._events)

@@ -7,9 +7,12 @@ import asyncio
 import pytest
 
 from benchmarks.rigs.servers import RedisServer
+from penstock.clock import ManualClock
 from penstock.errors import ConfigurationError, StorageFull, StorageUnavailable
+from penstock.observe.health import CHECK_TIMEOUT
 from penstock.tasks import JobFilter, open_engine, open_queue
 from penstock.tasks.celery.address import Address, parse
+from penstock.tasks.celery.store import ALONE, NOBODY
 from tests.tasks.celery.celery_jobs import echo, tick
 from tests.tasks.celery.conftest import address
 
@@ -56,17 +59,80 @@ async def test_a_broker_that_is_full_takes_no_half_of_a_job(own_redis):
         assert await queue.store.count(JobFilter()) == {"queued": accepted}
 
 
+async def test_a_broker_that_is_full_is_not_well_although_it_answers(own_redis):
+    redis: RedisServer = own_redis("--maxmemory-policy", "noeviction")
+    async with open_queue(address(redis)) as queue:
+        await queue.enqueue(echo, ("a",))
+        redis.ask(b"CONFIG SET maxmemory 1\r\n")
+        with pytest.raises(StorageFull) as refused:
+            await queue.enqueue(echo, ("b",))
+        full = await queue.store.health()
+        redis.ask(b"CONFIG SET maxmemory 0\r\n")
+
+        assert full == refused.value.detail
+        assert "is full (maxmemory); raise it" in full
+        assert await queue.store.health() == ""
+
+
 async def test_a_broker_that_does_not_answer_is_given_up(own_redis, monkeypatch):
     monkeypatch.setattr("penstock.tasks.celery.remote.TIMEOUT", 0.3)
     redis: RedisServer = own_redis()
     async with open_queue(address(redis)) as queue:
         await queue.enqueue(echo, ("a",))
         redis.freeze()
-        with pytest.raises(StorageUnavailable, match="does not answer in time"):
+        with pytest.raises(StorageUnavailable, match="does not answer in time") as told:
             async with asyncio.timeout(60):
                 await queue.enqueue(echo, ("b",))
+        assert await queue.store.health() == told.value.detail
         redis.thaw()
         assert await queue.store.health() == ""
+
+
+async def test_a_broker_that_does_not_answer_is_told_before_who_asks_gives_up(own_redis):
+    redis: RedisServer = own_redis()
+    async with open_queue(address(redis)) as queue:
+        redis.freeze()
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            told = await queue.store.health()
+        redis.thaw()
+
+    assert "does not answer in time; see whether" in told
+
+
+async def test_a_broker_that_takes_no_jobs_as_it_cannot_save_them_says_so(own_redis):
+    redis: RedisServer = own_redis("--save", "3600 1", "--dir", "/proc")
+    async with open_queue(address(redis)) as queue:
+        await queue.enqueue(echo, ("a",))
+        redis.ask(b"BGSAVE\r\n")
+        async with asyncio.timeout(60):
+            while not (told := await queue.store.health()):
+                continue  # it finds out in a process of its own
+        with pytest.raises(StorageUnavailable) as refused:
+            await queue.enqueue(echo, ("b",))
+
+    assert "cannot save to its disk and takes no writes; free its disk" in told
+    assert refused.value.detail == told
+
+
+async def test_that_no_worker_lives_is_told_once_one_had_the_time_to_start(redis):
+    clock = ManualClock()
+    engine, store = open_engine(address(redis), clock=clock)
+    assert await store.health() == ""
+    clock.advance(ALONE)
+    alone = await store.health()
+
+    await engine.remote.ask("rounds", "here", "one@test", "{}", 60_000)
+    manned = await store.health()
+    redis.ask(b"SELECT 1\r\nDEL penstock:workers\r\n", replies=2)
+    clock.advance(ALONE / 2)
+    restarting = await store.health()
+    clock.advance(ALONE / 2)
+    gone = await store.health()
+    await engine.stop(grace=0)
+
+    assert alone == gone == NOBODY
+    assert NOBODY.partition("; ")[2] == "start one: celery -A penstock.celery_app worker"
+    assert manned == restarting == ""
 
 
 async def test_an_enqueue_whose_answer_was_lost_is_made_again_and_accepts_one_job(redis):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from penstock.celery_app import make
+from penstock.celery_app import make, pixel
 from penstock.errors import ConfigurationError
 from penstock.settings import Settings
 from penstock.tasks import Task, open_queue
@@ -92,6 +92,57 @@ def test_the_source_systems_paths_lead_to_it(redis, tmp_path, path):
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
 
     assert (done.stdout, done.stderr) == ("penstock True\n", "")
+
+
+def python(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """What a user calls, with `compat` on the path."""
+    home = {"PYTHONPATH": str(ROOT / "compat"), "PENSTOCK_HOME": str(folder)}
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, **home, **more},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_celery_without_a_broker_says_so_in_one_line(tmp_path):
+    call = ("-m", "celery", "-A", "penstock.celery_app", "worker")
+
+    done = python(tmp_path, *call, REDIS_HOST="127.0.0.1", REDIS_PORT="1")
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: redis://127.0.0.1:1/0 is set, and not that jobs run on it: set ")
+    assert "set PENSTOCK_TASKS=celery" in line
+    assert "servers" in line
+
+
+@pytest.mark.slow
+def test_in_the_source_system_s_environment_its_path_takes_the_redis_for_a_broker(tmp_path):
+    """P-69, P-73: REDIS_HOST and REDIS_PORT alone."""
+    code = "from core.celery_app import app; print(app.conf.broker_url, app.conf.result_backend)"
+
+    done = python(tmp_path, "-c", code, REDIS_HOST="127.0.0.1", REDIS_PORT="7")
+
+    assert done.stdout == "redis://127.0.0.1:7/1 redis://127.0.0.1:7/2\n"
+    assert "set PENSTOCK_TASKS=celery for the servers too" in done.stderr
+
+
+def test_that_path_obeys_who_decided_what_runs_jobs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:7/0")
+    (tmp_path / ".env").write_text("PENSTOCK_TASKS=embedded\n")
+    with pytest.raises(ConfigurationError, match="set PENSTOCK_TASKS=celery"):
+        pixel()
+
+    (tmp_path / ".env").write_text("CELERY_BROKER_URL=redis://127.0.0.1:8/3\n")
+
+    assert pixel().conf.broker_url == "redis://127.0.0.1:8/3"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from penstock.clock import Clock, SystemClock
 from penstock.hub.hub import KEPT, Grant, HubStatus, Lease, Message
+from penstock.hub.places import LocalLease
 from penstock.hub.redis.counters import Counters
-from penstock.hub.redis.leases import Bells, Leases
+from penstock.hub.redis.leases import Leases
 from penstock.hub.redis.ledger import Ledger
 from penstock.hub.redis.link import Link
 from penstock.hub.redis.rates import PATIENCE, Rates
+from penstock.net.per_loop import PerLoop
 from penstock.net.redis import FAULTS, TIMEOUT, connect, explain, shown
 from penstock.observe.metrics import Metrics
 
@@ -27,8 +29,9 @@ PATIENT: Final = 1.0  # seconds for an answer that no request waits for
 
 class RedisHub:
     """Made and used on one event loop; `publish`, `bump` and all that reads may come from any
-    thread. Nothing is sent before `start`. The time-outs are how long a request waits at most, for
-    a lease and to be counted, before it goes on without Redis.
+    thread, and leases from any loop, each with connections of its own. Nothing is sent before
+    `start`. The time-outs are how long a request waits at most, for a lease and to be counted,
+    before it goes on without Redis.
     """
 
     heads: Sequence[int]
@@ -57,19 +60,18 @@ class RedisHub:
         self._link = Link(
             url, ledger, origin=origin, prefix=prefix, clock=clock, metrics=metrics or Metrics()
         )
-        self._quick = connect(url, timeout=lease_timeout, connections=1, name="penstock-hub-leases")
         self._patient = connect(url, timeout=PATIENT, connections=2, name="penstock-hub-counts")
-        self._deaf = connect(url, timeout=None, connections=1, name="penstock-hub-bells")
-        self._bells = Bells(self._deaf)
-        self._leases = Leases(
-            self._quick, self._bells, prefix=prefix, clock=clock, up=self._can_ask
-        )
+
+        def lend() -> Leases:
+            return Leases(url, prefix=prefix, clock=clock, up=self._can_ask, timeout=lease_timeout)
+
+        self._leases: PerLoop[Leases] = PerLoop(lend, lambda leases: leases.aclose())
         self._rates = Rates(
             self._patient, prefix=prefix, clock=clock, up=self._can_ask, timeout=rate_timeout
         )
         self._counters = Counters(self._patient, url=url, prefix=prefix)
         self._link.on_change(lambda up: self._rates.changed(up=up))
-        self._link.on_change(lambda up: self._bells.changed(up=up))
+        self._link.on_change(self._tell_leases)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._process = os.getpid()
@@ -129,20 +131,24 @@ class RedisHub:
         return self._rates.take_at_once(name, limit=limit, window=window, at=at)
 
     async def acquire(self, name: str, *, seconds: float) -> Lease | None:
-        return await self._leases.acquire(name, seconds=seconds)
+        return (await self.acquire_many((name,), seconds=seconds))[name]
 
     async def acquire_many(
         self, names: Sequence[str], *, seconds: float
     ) -> dict[str, Lease | None]:
-        return await self._leases.acquire_many(names, seconds=seconds)
+        if not self._can_lend():
+            return {name: LocalLease(name) for name in names}
+        return await self._leases.get().acquire_many(names, seconds=seconds)
 
     async def wait_released(self, name: str, *, seconds: float) -> bool:
-        return await self._leases.wait_released(name, seconds=seconds)
+        return self._can_lend() and await self._leases.get().wait_released(name, seconds=seconds)
 
     async def slot(
         self, name: str, *, limit: int, seconds: float, wait: float = 0.0
     ) -> Lease | None:
-        return await self._leases.slot(name, limit=limit, seconds=seconds, wait=wait)
+        if not self._can_lend():
+            return LocalLease(name)
+        return await self._leases.get().slot(name, limit=limit, seconds=seconds, wait=wait)
 
     async def add(
         self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
@@ -193,12 +199,17 @@ class RedisHub:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._leases.aclose()
-        await self._bells.aclose()
-        for client in (self._quick, self._patient, self._deaf):
-            await client.aclose()
+        await self._patient.aclose()
 
     def _can_ask(self) -> bool:
         return self._link.is_up and not self._closed
+
+    def _can_lend(self) -> bool:
+        return not self._is_forked() and not self._closed
+
+    def _tell_leases(self, up: bool) -> None:
+        for leases in self._leases.all():
+            leases.changed(up=up)
 
     def _is_forked(self) -> bool:
         """Whether this is a child of the process that opened it.

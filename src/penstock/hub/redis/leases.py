@@ -20,20 +20,22 @@ from penstock.hub.hub import Lease
 from penstock.hub.redis import scripts
 from penstock.hub.redis.link import is_cancelled
 from penstock.hub.redis.trips import Command, Trips
-from penstock.net.redis import FAULTS
+from penstock.net.redis import FAULTS, connect
 
 QUIET: Final = 1.0  # seconds without a question after one that was not answered
 LOOK: Final = 0.5  # seconds after which who waits looks for himself
 
 
 class Leases:
-    """Hands out leases of one Redis; `up` says whether it can be asked at all."""
+    """Hands out leases of one Redis on one loop; `up` says whether it can be asked at all."""
 
     def __init__(
-        self, client: Any, bells: Bells, *, prefix: str, clock: Clock, up: Callable[[], bool]
+        self, url: str, *, prefix: str, clock: Clock, up: Callable[[], bool], timeout: float
     ) -> None:
-        self._trips = Trips(client)
-        self._bells = bells
+        self._quick = connect(url, timeout=timeout, connections=1, name="penstock-hub-leases")
+        self._deaf = connect(url, timeout=None, connections=1, name="penstock-hub-bells")
+        self._trips = Trips(self._quick)
+        self._bells = Bells(self._deaf)
         self._prefix = prefix
         self._clock = clock
         self._up = up
@@ -45,10 +47,6 @@ class Leases:
     def can_ask(self) -> bool:
         """Whether Redis can be expected to answer at once."""
         return self._up() and self._clock.monotonic() >= self._quiet_until
-
-    async def acquire(self, name: str, *, seconds: float) -> Lease | None:
-        """See Hub."""
-        return (await self.acquire_many((name,), seconds=seconds))[name]
 
     async def acquire_many(
         self, names: Sequence[str], *, seconds: float
@@ -158,9 +156,16 @@ class Leases:
 
     async def aclose(self) -> None:
         """Give back what is on its way."""
-        await asyncio.gather(*self._forsaken)
+        await asyncio.gather(*self._forsaken, return_exceptions=True)
         self._closed = True
         await self._trips.aclose()
+        await self._bells.aclose()
+        await self._quick.aclose()
+        await self._deaf.aclose()
+
+    def changed(self, *, up: bool) -> None:
+        """Redis came or went; from any thread."""
+        self._bells.changed(up=up)
 
     def _fall_silent(self) -> None:
         self._quiet_until = self._clock.monotonic() + QUIET

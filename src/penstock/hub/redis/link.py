@@ -4,15 +4,16 @@
         └─► tell what waits, or show that it could ────┴─► a fault: wait a little, join again
 
 One connection reads, another writes. A server that does not answer is noticed within a second,
-because both say something at least that often.
+because both say something at least that often. A second in which this process did not look (its
+loop was held up, as while models load) is none: see `answered`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from penstock.clock import Clock
 from penstock.hub.redis import scripts
@@ -41,11 +42,15 @@ from penstock.observe.metrics import Metrics
 
 BLOCK: Final = 0.4  # seconds that a read waits for news
 ANSWER: Final = 0.9  # seconds for the server to answer at all
+CONNECTED: Final = 2 * ANSWER  # seconds until it has answered on a new connection
+LOOKS: Final = 4  # at least so often it is looked whether it has answered
 IDLE: Final = 0.5  # seconds between two things told; shows that Redis takes writes
 RETRY: Final = (0.05, 1.0)  # the shortest and longest wait before connecting again
 PARCEL: Final = 100  # items told at once
 PAGE: Final = 500  # generations read at once
 ENTRIES: Final = 200  # of the log, read at once: below 2 ms to take in
+
+T = TypeVar("T")
 
 _log = get_logger("penstock.hub")
 
@@ -100,12 +105,11 @@ class Link:
         """Stay connected until cancelled."""
         wait = RETRY[0]
         while not is_cancelled():
-            reader = connect(
-                self._url, timeout=BLOCK + ANSWER / 2, connections=1, name="penstock-hub-log"
-            )
-            writer = connect(self._url, timeout=ANSWER, connections=1, name="penstock-hub")
+            # Without time-outs of the client's own: see `answered`.
+            reader = connect(self._url, timeout=None, connections=1, name="penstock-hub-log")
+            writer = connect(self._url, timeout=None, connections=1, name="penstock-hub")
             try:
-                await self._join(writer)
+                await self._join(reader, writer)
                 wait = RETRY[0]
                 await self._converse(reader, writer)
             except _JoinAgainError:
@@ -142,16 +146,18 @@ class Link:
 
     # --- connecting ----------------------------------------------------------------------------
 
-    async def _join(self, writer: Any) -> None:
-        told = await writer.info("server")
+    async def _join(self, reader: Any, writer: Any) -> None:
+        told = await answered(writer.info("server"), within=CONNECTED)
         self.version = str(told["redis_version"])
         if is_too_old(version_of(self.version)):
             raise _TooOldError(too_old(version_of(self.version), self._url))
+        await answered(reader.ping(), within=CONNECTED)  # both are connected when it is up
         run = str(told["run_id"])
         ledger = self._ledger
         distrust = self.raise_floor or ledger.is_overrun
         terms = join_terms(ledger, run=run, wall=self._clock.now(), distrust=distrust)
-        reply = await writer.eval(scripts.JOIN, len(self._keys), *self._keys, *terms)
+        joining = writer.eval(scripts.JOIN, len(self._keys), *self._keys, *terms)
+        reply = await answered(joining, within=ANSWER)
         place = read_place(reply)
         continued = ledger.is_continued_by(place, run)
         generations = [] if continued else await self._generations(writer)
@@ -164,10 +170,11 @@ class Link:
         found: list[tuple[str, int]] = []
         after = "-inf"
         while True:
-            page = await writer.execute_command(
+            asked = writer.execute_command(
                 *("ZRANGE", self._keys[1], after, "+inf", "BYSCORE"),
                 *("LIMIT", 0, PAGE, "WITHSCORES"),
             )
+            page = await answered(asked, within=ANSWER)
             found += [(read_name(name), int(score)) for name, score in page]
             if len(page) < PAGE:
                 return found
@@ -178,10 +185,11 @@ class Link:
     async def _read(self, reader: Any) -> None:
         ledger, log = self._ledger, self._keys[2]
         while not is_cancelled():
-            reply = await reader.execute_command(
+            asked = reader.execute_command(
                 *("XREAD", "COUNT", ENTRIES, "BLOCK", int(BLOCK * 1000)),
                 *("STREAMS", log, f"{ledger.position}-0"),
             )
+            reply = await answered(asked, within=BLOCK + ANSWER / 2)
             if not reply:
                 continue
             entries = next(iter(reply.values()))[0]
@@ -199,9 +207,8 @@ class Link:
             parcel = self._ledger.parcel(PARCEL)
             began, known = self._clock.monotonic(), self._ledger.reached
             try:
-                end = await send(
-                    keys=self._keys, args=send_terms(self._ledger, self._origin, parcel)
-                )
+                telling = send(keys=self._keys, args=send_terms(self._ledger, self._origin, parcel))
+                end = await answered(telling, within=ANSWER)
             except FAULTS as error:
                 if not isinstance(error, REFUSALS) or is_replica(error):
                     raise  # the address may lead to another server by now
@@ -288,6 +295,23 @@ class _JoinAgainError(Exception):
 
 class _TooOldError(OSError):
     """A server that lacks what is used here; its text is for people."""
+
+
+async def answered(asked: Awaitable[T], *, within: float) -> T:
+    """What the server answers. Raises TimeoutError when it does not, for `within` seconds.
+
+    A loop that was blocked finds the answer and the end of the wait at the same time, and a
+    time-out of one piece would win: a server that is well would be told to be away.
+    """
+    answer = asyncio.ensure_future(asked)
+    try:
+        for _ in range(LOOKS):
+            if (await asyncio.wait([answer], timeout=within / LOOKS))[0]:
+                return answer.result()
+        raise TimeoutError
+    finally:
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
 
 
 def is_cancelled() -> bool:

@@ -74,7 +74,7 @@ class CeleryEngine:
         self.ids = Ids(self.time)
         self.tasks: dict[str, Task[..., Any]] = {}
         self.remote = Remote(address)
-        self.store = CeleryStore(address, self.remote, declared=self.tasks.keys())
+        self.store = CeleryStore(address, self.remote, declared=self.tasks.keys(), clock=self.clock)
         self._intake = Intake(self.remote, self.ids)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopped = False

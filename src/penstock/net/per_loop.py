@@ -1,8 +1,8 @@
 """One object for each event loop that asks, closed with its loop.
 
-A connection belongs to the loop that opened it, while a store serves any loop. A task on each loop
-holds what was opened there: `asyncio.run` cancels it when the loop ends, and it cleans up while the
-loop still runs.
+A connection belongs to the loop that opened it, while a store or a hub serves any loop. A task on
+each loop holds what was opened there: `asyncio.run` cancels it when the loop ends, and it cleans up
+while the loop still runs.
 """
 
 from __future__ import annotations
