@@ -61,6 +61,25 @@ async def test_while_postgresql_is_silent_nobody_waits_for_it(
     await until_answered(database)
 
 
+async def test_who_tries_again_at_once_lets_others_have_their_turn(
+    database: PostgresDatabase, proxy: SlowProxy
+) -> None:
+    proxy.freeze()
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            await database.row("SELECT 1")
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable, match="does not answer"):
+            await database.row("SELECT 1")
+
+    assert turn.is_set()
+    proxy.thaw()
+    await until_answered(database)
+
+
 async def test_a_server_that_can_be_connected_to_and_no_more_is_looked_for_until_it_answers(
     database: PostgresDatabase, proxy: SlowProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
