@@ -149,12 +149,35 @@ export interface SystemUsage {
 /** What the server has counted since it started. */
 export interface Metrics extends Answered {
   enabled: boolean;
+  /** of the process that answered, or of all servers and workers since midnight UTC */
+  scope: "process" | "all";
+  since: string | null;
+  othersBehindSeconds: number;
   requests: { total: number; errors: number; errorRate: number };
-  responseTimeSeconds: { average: number; p50: number; p95: number; p99: number };
+  responseTimeSeconds: Spread;
   moderation: { verdicts: number; modelCalls: number; degraded: number };
   cache: { hits: number; misses: number; hitRate: number };
   batch: Record<string, unknown> | null;
+  jobs: {
+    /** by queue; null while that cannot be told */
+    queued: Record<string, number> | null;
+    completed: number;
+    failed: number;
+    cancelled: number;
+    expired: number;
+    retries: number;
+    waitSeconds: Spread;
+    runSeconds: Spread;
+  };
   system: SystemUsage;
+}
+
+/** Seconds. */
+export interface Spread {
+  average: number;
+  p50: number;
+  p95: number;
+  p99: number;
 }
 
 /** One tier of the cache. */

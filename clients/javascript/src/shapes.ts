@@ -19,6 +19,7 @@ export const METRICS: Shape = {
   moderation: {},
   cache: {},
   batch: {},
+  jobs: { wait_seconds: {}, run_seconds: {} }, // names of queues stay as they are
   system: {},
 };
 export const JOB: Shape = { progress: {}, error: {}, errors: {} };

@@ -256,14 +256,18 @@ class Health(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Answer):
-    """What the server has counted since it started."""
+    """What the server, or all of them together, have counted."""
 
     enabled: bool = True
+    scope: str = "process"  # or "all": all servers and workers, since midnight UTC
+    since: str | None = None
+    others_behind_seconds: float = 0.0
     requests: dict[str, Any] | None = None  # total, errors, error_rate
     response_time_seconds: dict[str, Any] | None = None  # average, p50, p95, p99
     moderation: dict[str, Any] | None = None
     cache: dict[str, Any] | None = None
     batch: dict[str, Any] | None = None
+    jobs: dict[str, Any] | None = None  # queued by queue, completed, failed, wait_seconds
     system: dict[str, Any] | None = None
 
 
