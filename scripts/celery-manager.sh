@@ -6,6 +6,7 @@
 # Options go on to the command: scripts/celery-manager.sh start --workers 2 --concurrency 4
 # It is about Celery: where a Redis is set and nothing says what runs jobs (Pixel's environment:
 # REDIS_HOST, REDIS_PORT), PENSTOCK_TASKS=celery is meant. Servers have to be told the same.
+# A settings file is not looked at for that; `celery_app.pixel` does.
 # PENSTOCK is the program, by default that of this checkout, else the one on the path.
 set -eu
 

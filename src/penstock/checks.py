@@ -53,15 +53,15 @@ def add_checks(checks: HealthChecks, runtime: Runtime) -> None:
     async def hub() -> CheckResult:
         return told((await runtime.hub.status()).detail)
 
-    checks.add("database", database, failing="degraded")
+    checks.add("database", database)
     if settings.redis is not None:
-        checks.add("redis", hub, failing="degraded")
-    checks.add("tasks", tasks, failing="degraded")
+        checks.add("redis", hub)
+    checks.add("tasks", tasks)
     for tier in settings.cache:
-        checks.add(f"cache.{tier}", _tier(runtime, tier), failing="degraded")
-    checks.add("disk_space", disk_space, failing="degraded")
-    checks.add("model", model)
-    checks.add("provider", provider, failing="degraded")
+        checks.add(f"cache.{tier}", _tier(runtime, tier))
+    checks.add("disk_space", disk_space)
+    checks.add("model", model, failing="unhealthy")
+    checks.add("provider", provider)
 
 
 def told(detail: str) -> CheckResult:

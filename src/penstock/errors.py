@@ -314,7 +314,8 @@ class ProviderError(PenstockError):
     """The AI provider could not answer.
 
     `retry_after` is in seconds, where the provider named it; `retryable` says whether the same call
-    may succeed later. What it answered may be of no use and has its price all the same.
+    may succeed later. `tokens_in`, `tokens_out`, `cost_micros` and `currency` say what a useless
+    answer cost.
     """
 
     status = 502

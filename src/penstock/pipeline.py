@@ -112,6 +112,22 @@ class Trace:
 
 
 Compute = Callable[[Trace], Awaitable[V]]
+
+
+class Own(Generic[V]):
+    """A computation that knows whether it ran: who joined another one pays nothing."""
+
+    __slots__ = ("_compute", "ran")
+
+    def __init__(self, compute: Compute[V]) -> None:
+        self._compute = compute
+        self.ran = False
+
+    def __call__(self, trace: Trace) -> Awaitable[V]:
+        self.ran = True
+        return self._compute(trace)
+
+
 Permit = Callable[[], Awaitable[None]]
 """Raises a PenstockError where nothing may be computed for who asks."""
 

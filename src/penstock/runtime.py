@@ -214,6 +214,7 @@ async def open_runtime(
                 lists=lists,
                 metrics=metrics,
                 may_spend=budgets.check_key,
+                usage=usage,
             ),
             policies=policies,
             store=verdicts,

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.rigs.servers import RedisServer
+from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.cache import Cache, MemoryStore, Store, open_store
-from penstock.clock import ManualClock
+from penstock.clock import Clock, ManualClock
 from penstock.hub import LocalHub
+from penstock.hub.redis import RedisHub
+
+PATIENCE = 60.0
+# Where silence is not the subject: the machine may be busy.
+PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
 
 
 @pytest.fixture
@@ -39,6 +46,32 @@ async def make_cache(clock: ManualClock) -> AsyncIterator[Callable[..., Cache]]:
 @pytest.fixture
 def cache(make_cache: Callable[..., Cache]) -> Cache:
     return make_cache()
+
+
+@pytest.fixture
+def proxy(redis: RedisServer) -> Iterator[SlowProxy]:
+    """Another way to Redis, which can be cut and be slow."""
+    with SlowProxy(redis.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def start(redis: RedisServer) -> AsyncIterator[Callable[..., Awaitable[Cache]]]:
+    """Starts "servers": caches on hubs of their own, all on the loop of the test."""
+    caches: list[Cache] = []
+
+    async def started(url: str = redis.url + PATIENT, clock: Clock | None = None) -> Cache:
+        hub = RedisHub(url)
+        await hub.start(wait=PATIENCE)
+        patient = url + "&timeout=10s" if "?" in url else url
+        stores = [MemoryStore(clock=clock), open_store(patient, clock=clock)]
+        caches.append(Cache(stores, hub=hub, jitter=0.0, clock=clock))
+        return caches[-1]
+
+    yield started
+    for cache in caches:
+        await cache.aclose()
+        await cache.hub.aclose()
 
 
 @pytest.fixture

@@ -14,23 +14,20 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.cache import Cache, MemoryStore, open_store
-from penstock.clock import Clock, ManualClock
+from penstock.clock import ManualClock
 from penstock.hub.redis import RedisHub
 from penstock.net.redis import connect_sync
+from tests.cache.conftest import PATIENCE, PATIENT
 
 THREADS = 8
-PATIENCE = 60.0
-# Where silence is not the subject: the machine may be busy.
-PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
 LEASES = "penstock:hub:lease:flight:*"
 
 user = contextvars.ContextVar("user", default="")
@@ -58,34 +55,9 @@ def work() -> Work:
 
 
 @pytest.fixture
-def proxy(redis):
-    with SlowProxy(redis.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def raw(redis):
     with connect_sync(redis.url, timeout=5) as client:
         yield client
-
-
-@pytest.fixture
-async def start(redis) -> AsyncIterator[Callable]:
-    """Starts "servers": caches on hubs of their own, all on the loop of the test."""
-    caches: list[Cache] = []
-
-    async def started(url: str = redis.url + PATIENT, clock: Clock | None = None) -> Cache:
-        hub = RedisHub(url)
-        await hub.start(wait=PATIENCE)
-        patient = url + "&timeout=10s" if "?" in url else url
-        stores = [MemoryStore(clock=clock), open_store(patient, clock=clock)]
-        caches.append(Cache(stores, hub=hub, jitter=0.0, clock=clock))
-        return caches[-1]
-
-    yield started
-    for cache in caches:
-        await cache.aclose()
-        await cache.hub.aclose()
 
 
 def function(cache: Cache, work: Callable[[str], str], **options: Any) -> Any:
@@ -267,6 +239,29 @@ async def test_what_one_server_renews_the_other_gets(pair, raw):
     assert await asyncio.to_thread(one.refresh, "a") == "a 2"
 
     await until(lambda: other("a") == "a 2")
+
+
+async def test_a_renewal_does_not_wait_for_ever_for_a_redis_that_stalls(
+    redis, proxy, work, monkeypatch
+):
+    monkeypatch.setattr("penstock.cache.blocking.FLUSH_SECONDS", 0.05)
+    hub = RedisHub(redis.url)
+    await hub.start(wait=PATIENCE)
+    forever = "socket_timeout=600&socket_connect_timeout=600&timeout=600s"
+    cache = Cache([MemoryStore(), open_store(f"{proxy.url}/0?{forever}")], hub=hub, jitter=0.0)
+
+    def stalls(text: str) -> str:
+        proxy.freeze()
+        return work(text)
+
+    shout = function(cache, stalls)
+    try:
+        renewing = asyncio.ensure_future(asyncio.to_thread(shout.refresh, "a"))
+        assert await asyncio.wait_for(renewing, PATIENCE) == "a 1"
+    finally:
+        proxy.thaw()
+        await cache.aclose()
+        await hub.aclose()
 
 
 async def test_what_was_computed_before_a_change_is_not_written_over_it(pair, work, raw):

@@ -11,24 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rigs.slow_proxy import SlowProxy
 from penstock.cache import Cache, MemoryStore, open_store
 from penstock.cache.coherence import MAX_CLEARS
 from penstock.cache.disk import DiskStore
 from penstock.hub.redis import RedisHub
 from penstock.hub.redis.ledger import KEPT_MESSAGES
 from penstock.net.redis import connect_sync
+from tests.cache.conftest import PATIENCE, PATIENT
 
-PATIENCE = 60.0
-# Where silence is not the subject: the machine may be busy.
-PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
 SLOW = f"{PATIENT}&timeout=10s"
-
-
-@pytest.fixture
-def proxy(redis):
-    with SlowProxy(redis.port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

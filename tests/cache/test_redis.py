@@ -45,12 +45,6 @@ def store(redis, open_redis) -> RedisStore:
 
 
 @pytest.fixture
-def proxy(redis):
-    with SlowProxy(redis.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def cache(make_cache, open_redis, proxy, clock) -> Cache:
     """Memory and Redis, behind a proxy."""
     return make_cache(MemoryStore(clock=clock), open_redis(f"{proxy.url}/0{PATIENT}"))

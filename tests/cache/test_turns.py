@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
-from benchmarks.rigs.slow_proxy import SlowProxy
-from penstock.cache import Cache, MemoryStore, open_store
-from penstock.clock import Clock, ManualClock
-from penstock.hub.redis import RedisHub
+from penstock.cache import Cache
+from penstock.clock import ManualClock
 from penstock.net.redis import connect_sync
+from tests.cache.conftest import PATIENCE, PATIENT
 
 CALLERS = 100
-PATIENCE = 60.0
-# Where silence is not the subject: the machine may be busy.
-PATIENT = "?socket_timeout=10&socket_connect_timeout=10"
 
 
 class Work:
@@ -40,32 +36,6 @@ class Work:
 
     async def many(self, keys: list[str]) -> list[str]:
         return list(await asyncio.gather(*map(self, keys)))
-
-
-@pytest.fixture
-def proxy(redis):
-    """The way of the second server to Redis."""
-    with SlowProxy(redis.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def start(redis) -> AsyncIterator[Callable]:
-    """Starts "servers": caches on hubs of their own."""
-    caches: list[Cache] = []
-
-    async def started(url: str = redis.url + PATIENT, clock: Clock | None = None) -> Cache:
-        hub = RedisHub(url)
-        await hub.start(wait=PATIENCE)
-        patient = url + "&timeout=10s" if "?" in url else url
-        stores = [MemoryStore(clock=clock), open_store(patient, clock=clock)]
-        caches.append(Cache(stores, hub=hub, jitter=0.0, clock=clock))
-        return caches[-1]
-
-    yield started
-    for cache in caches:
-        await cache.aclose()
-        await cache.hub.aclose()
 
 
 @pytest.fixture

@@ -185,18 +185,6 @@ async def test_counters_add_up(pair: Pair):
     assert await hub.read("none") == {}
 
 
-async def test_a_field_is_forgotten_in_all_counters_that_are_named(pair: Pair):
-    hub = pair[0]
-    await hub.add({f"day-{n}": {"anna": n, "ben": n} for n in range(1, 700)})
-
-    gone = await hub.erase(["day-0", *(f"day-{n}" for n in range(1, 699))], "anna")
-
-    assert gone == 698
-    assert await hub.read("day-5") == {"ben": 5}
-    assert await hub.read("day-699") == {"anna": 699, "ben": 699}
-    assert await hub.erase([], "ben") == 0
-
-
 async def test_a_lease_can_be_given_back_once(pair: Pair):
     lease = await pair[0].acquire("flight", seconds=30)
     assert lease

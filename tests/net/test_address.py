@@ -55,6 +55,7 @@ def test_the_name_is_shown_where_it_is_wanted() -> None:
         ("redis://h:0/0", NO_PLACE),
         ("redis://h:65536", NO_PLACE),
         ("redis://h:-5/0", NO_PLACE),
+        ("redis://h:\u0663/0", NO_PLACE),
         ("redis://::1:6379/0", NO_PLACE),
         ("redis://:c2Vj:cmV0", NO_PLACE),
         ("redis://[::1:6379/0", NO_PLACE),

@@ -118,8 +118,9 @@ def test_a_password_leaves_this_machine_over_tls_alone(url: str, required: bool 
     [
         ("http://mail.example", "write smtp://user:password@mail.example:587"),
         ("smtp://", "write smtp://user:password@mail.example:587"),
-        ("smtp://mail.example:0", "write smtp://user:password@mail.example:587"),
-        ("smtp://mail.example:99999", "write smtp://user:password@mail.example:587"),
+        ("smtp://mail.example:0", "its port is no number from 1 to 65535"),
+        ("smtp://mail.example:99999", "its port is no number from 1 to 65535"),
+        ("smtp://mail.example:25,second:25", "write smtp://user:password@mail.example:587"),
         ("smtp://mail.example/inbox", "write smtp://user:password@mail.example:587"),
         ("smtp://:sesame@mail.example", "has a user or a password alone"),
         ("smtp://ann:sesame/1@mail.example", "percent-encoded"),

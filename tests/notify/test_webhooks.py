@@ -418,7 +418,7 @@ async def test_what_is_left_while_others_take_over_stays(opened: Open) -> None:
 
         await store.forget([number for number, _ in found])
 
-        assert [one.webhook_id for _, one in await store.left()] == ["hook_2"]
+        assert [one.receiver for _, one in await store.left()] == ["hook_2"]
 
 
 def test_an_event_can_be_packed() -> None:

@@ -228,7 +228,7 @@ async def test_a_day_has_sums_of_its_own_that_are_kept_for_two(join, clock, redi
 
 
 async def test_more_than_fits_in_one_batch_goes_in_several(join, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER", 100)
+    monkeypatch.setattr(module, "MOST_NUMBERS", 100)
     process = await join()
     for number in range(450):
         process.metrics.count(CALLS, label=str(number))

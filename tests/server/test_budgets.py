@@ -165,6 +165,22 @@ async def test_warming_ends_with_the_budget(asking, upstream: Upstream):
     assert upstream.calls == 1
 
 
+async def test_nothing_of_a_refused_warming_goes_on_behind_the_answer(asking, upstream: Upstream):
+    async with asking() as app:
+        key = await app.key("operator", budget_tokens=1)
+        await spend(key)
+        calls = upstream.calls
+
+        refused = await key.post(WARM, json={"texts": [f"{NEW}: {n}" for n in range(1000)]})
+        left = [task for task in asyncio.all_tasks() if "Service.warm" in repr(task)]
+        counted = app.runtime.metrics.total("penstock_limited_total", reason="budget")
+
+    assert_problem(refused, 429)
+    assert not left
+    assert counted < 1000  # the rest never began
+    assert upstream.calls == calls
+
+
 async def test_warming_counts_against_the_limits_of_the_key(asking):
     async with asking() as app:
         key = await app.key("operator", route_limits={f"POST {WARM}": "1/h"})
@@ -209,3 +225,18 @@ async def test_who_waits_for_another_s_useless_answer_does_not_pay_for_it(
 
     assert sum(spent) > 0
     assert len([tokens for tokens in spent if tokens]) == upstream.calls
+
+
+async def test_what_was_paid_for_a_request_that_is_refused_is_charged(asking, upstream: Upstream):
+    broken = {"url": "data:image/png;base64,bm90IGFuIGltYWdl"}
+    parts = [{"type": "text", "text": NEW}, {"type": "image_url", "image_url": broken}]
+    async with asking() as app:
+        key = await app.key("operator")
+        before = upstream.calls
+
+        refused = await key.post(MODERATIONS, json={"input": parts})
+        charged = await used(app, key)
+
+    assert_problem(refused, 422)
+    assert upstream.calls == before + 1
+    assert charged["tokens"]["in"] > 0

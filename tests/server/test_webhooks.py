@@ -18,7 +18,7 @@ from penstock.http.request_id import RequestId
 from penstock.hub import LocalHub
 from penstock.net.dial import Dialler
 from penstock.net.guard import Guard
-from penstock.notify import Webhooks
+from penstock.notify import Mailer, Webhooks
 from penstock.observe.metrics import Metrics
 from penstock.server.routes.webhooks import router
 from penstock.tasks import open_queue
@@ -42,6 +42,7 @@ async def webhooks(tmp_path: Path) -> AsyncIterator[Webhooks]:
         clock=clock,
         metrics=metrics,
         audit=AuditLog(database, clock=clock),
+        mail=Mailer(None, sender="", to=(), events=(), queue=queue, clock=clock),
     )
     queue.register(webhooks.tasks())
     async with queue:

@@ -86,11 +86,6 @@ def entry(
     )
 
 
-def value_of(entry: Entry) -> object:
-    """The value of an entry, whether or not its store knows types."""
-    return entry.give() if entry.thaw or not isinstance(entry.value, bytes) else entry.pack()[0]
-
-
 async def test_what_was_set_is_got(store, clock):
     await store.set_many(
         [entry("a", {"x": [1]}, clock, tags=("t", "u")), entry("b", "text", clock)]

@@ -71,6 +71,46 @@ async def test_a_task_that_enqueues_itself_for_later_is_not_waited_for():
         assert await queue.store.count(JobFilter()) == {"completed": 1, "queued": 1}
 
 
+@pytest.mark.parametrize("back", [{"delay": "1h"}, {}], ids=["later", "at once"])
+async def test_tasks_that_enqueue_each_other_for_later_are_not_waited_for(back):
+    runs: list[str] = []
+
+    async def ping() -> None:
+        runs.append("ping")
+        await queue.enqueue(tasks["pong"], options={"delay": "1h"})
+
+    async def pong() -> None:
+        runs.append("pong")
+        await queue.enqueue(tasks["ping"], options=back)
+
+    tasks = {"ping": Task(ping, name="ping"), "pong": Task(pong, name="pong")}
+    async with open_queue("inline://") as queue:
+        job = await asyncio.wait_for(queue.enqueue(tasks["ping"]), PATIENCE)
+
+        assert (await job.status()).state == "completed"
+        assert runs == (["ping", "pong"] if back else ["ping", "pong", "ping"])
+        assert (await queue.store.count(JobFilter()))["queued"] == 1
+
+
+async def test_a_delay_is_not_waited_for_however_often_its_task_ran_beside():
+    told: list[str] = []
+
+    async def tell(who: str) -> None:
+        told.append(who)
+
+    async def item(who: str) -> None:
+        await queue.enqueue(telling, (who,), options={"delay": "1h"})
+
+    async def all_items() -> None:
+        await queue.enqueue_many(each, ["a", "b"])
+
+    telling, each = Task(tell, name="tell"), Task(item, name="item")
+    async with open_queue("inline://") as queue:
+        await asyncio.wait_for(queue.enqueue(Task(all_items, name="all")), PATIENCE)
+
+        assert sorted(told) == ["a", "b"]
+
+
 async def test_nobody_waits_for_the_jobs_of_others():
     begun, go = asyncio.Event(), asyncio.Event()
 

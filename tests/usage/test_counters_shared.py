@@ -19,7 +19,7 @@ from penstock.observe.effects import Effects
 from penstock.observe.metrics import Metrics
 from penstock.usage import CounterStore, HubCounters, Statistics
 from penstock.usage.counters import DAY, Place, Top
-from penstock.usage.statistics import REQUESTS, UPSTREAM, blocked_users, users
+from penstock.usage.statistics import REQUESTS, UPSTREAM, users
 
 TODAY = 1_699_920_000_000
 
@@ -262,51 +262,3 @@ async def watched(server: RedisServer, asked: list[str]) -> AsyncIterator[None]:
     finally:
         reading.cancel()
         writer.close()
-
-
-async def test_a_person_is_forgotten_wherever_they_were_counted(
-    hub: Hub, database: Database, clock: ManualClock
-) -> None:
-    """On every day, by every server, in Redis and in the database from before."""
-    earlier = CounterStore(database)
-    before = Statistics(earlier, clock=clock, effects=Effects(clock=clock))
-    before.answered("moderation", user="a", decision="rejected")
-    await before.flush()
-    one, two = (started(hub, clock, earlier=earlier) for _ in range(2))
-    for statistics in (one, two):
-        statistics.answered("moderation", user="a", decision="rejected")
-        statistics.answered("filterx", user="a", decision="approved")
-        statistics.answered("moderation", user="b", decision="approved")
-    await two.flush()
-    clock.advance(DAY / 1000)
-    one.answered("moderation", user="a", decision="approved")
-
-    erased = await one.erase("a")
-    again = await one.erase("a")
-    last = TODAY + DAY
-    kinds = [of(name) for name in ("moderation", "filterx") for of in (users, blocked_users)]
-    left = await two.rows([*kinds, REQUESTS], TODAY, last)
-
-    assert (erased, again) == (6, 0)  # each day and kind once in Redis, and twice from before
-    assert {place.name for place in left if place.kind != REQUESTS} == {"b"}
-    assert left[Place(TODAY, REQUESTS, "moderation.total")] == 5
-
-
-async def test_those_who_are_counted_together_are_nobody(hub: Hub, clock: ManualClock) -> None:
-    statistics = started(hub, clock)
-    statistics.answered("moderation", user="other", decision="approved")
-
-    assert await statistics.erase("other") == 0
-    assert await statistics.rows([users("moderation")], TODAY, TODAY)
-
-
-async def test_where_redis_is_away_nothing_is_said_to_be_erased(
-    own_redis: Callable[..., RedisServer], clock: ManualClock
-) -> None:
-    server = own_redis()
-    async with joined(server) as hub:
-        statistics = started(hub, clock)
-        server.stop()
-
-        with pytest.raises(StorageUnavailable):
-            await statistics.erase("a")

@@ -22,7 +22,7 @@ from penstock.cache.store import Mark
 TOGETHER: Final = 100  # entries of one write: packing them takes about 1 ms of the loop's time
 MOST: Final = 2_000  # entries that wait
 MOST_BYTES: Final = 16 << 20
-FLUSH_SECONDS: Final = 2.0  # for what waits when the cache is closed
+FLUSH_SECONDS: Final = 2.0  # for what waits when the cache is closed, or a thread waits for it
 
 Then = Callable[[], Awaitable[None]]
 
@@ -43,6 +43,7 @@ class Behind:
         self._write = write
         self._waiting: dict[str, Waiting] = {}
         self._bytes = 0
+        self._flushes = 0
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -52,17 +53,20 @@ class Behind:
         """Have these written; `then` is called when all of them were, or none could be."""
         for at, (entry, mark) in enumerate(entries, 1):
             told = then if at == len(entries) else None
-            before = self._waiting.pop(entry.key, None)
+            before = self._waiting.get(entry.key)  # whose place it takes
             if before is not None:
                 self._bytes -= before.entry.size if before.entry is not None else 0
                 told = _both(before.then, told)
             kept: Entry | None = entry
-            if len(self._waiting) >= MOST or self._bytes + entry.size > MOST_BYTES:
+            count = len(self._waiting) - (before is not None)
+            if count >= MOST or self._bytes + entry.size > MOST_BYTES:
                 self.dropped += 1
                 kept = None
             if kept is not None or told is not None:
                 self._waiting[entry.key] = Waiting(kept, mark, told)
                 self._bytes += 0 if kept is None else entry.size
+            elif before is not None:
+                del self._waiting[entry.key]
         if self._waiting and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._drain())
 
@@ -76,10 +80,22 @@ class Behind:
                 self._bytes -= item.entry.size
 
     async def flush(self) -> None:
-        """Return when what waits now was written, or could not be."""
+        """Return when what waits now was written, or could not be; not what is added meanwhile."""
         task = self._task
-        if task is not None:
-            await asyncio.wait([task])
+        if task is None:
+            return
+        written = asyncio.Event()
+
+        async def then() -> None:
+            written.set()
+
+        self._flushes += 1
+        self._waiting[f"\0{self._flushes}"] = Waiting(None, b"", then)  # no key of an entry
+        waits = asyncio.ensure_future(written.wait())
+        try:
+            await asyncio.wait([task, waits], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waits.cancel()
 
     async def aclose(self) -> None:
         """Write what waits, for a moment; the rest is lost."""
@@ -89,7 +105,7 @@ class Behind:
         await asyncio.wait([task], timeout=FLUSH_SECONDS)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        self.dropped += len(self._waiting)
+        self.dropped += sum(item.entry is not None for item in self._waiting.values())
         self._waiting = {}
 
     async def _drain(self) -> None:

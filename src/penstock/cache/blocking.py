@@ -4,7 +4,7 @@
     compute        in the caller's thread, with its context: not here
     keep, end      behind the answer
 
-Whoever sits in the thread of an event loop holds that up, and asks nobody for a turn: another
+Whoever sits in the thread of an event loop holds that up, and waits for nobody's turn: another
 process, whose computing would be waited for, may be waiting for this very loop.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from penstock.cache.aside import Aside
 from penstock.cache.behind import FLUSH_SECONDS
@@ -50,12 +51,12 @@ class Blocking:
     def keep(self, entries: Sequence[Entry], plan: Plan, turn: Turn, *, wait: bool = False) -> None:
         """Have remote tiers remember what was computed, and end the turn when they do.
 
-        With `wait` it returns when they do, as far as they can.
+        With `wait` it returns when they do, as far as they can within `FLUSH_SECONDS`.
         """
         if not turn.is_empty:
             self._aside.send(lambda: self._keep(entries, plan, turn))
             if wait:
-                self._aside.ask(self._cascade.flush, nothing=None)
+                self._aside.ask(self._write_down, nothing=None)
         elif entries:
             self._cascade.keep_later(entries, {}, plan, turn.end)  # which counts them as lost
 
@@ -82,7 +83,9 @@ class Blocking:
             await turn.end()
 
     async def _write_down(self) -> None:
-        await asyncio.wait([asyncio.ensure_future(self._cascade.flush())], timeout=FLUSH_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._cascade.flush()
 
 
 def _holds_up_a_loop() -> bool:

@@ -75,16 +75,12 @@ def _strange_workers(settings: Settings) -> Iterator[Finding]:
     """Whether Celery's workers wait on the Redis of an installation that gives them nothing."""
     if settings.tasks != "embedded" or settings.broker is None:
         return
+    from penstock.cli.services_jobs import looking
     from penstock.net.redis import shown
-    from penstock.tasks import open_queue
 
     async def look() -> int:
-        other = settings.model_copy(update={"tasks": "celery"})
-        jobs = open_queue(other.task_engine, workers=0)  # not started: it changes nothing
-        try:
+        async with looking(settings.model_copy(update={"tasks": "celery"})) as jobs:
             return sum(worker.alive for worker in await jobs.store.workers())
-        finally:
-            await jobs.stop()
 
     try:
         alive = asyncio.run(look())
@@ -99,14 +95,11 @@ def _strange_workers(settings: Settings) -> Iterator[Finding]:
 def _unknown_tasks(settings: Settings) -> Iterator[Finding]:
     """Whether jobs wait for a worker that has their task."""
     from penstock.cli.queues import unknown_tasks
-    from penstock.tasks import open_queue
+    from penstock.cli.services_jobs import looking
 
     async def look() -> list[QueueStatus]:
-        jobs = open_queue(settings.task_engine, workers=0)  # not started: it changes nothing
-        try:
+        async with looking(settings) as jobs:
             return await jobs.store.queues()
-        finally:
-            await jobs.stop()
 
     for queue in asyncio.run(look()):
         for told in unknown_tasks(queue):

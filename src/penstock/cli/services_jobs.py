@@ -58,9 +58,20 @@ async def open_jobs(settings: Settings) -> AsyncIterator[TaskQueue]:
             yield jobs
 
 
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncIterator[TaskQueue]:
+    """The jobs, to look at alone: not started, so that nothing changes."""
+    from penstock.tasks import open_queue
+
+    jobs = open_queue(settings.task_engine, workers=0)
+    try:
+        yield jobs
+    finally:
+        await jobs.stop()
+
+
 async def left_behind(settings: Settings) -> int:
     """Jobs in the folder's file that nobody runs any more, because a broker was set since."""
-    from penstock.tasks import open_queue
     from penstock.tasks.job import JobFilter
 
     path = (settings.home / JOB_FILE).absolute()
@@ -68,13 +79,10 @@ async def left_behind(settings: Settings) -> int:
         return 0
     own = settings.model_copy(update={"tasks": "embedded"})
     with opening.quiet(own):
-        jobs = open_queue(own.task_engine, workers=0)  # not started: it changes no job
-        try:
+        async with looking(own) as jobs:
             if any(worker.alive for worker in await jobs.store.workers()):
                 return 0
             return sum((await jobs.store.count(JobFilter(states=("queued", "running")))).values())
-        finally:
-            await jobs.stop()
 
 
 def of_left_behind(settings: Settings, number: int) -> tuple[str, str]:

@@ -115,10 +115,6 @@ class HubElsewhere:
         """See Hub."""
         return await self._there(lambda: self._hub.read(name))
 
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        """See Hub."""
-        return await self._there(lambda: self._hub.erase(names, field))
-
     async def status(self) -> HubStatus:
         """See Hub."""
         try:

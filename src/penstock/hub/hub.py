@@ -158,9 +158,6 @@ class Hub(Protocol):
     async def read(self, name: str) -> dict[str, int]:
         """The counters of a name, all fields. Raises StorageUnavailable."""
 
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        """Forget a field of these counters; how many had it. Raises StorageUnavailable."""
-
     async def status(self) -> HubStatus:
         """How it is; asks the server, and never raises."""
 

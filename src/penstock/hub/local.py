@@ -191,13 +191,6 @@ class LocalHub:
     async def read(self, name: str) -> dict[str, int]:
         return dict(self._counters.get(name, {}))
 
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        """See Hub."""
-        having = [name for name in names if field in self._counters.get(name, ())]
-        for name in having:
-            del self._counters[name][field]
-        return len(having)
-
     async def status(self) -> HubStatus:
         return HubStatus(kind="local", memory_bytes=_SIZE)
 

@@ -26,8 +26,8 @@ NO_PLACE: Final = (
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 # One or several hosts, as PostgreSQL takes them.
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.%]*\]|[^\[\]:,]*)(?::\d{0,5})?"
-_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*")
-_PORT: Final = re.compile(r":(\d+)(?=,|$)")
+_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*", re.ASCII)
+_PORT: Final = re.compile(r":(\d+)(?=,|$)", re.ASCII)
 _PORTS: Final = range(1, 65_536)
 
 

@@ -236,17 +236,23 @@ def explain(error: BaseException, url: str) -> str:
             return f"{where} is older than Redis 6; install 6.2 or later"
         case exceptions.ResponseError() if "MISCONF" in text:
             return f"{where} cannot save to its disk and takes no writes; free its disk"
-        case exceptions.ConnectionError() if url.startswith("rediss:") and _is_cut(text):
-            return f"{where} {tls.ended(redis_tls.SPELLING)}"
-        case exceptions.ConnectionError() | OSError() if unknown := _unknown_host(error):
-            fix = "correct its host in REDIS_URL, or see to this machine's DNS"
-            return f"{where} cannot be looked up ({unknown}); {fix}"
         case exceptions.ConnectionError() | OSError():
-            fix = "start it or correct REDIS_URL"
-            if url.startswith("redis:") and _is_cut(text):
-                fix += " (rediss:// if it speaks TLS)"
-            return f"{where} cannot be reached ({_short(text)}); {fix}"
+            return _unreached(error, url)
     return f"{where}: {_short(text)}"
+
+
+def _unreached(error: BaseException, url: str) -> str:
+    """Why there is no connection, and what to do about it."""
+    where, text = shown(url), str(error)
+    if url.startswith("rediss:") and _is_cut(text):
+        return f"{where} {tls.ended(redis_tls.SPELLING)}"
+    if unknown := _unknown_host(error):
+        fix = "correct its host in REDIS_URL, or see to this machine's DNS"
+        return f"{where} cannot be looked up ({unknown}); {fix}"
+    fix = "start it or correct REDIS_URL"
+    if url.startswith("redis:") and _is_cut(text):
+        fix += " (rediss:// if it speaks TLS)"
+    return f"{where} cannot be reached ({_short(text)}); {fix}"
 
 
 def _unknown_host(error: BaseException) -> str:

@@ -54,7 +54,7 @@ class Outbox:
         hub: Hub,
         clock: Clock,
         metrics: Metrics,
-        mail: Mailer | None = None,
+        mail: Mailer,
         most: int = MOST,
     ) -> None:
         self._queue = queue
@@ -71,7 +71,7 @@ class Outbox:
 
     def put(self, event: Event) -> None:
         """Have an event delivered; beyond the bound it is lost, and counted."""
-        for letter in self._mail.of(event) if self._mail else ():
+        for letter in self._mail.of(event):
             self._put(letter)
         if self._subscriptions.stale:
             self._put(event)
@@ -151,14 +151,14 @@ class Outbox:
 
     def _call(self, one: Delivery) -> tuple[Task[..., Any], str | None]:
         """The task of a delivery's job, and whose job it is; None: the installation's own."""
-        if self._mail and one.webhook_id.startswith(RECEIVER):
+        if one.receiver.startswith(RECEIVER):
             return self._mail.task, None
         return self._task, one.owner
 
     async def _accept(
         self, calls: Sequence[Delivery], task: Task[..., Any], owner: str | None
     ) -> None:
-        arguments = [(one.webhook_id, one.event) for one in calls]
+        arguments = [(one.receiver, one.event) for one in calls]
         try:
             await self._queue.enqueue_many(task, arguments, {"owner": owner})
         except RequestError as error:  # one is no JSON, or too large; the others are innocent
@@ -215,10 +215,10 @@ class Outbox:
         task, owner = self._call(one)
         options: JobOptions = {
             "owner": owner,
-            "key": f"webhook:{one.webhook_id}:{one.event.id}",
+            "key": f"webhook:{one.receiver}:{one.event.id}",
         }
         try:
-            await self._queue.enqueue(task, (one.webhook_id, one.event), options=options)
+            await self._queue.enqueue(task, (one.receiver, one.event), options=options)
         except RequestError as error:
             _log.error("webhooks.not_storable", type=one.event.type, detail=error.detail)
             self._lose(1, "not_storable")

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiosmtplib import (
     SMTP,
@@ -31,7 +31,7 @@ from aiosmtplib import (
 )
 
 from penstock.errors import ConfigurationError, PenstockError
-from penstock.net.address import UNREADABLE, is_readable, shown
+from penstock.net.address import fault, shown
 from penstock.net.tls import Spelling, Terms, context, explain
 
 ATTEMPT_SECONDS: Final = 30.0  # from the first byte to the last; servers greet late on purpose
@@ -61,12 +61,14 @@ class Server:
     """The server that a URL names. Raises ConfigurationError for one that cannot be read."""
 
     def __init__(self, url: str) -> None:
-        if not is_readable(url):
-            raise ConfigurationError(f"SMTP_URL {shown(url)!r}: {UNREADABLE}")
+        if wrong := fault(url):
+            raise ConfigurationError(f"SMTP_URL {shown(url)!r}: {wrong}")
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", _port(parts)
-        if not self._host or not self._port or parts.path not in ("", "/"):
+        several = "," in parts.netloc.rpartition("@")[2]
+        self._host, usual = parts.hostname or "", PORTS.get(parts.scheme)
+        if several or not self._host or usual is None or parts.path not in ("", "/"):
             raise ConfigurationError(f"SMTP_URL {shown(url)!r} cannot be used; write {_EXAMPLE}")
+        self._port = parts.port or usual
         self._user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
         if bool(self._user) != bool(self._password):
@@ -170,16 +172,6 @@ class Server:
         else:
             told = f"cannot be used: {_quoted(str(error))}; correct SMTP_URL"
         return Unsent(f"{self.place} {told}", permanent=False)
-
-
-def _port(parts: SplitResult) -> int:
-    """The port, or the usual one of the scheme; 0 for none that there is."""
-    try:
-        given = parts.port
-    except ValueError:
-        return 0
-    usual = PORTS.get(parts.scheme, 0)
-    return usual if given is None else given * bool(usual)
 
 
 def _is_here(host: str) -> bool:

@@ -46,9 +46,9 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One event for one webhook, before it is a job; for an address: `mailto:` and no owner."""
+    """One event for one receiver, before it is a job: a webhook's id, or mailto: and an address."""
 
-    webhook_id: str
+    receiver: str
     owner: str
     event: Event
 
@@ -180,14 +180,14 @@ class WebhookStore:
 
     async def leave(self, waiting: Sequence[Delivery]) -> None:
         """Keep for the next process what this one cannot enqueue any more."""
-        rows = [(one.webhook_id, one.owner, msgspec.json.encode(one.event)) for one in waiting]
+        rows = [(one.receiver, one.owner, msgspec.json.encode(one.event)) for one in waiting]
         await self._database.write((_LEAVE, rows))
 
     async def left(self) -> list[tuple[int, Delivery]]:
         """What processes left behind, each with its number."""
         return [
-            (number, Delivery(webhook_id, owner, msgspec.json.decode(event, type=Event)))
-            for number, webhook_id, owner, event in await self._database.rows(_LEFT, (MOST,))
+            (number, Delivery(receiver, owner, msgspec.json.decode(event, type=Event)))
+            for number, receiver, owner, event in await self._database.rows(_LEFT, (MOST,))
         ]
 
     async def forget(self, numbers: Sequence[int]) -> None:

@@ -59,8 +59,8 @@ class Changes(msgspec.Struct, frozen=True):
 class Webhooks:
     """All webhooks of one installation.
 
-    The queue has to know `tasks()`, and `keep()` has to run where events are emitted. With `mail`,
-    what it wants is told by e-mail, too.
+    The queue has to know `tasks()`, and `keep()` has to run where events are emitted. What
+    `mail` wants is told by e-mail, too.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Webhooks:
         clock: Clock,
         metrics: Metrics,
         audit: AuditLog,
-        mail: Mailer | None = None,
+        mail: Mailer,
     ) -> None:
         self._store = WebhookStore(database)
         self._queue = queue
@@ -112,9 +112,7 @@ class Webhooks:
 
     def wants(self, type: str) -> bool:
         """Whether anybody subscribed to such events, or may have: others need not be made."""
-        if self._mail is not None and self._mail.wants(type):
-            return True
-        return self._subscriptions.has(type)
+        return self._mail.wants(type) or self._subscriptions.has(type)
 
     async def test(self, id: str) -> Job[Any]:
         """Send a test event to one webhook, as a job. Raises NotFound and Conflict."""
@@ -133,7 +131,7 @@ class Webhooks:
 
     def tasks(self) -> list[Task[..., Any]]:
         """The tasks that deliver."""
-        return [self._deliverer.task, *([self._mail.task] if self._mail else [])]
+        return [self._deliverer.task, self._mail.task]
 
     async def keep(self) -> None:
         """Turn emitted events into jobs until cancelled.

@@ -1,6 +1,6 @@
 """How the installation is: checks that are asked at once, and what the machine has left.
 
-A check never makes the report fail: one that raises or does not answer in time is unhealthy itself,
+A check never makes the report fail: one that raises or does not answer in time is degraded itself,
 or what it was added as. Thresholds, scores and alerts are not here.
 """
 
@@ -58,11 +58,11 @@ class HealthChecks:
         self._monotonic = (clock or SystemClock()).monotonic
         self._last: tuple[float, Health] | None = None
 
-    def add(self, name: str, check: Check, *, failing: Status = "unhealthy") -> None:
+    def add(self, name: str, check: Check, *, failing: Status = "degraded") -> None:
         """Ask `check` from now on; one of the same name is replaced.
 
-        `failing` is what it means that it raises or does not answer: "degraded" for a part without
-        which answers go on, however it went away.
+        `failing` is what it means that it raises or does not answer: "unhealthy" for a part without
+        which no answers go on, however it went away.
         """
         self._checks[name] = check, failing
 

@@ -28,13 +28,12 @@ from penstock.observe.metrics import Counter, Histogram, Metrics
 
 EVERY: Final = 5.0  # seconds between two batches of a process
 KEPT: Final = 2 * 86_400  # seconds that a day's sums stay
-TOGETHER: Final = 2_000  # numbers in one batch
+MOST_NUMBERS: Final = 2_000  # numbers in one batch
 A_WHILE: Final = 200  # series or numbers that are looked at before others have their turn
 
 _DAY: Final = 86_400
 _MICRO: Final = 1_000_000  # whole numbers are exact: seconds and ratios are shared in millionths
 _FRACTIONS: Final = ("_seconds", "_ratio")
-_BUCKET, _BOUND, _SUM = "bucket", "bound", "sum"
 
 _log = get_logger("penstock.metrics")
 
@@ -43,7 +42,7 @@ class Shared(Protocol):
     """The part of a hub that this needs."""
 
     async def add(
-        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
+        self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = ...
     ) -> int:
         """Add to fields of hashes in one round trip; a second call with the same `once` does not.
 
@@ -137,7 +136,7 @@ class Sharing:
                 await asyncio.sleep(0)
         added, self._added = self._added, {}
         left, day = iter(added.items()), self._today()
-        while part := dict(islice(left, TOGETHER)):
+        while part := dict(islice(left, MOST_NUMBERS)):
             self._number += 1
             self._ready.append(_Batch(self._number, day, part))
 
@@ -183,13 +182,13 @@ async def registry_of(fields: Mapping[str, int]) -> Metrics:
 
 
 def _differences(name: str, before: _Known, now: _Known) -> Iterator[tuple[str, int]]:
-    yield _field(name, _SUM), now.sum - before.sum
+    yield _field(name, "sum"), now.sum - before.sum
     for at, (old, new) in enumerate(zip(before.bounds, now.bounds, strict=True)):
         if new != old:
-            yield _field(name, _BOUND, str(at)), new - old
+            yield _field(name, "bound", str(at)), new - old
     for bucket, new in now.buckets.items():
         if new != (old := before.buckets.get(bucket, 0)):
-            yield _field(name, _BUCKET, str(bucket)), new - old
+            yield _field(name, "bucket", str(bucket)), new - old
 
 
 def _restore(series: Histogram, parts: list[str], value: int) -> None:

@@ -158,24 +158,26 @@ class Resilient:
             except ProviderError as error:
                 errors.append(error)
             else:
+                tokens_in, tokens_out, cost_micros = _paid(paid)
                 return msgspec.structs.replace(
                     scores,
                     provider=lane.provider.name,
-                    tokens_in=scores.tokens_in + sum(each.tokens_in for each in paid),
-                    tokens_out=scores.tokens_out + sum(each.tokens_out for each in paid),
-                    cost_micros=scores.cost_micros + sum(each.cost_micros for each in paid),
+                    tokens_in=scores.tokens_in + tokens_in,
+                    tokens_out=scores.tokens_out + tokens_out,
+                    cost_micros=scores.cost_micros + cost_micros,
                 )
-        raise _with_all(errors[0], paid)  # the first choice's failure is the one to repair
+        failure = errors[0]  # the first choice's is the one to repair
+        failure.tokens_in, failure.tokens_out, failure.cost_micros = _paid(paid)
+        raise failure
 
 
-def _with_all(error: ProviderError, paid: Sequence[ProviderError]) -> ProviderError:
-    """The error, with what all attempts cost together."""
-    error.tokens_in, error.tokens_out, error.cost_micros = (
-        sum(each.tokens_in for each in paid),
-        sum(each.tokens_out for each in paid),
-        sum(each.cost_micros for each in paid),
+def _paid(errors: Sequence[ProviderError]) -> tuple[int, int, int]:
+    """What failed attempts cost together: tokens in, tokens out, micros."""
+    return (
+        sum(each.tokens_in for each in errors),
+        sum(each.tokens_out for each in errors),
+        sum(each.cost_micros for each in errors),
     )
-    return error
 
 
 class _Turn(NamedTuple):

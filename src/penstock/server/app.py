@@ -120,7 +120,8 @@ class Server:
             try:
                 yield runtime
             finally:
-                self._app = runtime.budgets.verified = None
+                self._app = None
+                runtime.budgets.verified = None
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,6 +1,7 @@
 """Who asks: nothing behind this middleware runs without a key, nor beyond the key's limits.
 
-    token -> KeyRing.verify -> Principal in scope["penstock"] -> limits, budget -> application
+    token -> KeyRing.verify -> Principal in scope["penstock"]
+          -> limits, budget of what starts work -> application
     none or wrong -> public path, or local caller with authentication off, or 401 (repeated: 429)
 
 It stands before the cache and the hot routes, so a remembered answer needs a live key and counts

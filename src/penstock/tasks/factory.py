@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from penstock.clock import Clock, SystemClock
@@ -42,45 +42,24 @@ def open_engine(
     jobs: 0 has no meaning there, and it is as many as usual. Rates of tasks are counted in `hub`.
     Raises ConfigurationError for an address that is none.
     """
-    parts = urlsplit(url)
-    counts = _counts(workers)
-    parts_of_ours = {
+    given = {
         "clock": clock or SystemClock(),
         "metrics": metrics or Metrics(),
         "hub": hub,
-        "workers": counts,
+        "workers": _counts(workers),
         **options,
     }
-    match parts.scheme:
+    match urlsplit(url).scheme:
         case "embedded":
-            path = Path(unquote(parts.path))
-            if parts.netloc or not path.is_absolute() or path.is_dir():
-                raise ConfigurationError(f"{url} is no file; write embedded:///absolute/tasks.db")
-            return _embedded(path, durability=durability, **parts_of_ours)
+            return _embedded(_path(url), durability=durability, **given)
         case "inline":
-            from penstock.tasks.inline import InlineEngine
-
-            folder = TemporaryDirectory(prefix="penstock-inline-")
-            path = Path(folder.name, "tasks.db")
-            parts_of_ours["workers"] = {name: count or WORKERS for name, count in counts.items()}
-            engine, store = _embedded(path, durability="normal", **parts_of_ours)
-            inline = InlineEngine(
-                engine, store, clock=parts_of_ours["clock"], discard=folder.cleanup
-            )
-            return inline, store
+            return _inline(**given)
         case "celery+redis" | "celery+rediss":
             # It needs Redis alone: Celery itself is imported by its workers.
             from penstock.tasks.celery.engine import open_celery
 
-            return open_celery(url, **parts_of_ours)
-    if parts.scheme.startswith("celery+"):
-        with extra("redis"):
-            from penstock.net.redis import check_scheme
-
-        check_scheme(url)
-    raise ConfigurationError(
-        f"no task engine is called {_shown(url)!r}; known: embedded, inline, celery+redis"
-    )
+            return open_celery(url, **given)
+    _refuse(url)
 
 
 def open_queue(url: str, **options: Any) -> TaskQueue:
@@ -94,6 +73,24 @@ def _embedded(path: Path, **options: Any) -> tuple[Engine, JobStore]:
     return open_embedded(path, **options)
 
 
+def _path(url: str) -> Path:
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path))
+    if parts.netloc or not path.is_absolute() or path.is_dir():
+        raise ConfigurationError(f"{url} is no file; write embedded:///absolute/tasks.db")
+    return path
+
+
+def _inline(*, clock: Clock, workers: Mapping[str, int], **options: Any) -> tuple[Engine, JobStore]:
+    from penstock.tasks.inline import InlineEngine
+
+    folder = TemporaryDirectory(prefix="penstock-inline-")
+    counts = {queue: count or WORKERS for queue, count in workers.items()}
+    path = Path(folder.name, "tasks.db")
+    engine, store = _embedded(path, clock=clock, workers=counts, **options)
+    return InlineEngine(engine, store, clock=clock, discard=folder.cleanup), store
+
+
 def _counts(workers: int | Mapping[str, int]) -> dict[str, int]:
     counts = dict.fromkeys(QUEUES, workers) if isinstance(workers, int) else dict(workers)
     for queue, count in counts.items():
@@ -102,6 +99,18 @@ def _counts(workers: int | Mapping[str, int]) -> dict[str, int]:
         if count < 0:
             raise ConfigurationError(f"{count} workers for {queue}; it is 0 or more")
     return {queue: counts.get(queue, 0) for queue in QUEUES}
+
+
+def _refuse(url: str) -> NoReturn:
+    """Say why nothing is opened at an address of no scheme that is known."""
+    if urlsplit(url).scheme.startswith("celery+"):
+        with extra("redis"):
+            from penstock.net.redis import check_scheme
+
+        check_scheme(url)
+    raise ConfigurationError(
+        f"no task engine is called {_shown(url)!r}; known: embedded, inline, celery+redis"
+    )
 
 
 def _shown(url: str) -> str:

@@ -5,13 +5,14 @@ is what will happen. A delay is not waited for: the job runs at once. Jobs that 
 beside it, and whoever enqueued the first one waits for all of them.
 
 Not waited for, though they run while the process lives: an attempt that is due in more than
-`PATIENCE`, a job that its own task enqueued for later, and what a paused queue holds. A request
-must not hang for a webhook's seven hours.
+`PATIENCE`, a job enqueued for later whose task is among those that led to it, and what a paused
+queue holds. A request must not hang for a webhook's seven hours.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from penstock.tasks.job import JobRecord, ScheduleStatus
 from penstock.tasks.task import Task
 
 PATIENCE: Final = 3.0  # seconds until a further attempt that is waited for
+KNOWN: Final = 10_000  # jobs of which it is known what led to them
 
 
 class _Tree:
@@ -47,6 +49,8 @@ class InlineEngine:
         self._trees: dict[str, _Tree] = {}  # by job
         self._waits: dict[asyncio.Task[None], str] = {}  # until the end of which job
         self._paused: set[str] = set()
+        self._lines: OrderedDict[str, frozenset[str]] = OrderedDict()  # by job: see `_line_of`
+        self._adding: set[asyncio.Future[None]] = set()
 
     async def start(self, tasks: Mapping[str, Task[..., Any]]) -> None:
         await self._engine.start(tasks)
@@ -55,22 +59,33 @@ class InlineEngine:
         return self._add(jobs, parent=ctx.job_id)
 
     async def _add(self, jobs: Sequence[NewJob], *, parent: str | None) -> list[Added]:
-        late = await self._hurry(jobs, parent)
-        added = await self._engine.add(jobs)
+        line = await self._line_of(parent)
+        late = _hurry(jobs, line)
+        adding = asyncio.get_running_loop().create_future()
+        self._adding.add(adding)
+        try:
+            added = await self._engine.add(jobs)
+            for n, one in enumerate(added):
+                if n not in late and not one.existed:
+                    self._lines[one.id] = line | {jobs[n].task}
+        finally:
+            self._adding.discard(adding)
+            adding.set_result(None)
+        while len(self._lines) > KNOWN:
+            self._lines.popitem(last=False)
         await self._wait([one.id for n, one in enumerate(added) if n not in late], parent)
         return added
 
-    async def _hurry(self, jobs: Sequence[NewJob], parent: str | None) -> set[int]:
-        """Take delays away; which keep theirs: a task that comes back would never rest."""
-        delayed = [n for n, job in enumerate(jobs) if job.delay > 0 or job.run_at is not None]
-        record = await self._store.get(parent) if delayed and parent else None
-        late: set[int] = set()
-        for n in delayed:
-            if record is not None and jobs[n].task == record.task:
-                late.add(n)
-            else:
-                jobs[n].delay, jobs[n].run_at = 0.0, None
-        return late
+    async def _line_of(self, job_id: str | None) -> frozenset[str]:
+        """Its task, and those of the jobs that led to it."""
+        if job_id is None:
+            return frozenset()
+        if job_id not in self._lines and self._adding:
+            await asyncio.wait(set(self._adding))  # a job may begin before it is known to be added
+        if job_id not in self._lines:
+            record = await self._store.get(job_id)
+            return frozenset(() if record is None else (record.task,))
+        return self._lines[job_id]
 
     async def _wait(self, ids: Iterable[str], parent: str | None) -> None:
         """Until these jobs have ended, or with the parent where that is waited for."""
@@ -150,3 +165,15 @@ class InlineEngine:
             end.cancel()
         await self._engine.stop(grace=grace)
         self._discard()
+
+
+def _hurry(jobs: Sequence[NewJob], line: frozenset[str]) -> set[int]:
+    """Take delays away; which keep theirs: tasks that come back would never rest."""
+    late: set[int] = set()
+    for n, job in enumerate(jobs):
+        if job.delay > 0 or job.run_at is not None:
+            if job.task in line:
+                late.add(n)
+            else:
+                job.delay, job.run_at = 0.0, None
+    return late

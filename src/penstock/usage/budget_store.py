@@ -16,7 +16,7 @@ class BudgetStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, key_id: str) -> Budget | None:
+    async def budget(self, key_id: str) -> Budget | None:
         """The budget of a key; None without one, and for a key that is not on record."""
         row = await self._database.row(_FIND, (key_id,))
         if row is None or (row[0] is None and row[1] is None):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, Literal, NamedTuple, Protocol
@@ -58,7 +59,7 @@ class Spent(NamedTuple):
 class Known(Protocol):
     """The budgets of keys, by their ids."""
 
-    async def find(self, key_id: str) -> Budget | None:
+    async def budget(self, key_id: str) -> Budget | None:
         """The budget of a key, if it has one. Raises StorageError."""
 
 
@@ -146,12 +147,7 @@ class Budgets:
         """
         if key_id is None or self._known is None:
             return
-        try:
-            if self.verified is None:
-                raise KeyError(key_id)
-            budget = await self.verified.budget(key_id)
-        except KeyError:
-            budget = await self._budget_of(key_id, self._known)
+        budget = await self._budget_of(key_id, self._known)
         if budget is not None:
             await self.check(key_id, budget)
 
@@ -239,12 +235,15 @@ class Budgets:
             account.is_read = True
 
     async def _budget_of(self, key_id: str, known: Known) -> Budget | None:
+        if self.verified is not None:
+            with suppress(KeyError):
+                return await self.verified.budget(key_id)
         now = self._clock.monotonic()
         found = self._found.get(key_id)
         if found is not None and now - found[1] < REFRESH_SECONDS:
             return found[0]
         try:
-            budget = await known.find(key_id)
+            budget = await known.budget(key_id)
         except StorageError:
             if found is None:
                 raise

@@ -40,9 +40,6 @@ _NAMES: Final = """
 SELECT count(DISTINCT name) FROM usage_counters WHERE day BETWEEN ? AND ? AND kind = ?
 """
 _PURGE: Final = "DELETE FROM usage_counters WHERE day < ?"
-_ERASE: Final = """
-DELETE FROM usage_counters WHERE day BETWEEN ? AND ? AND kind IN ({kinds}) AND name = ?
-"""
 
 
 class CounterStore:
@@ -77,11 +74,6 @@ class CounterStore:
     async def purge(self, before: int) -> int:
         """Forget days before an instant in milliseconds; how many numbers."""
         return await self._database.write((_PURGE, (before,)))
-
-    async def erase(self, name: str, kinds: Sequence[str], first: int, last: int) -> int:
-        """See Counters."""
-        sql = _ERASE.format(kinds=_marks(kinds))
-        return await self._database.write((sql, (first, last, *kinds, name)))
 
 
 def _marks(values: Sequence[str]) -> str:

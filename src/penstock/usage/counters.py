@@ -65,9 +65,6 @@ class Counters(Protocol):
     async def top(self, kind: str, first: int, last: int, *, limit: int) -> Top:
         """The highest sums over the days by name."""
 
-    async def erase(self, name: str, kinds: Sequence[str], first: int, last: int) -> int:
-        """Forget a name of these kinds on the days from `first` to `last`; how many numbers."""
-
 
 class Shared(Protocol):
     """The part of a hub that shared counters need."""
@@ -80,9 +77,6 @@ class Shared(Protocol):
 
     async def read(self, name: str) -> dict[str, int]:
         """All fields of a hash."""
-
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        """Forget a field of hashes; how many of them had it. Raises StorageUnavailable."""
 
 
 class HubCounters:
@@ -119,14 +113,6 @@ class HubCounters:
         for place, value in (await self.rows([kind], first, last)).items():
             sums[place.name] += value
         return ranked(sums, limit)
-
-    async def erase(self, name: str, kinds: Sequence[str], first: int, last: int) -> int:
-        days = range(first, last + 1, DAY)
-        hashes = [_hash(day, kind) for kind in kinds for day in days]
-        gone = await self._hub.erase(hashes, name)
-        if self._earlier is not None:
-            gone += await self._earlier.erase(name, kinds, first, last)
-        return gone
 
     async def _read(self, asked: Iterable[tuple[int, str]]) -> list[dict[str, int]]:
         turns = asyncio.Semaphore(READS)

@@ -29,8 +29,6 @@ from penstock.usage.durations import bucket
 Upstream = Literal["text", "image"]
 
 EFFECT: Final = "statistics"
-SERVICES: Final = ("moderation", "filterx", "perspective")  # whose requests are counted
-DAYS_KEPT: Final = 400  # as far back as `/v1/usage` reads
 OTHER: Final = "other"  # who came after the most users of a day
 MOST_USERS: Final = 10_000  # of a day, in one process
 LONGEST_NAME: Final = 128
@@ -178,22 +176,6 @@ class Statistics:
         """The names with the highest sums."""
         await self.flush()
         return await self._counters.top(kind, first, last, limit=limit)
-
-    async def erase(self, user: str, *, services: Sequence[str] = SERVICES) -> int:
-        """Forget the numbers of one user on all days that are kept; how many they were.
-
-        What others count together stays: it says nothing of anybody. What other processes counted
-        in the last 50 ms is on its way still, so who erases a person asks them to stop first, or
-        asks again. Raises what went wrong; then it can be asked again.
-        """
-        await self.flush()
-        for names in self._names.values():
-            names.discard(user)
-        if user == OTHER:
-            return 0
-        kinds = [of(service) for service in services for of in (users, blocked_users)]
-        last = int(self._clock.now() * 1000) // DAY * DAY
-        return await self._counters.erase(user, kinds, last - DAYS_KEPT * DAY, last)
 
     def _tell_loss(self, batches: int) -> None:
         """Count what is on record no more; where that is not all of it, by its share."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from penstock.errors import StorageUnavailable
 from penstock.tasks import TaskQueue, ctx, declare, open_queue
 from penstock.tasks.celery.address import parse
 from penstock.tasks.celery.app import make_app, transport
@@ -85,6 +86,8 @@ TASKS = (echo, wait, block, die, die_once, steps, tick)
 
 @asynccontextmanager
 async def _open() -> AsyncIterator[TaskQueue]:
+    if Path(os.environ.get("JOBS_CLOSED", "")).is_file():
+        raise StorageUnavailable("what its jobs need is away")
     queue = open_queue(os.environ["JOBS_URL"], workers=0)
     queue.register((*TASKS, send) if os.environ.get("JOBS_SHOP") else TASKS)
     async with queue:

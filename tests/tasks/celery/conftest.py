@@ -19,6 +19,8 @@ import pytest
 
 from benchmarks.rigs.servers import RedisServer
 from penstock.tasks import TaskQueue, open_queue
+from penstock.tasks.celery.address import parse
+from penstock.tasks.celery.app import JobApp, make_app
 from tests.tasks.celery.celery_jobs import TASKS
 
 ROOT = Path(__file__).parents[3]
@@ -82,6 +84,15 @@ class Celery:
             self.kill(process)
 
 
+class Nowhere:
+    """The place of an application that runs no jobs."""
+
+    def bench(self) -> Any:
+        raise AssertionError
+
+    def close(self) -> None: ...
+
+
 async def until(condition: Callable[[], Any]) -> Any:
     """What a condition gives once it is true, looked at from a thread: it may block."""
 
@@ -130,6 +141,16 @@ async def asking() -> AsyncIterator[Callable[[str], Any]]:
     yield opened
     for queue in queues:
         await queue.stop()
+
+
+@pytest.fixture
+def app(redis: RedisServer) -> JobApp:
+    return make_app(parse(address(redis)), place=Nowhere())
+
+
+@pytest.fixture
+async def queue(redis: RedisServer, asking: Any) -> TaskQueue:
+    return await asking(address(redis))
 
 
 @pytest.fixture(scope="module")

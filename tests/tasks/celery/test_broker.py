@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from benchmarks.rigs.servers import RedisServer
@@ -12,7 +13,7 @@ from penstock.errors import ConfigurationError, StorageFull, StorageUnavailable
 from penstock.observe.health import CHECK_TIMEOUT
 from penstock.tasks import JobFilter, open_engine, open_queue
 from penstock.tasks.celery.address import Address, parse
-from penstock.tasks.celery.store import ALONE, NOBODY
+from penstock.tasks.celery.health import ALONE, NOBODY, Described
 from tests.tasks.celery.celery_jobs import echo, tick
 from tests.tasks.celery.conftest import address
 
@@ -121,7 +122,7 @@ async def test_that_no_worker_lives_is_told_once_one_had_the_time_to_start(redis
     clock.advance(ALONE)
     alone = await store.health()
 
-    await engine.remote.ask("rounds", "here", "one@test", "{}", 60_000)
+    await engine.remote.ask("rounds", "here", "one@test", "{}", "", 60_000)
     manned = await store.health()
     redis.ask(b"SELECT 1\r\nDEL penstock:workers\r\n", replies=2)
     clock.advance(ALONE / 2)
@@ -133,6 +134,44 @@ async def test_that_no_worker_lives_is_told_once_one_had_the_time_to_start(redis
     assert alone == gone == NOBODY
     assert NOBODY.partition("; ")[2] == "start one: celery -A penstock.celery_app worker"
     assert manned == restarting == ""
+
+
+async def test_a_queue_with_jobs_that_no_living_worker_takes_is_told(redis):
+    clock = ManualClock()
+    engine, store = open_engine(address(redis), clock=clock)
+
+    async def lives(node: str, *queues: str) -> None:
+        told = msgspec.json.encode(Described(1, "test", 1, list(queues), 1))
+        await engine.remote.ask("rounds", "here", node, told, "", 60_000)
+
+    async def heard() -> list[str]:
+        first = await store.health()
+        clock.advance(ALONE)
+        return [first, await store.health()]
+
+    await lives("one@test", "maintenance")
+    idle = await heard()
+    async with open_queue(address(redis), workers=0) as queue:
+        for name in ("notifications", "maintenance", "conversations"):
+            await queue.enqueue(echo, ("a",), options={"queue": name})
+        await queue.engine.pause("conversations")
+        paused = await heard()
+        await queue.engine.resume("conversations")
+        open_again = await store.health()
+        await lives("two@test", "notifications", "conversations")
+        manned = await heard()
+        redis.ask(b"SELECT 1\r\nZADD penstock:workers 1 two@test\r\n", replies=2)
+        dead = await heard()
+        await lives("older@test")
+        unknown = await heard()
+    await engine.stop(grace=0)
+
+    start = "start one: celery -A penstock.celery_app worker -Q"
+    one = f"no Celery worker takes jobs of notifications, where some wait; {start} notifications"
+    two = "no Celery worker takes jobs of conversations, notifications, where some wait; "
+    two += f"{start} conversations,notifications"
+    assert (paused, open_again, dead) == (["", one], two, ["", two])
+    assert idle == manned == unknown == ["", ""]
 
 
 async def test_an_enqueue_whose_answer_was_lost_is_made_again_and_accepts_one_job(redis):

@@ -14,16 +14,9 @@ from penstock.tasks import TaskQueue
 from penstock.tasks.celery.address import parse
 from penstock.tasks.celery.app import make_app
 from tests.tasks.celery.celery_jobs import block, echo, wait
-from tests.tasks.celery.conftest import PATIENCE, Celery, until
+from tests.tasks.celery.conftest import PATIENCE, Celery, Nowhere, until
 
 pytestmark = pytest.mark.slow
-
-
-class Nowhere:
-    def bench(self) -> Any:
-        raise AssertionError
-
-    def close(self) -> None: ...
 
 
 class Flower:

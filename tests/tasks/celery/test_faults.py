@@ -77,6 +77,23 @@ async def test_a_ticket_that_is_delivered_again_while_its_job_runs_starts_nothin
     assert (len(celery.noted("block")), (await job.status()).attempt) == (1, 1)
 
 
+async def test_a_process_that_cannot_open_what_its_jobs_need_runs_them_when_it_can(
+    redis, celery_on, asking, tmp_path
+):
+    celery = celery_on(redis)
+    closed = tmp_path / "closed"
+    closed.touch()
+    celery.env["JOBS_CLOSED"] = str(closed)
+    queue = await asking(celery.url)
+    jobs = await queue.enqueue_many(echo, ["a", "b", "c"])
+    celery.worker(processes=1)
+
+    await until(lambda: "process_not_opened" in celery.log.read_text())
+    closed.unlink()
+
+    assert [await job.result(PATIENCE) for job in jobs] == ["a", "b", "c"]
+
+
 async def test_a_worker_that_is_told_to_end_gives_back_what_does_not_end_in_time(
     redis, celery_on, asking
 ):

@@ -10,28 +10,7 @@ import pytest
 from redis import Redis
 
 from benchmarks.rigs.servers import RedisServer
-from penstock.tasks import TaskQueue
-from penstock.tasks.celery.address import parse
-from penstock.tasks.celery.app import JobApp, make_app
 from tests.tasks.celery.celery_jobs import echo
-from tests.tasks.celery.conftest import address
-
-
-class Nowhere:
-    def bench(self) -> Any:
-        raise AssertionError
-
-    def close(self) -> None: ...
-
-
-@pytest.fixture
-def app(redis: RedisServer) -> JobApp:
-    return make_app(parse(address(redis)), place=Nowhere())
-
-
-@pytest.fixture
-async def queue(redis: RedisServer, asking: Any) -> TaskQueue:
-    return await asking(address(redis))
 
 
 def taken(redis: RedisServer, key: str) -> Any:

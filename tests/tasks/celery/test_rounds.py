@@ -34,11 +34,6 @@ def broker(redis: RedisServer) -> Any:
 
 
 @pytest.fixture
-async def queue(redis: RedisServer, asking: Any) -> TaskQueue:
-    return await asking(address(redis))
-
-
-@pytest.fixture
 def rounds(redis: RedisServer, clock: ManualClock) -> Any:
     remote = RemoteSync(parse(address(redis)))
     yield Rounds(remote, node="one", clock=clock, queues=["default"], concurrency=2, lease=15.0)
@@ -50,13 +45,30 @@ def pass_time(rounds: Rounds, clock: ManualClock, seconds: float) -> None:
     rounds.tick()
 
 
-def attempt(queue: TaskQueue, message: str) -> Any:
+class Held:
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.id, self.ticket = headers["id"], headers["ticket"]
+
+
+def waiting(broker: Any) -> list[str]:
+    """The jobs whose tickets are in the list, the next one first."""
+    found = broker.lrange("default:5", 0, -1)
+    return [json.loads(each)["headers"]["id"] for each in reversed(found)]
+
+
+def look(queue: TaskQueue, *, most: int = 10, silent: int = 60_000) -> int:
+    """Look for lost tickets; how many were issued anew."""
+    with closing(RemoteSync(queue.engine.address)) as remote:
+        return remote.ask("rounds", "reissue", most, silent)
+
+
+def attempt(queue: TaskQueue, message: str, *, knows: int = 1) -> Any:
     """Claim the job of a ticket; what the script answers."""
     headers = json.loads(message)["headers"]
     with closing(RemoteSync(queue.engine.address)) as remote:
         return remote.ask(
             *("attempts", "claim", headers["id"], headers["ticket"], "one", 15_000),
-            *(0, "", "", 1, "c"),
+            *(0, "", "", knows, "c"),
         )
 
 
@@ -85,8 +97,7 @@ async def test_a_ticket_that_was_popped_by_a_process_that_died_is_issued_anew(
     broker.delete("penstock:repair")
     pass_time(rounds, clock, REPAIR_EVERY)
 
-    found = [json.loads(each)["headers"]["id"] for each in broker.lrange("default:5", 0, -1)]
-    assert found == [lost.id, waits.id]  # the next one is at the end
+    assert waiting(broker) == [lost.id, waits.id]
 
 
 async def test_a_ticket_that_was_popped_last_is_missed_by_any_two_workers(
@@ -102,8 +113,51 @@ async def test_a_ticket_that_was_popped_last_is_missed_by_any_two_workers(
     other.tick()
     remote.close()
 
-    (found,) = broker.lrange("default:5", 0, -1)
-    assert json.loads(found)["headers"]["id"] == job.id
+    assert waiting(broker) == [job.id]
+
+
+async def test_lost_tickets_come_back_in_their_order_before_the_others_and_once(queue, broker):
+    jobs = await queue.enqueue_many(echo, [str(number) for number in range(5)])
+    broker.rpop("default:5", 3)
+
+    looks = [look(queue) for _ in range(4)]
+
+    assert looks == [0, 3, 0, 0]
+    assert waiting(broker) == [job.id for job in jobs]
+
+
+async def test_tickets_that_are_all_of_a_list_are_issued_anew_only_once(queue, broker):
+    jobs = await queue.enqueue_many(echo, [str(number) for number in range(5)])
+    broker.delete("default:5")  # as `celery purge` does
+
+    first = [look(queue, most=3) for _ in range(4)]
+    begun = [attempt(queue, message)[0] for message in broker.rpop("default:5", 3)]
+    then = [look(queue, most=3) for _ in range(4)]
+
+    assert (first, begun, then) == ([0, 3, 0, 0], [b"run"] * 3, [0, 2, 0, 0])
+    assert waiting(broker) == [job.id for job in jobs[3:]]
+
+
+async def test_what_a_worker_holds_is_not_lost_until_that_worker_is(rounds, queue, broker, clock):
+    await queue.enqueue(echo, ("a",))
+    held = Held(json.loads(broker.rpop("default:5"))["headers"])
+    rounds.take(held)
+    rounds.tick()
+
+    assert [look(queue) for _ in range(3)] == [0, 0, 0]
+    assert [look(queue, silent=-1) for _ in range(2)] == [0, 1]
+
+
+async def test_jobs_that_wait_for_their_task_do_not_hide_a_lost_ticket(queue, broker):
+    jobs = await queue.enqueue_many(echo, [str(number) for number in range(4)])
+    for message in broker.rpop("default:5", 3):
+        attempt(queue, message, knows=0)
+    broker.rpop("default:5")
+
+    looks = [look(queue, most=2) for _ in range(2)]
+
+    assert looks == [0, 1]
+    assert waiting(broker) == [jobs[3].id]
 
 
 async def test_a_ticket_on_its_way_to_its_claim_is_not_missed(rounds, queue, broker, clock):

@@ -11,26 +11,12 @@ from kombu import Connection
 from redis import Redis
 
 from benchmarks.rigs.servers import RedisServer
-from penstock.tasks import TaskQueue
-from penstock.tasks.celery.address import parse
-from penstock.tasks.celery.app import JobApp, make_app
+from penstock.tasks.celery.app import JobApp
 from penstock.tasks.celery.worker.parts import TRANSPORT
 from penstock.tasks.job import NORMAL
 from tests.tasks.celery.celery_jobs import echo
-from tests.tasks.celery.conftest import address
-from tests.tasks.celery.test_message import Nowhere
 
 LIST = "default:5"
-
-
-@pytest.fixture
-def app(redis: RedisServer) -> JobApp:
-    return make_app(parse(address(redis)), place=Nowhere())
-
-
-@pytest.fixture
-async def queue(redis: RedisServer, asking: Any) -> TaskQueue:
-    return await asking(address(redis))
 
 
 @pytest.fixture
@@ -92,6 +78,19 @@ async def test_both_are_put_back_when_they_are_refused(app, connection, queue, b
     assert (ours["id"], ours["ticket"]) == (job.id, "1")
     assert theirs["task"] == "echo"
     assert not broker.exists("unacked", "unacked_index")
+
+
+async def test_tickets_are_put_back_in_their_order(app, queue, broker):
+    jobs = await queue.enqueue_many(echo, ["a", "b", "c", "d"])
+    with app.connection_for_read(transport=TRANSPORT) as connection:
+        first, _, _ = (take(connection) for _ in range(3))
+        first.requeue()
+        taken_again = take(connection)
+
+    left = [json.loads(each)["headers"]["id"] for each in reversed(broker.lrange(LIST, 0, -1))]
+    assert taken_again.headers["id"] == jobs[0].id
+    assert left[-1] == jobs[3].id
+    assert left[:-1] == [jobs[1].id, jobs[2].id, jobs[0].id]  # as they were taken
 
 
 async def test_both_are_put_back_when_the_worker_closes_its_channel(app, queue, broker):

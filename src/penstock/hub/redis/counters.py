@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +12,6 @@ from penstock.hub.hub import KEPT
 from penstock.hub.redis import scripts
 from penstock.net.redis import FAULTS, ask, explain
 
-TOGETHER: Final = 500  # counters of one round trip
 MARK_KEPT: Final = 40 * 86_400  # seconds that is known what was added last: nobody is silent longer
 
 
@@ -25,7 +23,6 @@ class Counters:
         self._url = url
         self._prefix = prefix
         self._add = client.register_script(scripts.ADD)
-        self._erase = client.register_script(scripts.ERASE)
 
     async def add(
         self, counters: Mapping[str, Mapping[str, int]], *, once: str = "", kept: float = KEPT
@@ -50,17 +47,6 @@ class Counters:
         except FAULTS as error:
             raise StorageUnavailable(explain(error, self._url)) from error
         return {field.decode(): int(value) for field, value in found.items()}
-
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        """See Hub."""
-        gone = 0
-        for start in range(0, len(names), TOGETHER):
-            keys = [self._key(name) for name in names[start : start + TOGETHER]]
-            try:
-                gone += int(await ask(self._client, partial(self._erase, keys=keys, args=[field])))
-            except FAULTS as error:
-                raise StorageUnavailable(explain(error, self._url)) from error
-        return gone
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}count:{name}"

@@ -158,9 +158,6 @@ class RedisHub:
     async def read(self, name: str) -> dict[str, int]:
         return await self._counters.read(name)
 
-    async def erase(self, names: Sequence[str], field: str) -> int:
-        return await self._counters.erase(names, field)
-
     async def status(self) -> HubStatus:
         """See Hub."""
         link, detail, memory = self._link, self._link.detail, 0

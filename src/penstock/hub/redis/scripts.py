@@ -218,9 +218,3 @@ for at, fields in ipairs(cjson.decode(ARGV[2])) do
 end
 return gone
 """
-
-ERASE: Final = """
-local gone = 0
-for _, key in ipairs(KEYS) do gone = gone + redis.call('HDEL', key, ARGV[1]) end
-return gone
-"""

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,7 @@ from penstock.services.moderation.policy import UNSEEN, Ruling, Stage
 from penstock.services.moderation.reading import FOREIGN
 from penstock.services.moderation.schemas import Verdict
 from penstock.services.moderation.service import LOCAL_TEXTS, PROVIDER_TEXTS
+from penstock.services.moderation.together import together
 from penstock.web.hot import Call, HotRoute
 
 PATH: Final = "/v1/filter"
@@ -47,8 +48,6 @@ SERVICE: Final = "filterx"  # what its statistics are counted as
 JUDGED: Final = "judged:filterx"  # parts that a provider had a say in, by what became of them
 KINDS: Final = {"text": ("text",), "image": ("image",), "both": ("text", "image")}
 VERDICT: Final = b"x-penstock-verdict"
-
-_T = TypeVar("_T")
 
 
 class Finding(NamedTuple):
@@ -118,12 +117,8 @@ class FilterX:
         for index, item in enumerate(items):
             item.check(f"/items/{index}")
         gate = asyncio.Semaphore(PROVIDER_TEXTS if self._service.asks_provider else LOCAL_TEXTS)
-
-        async def one(item: FilterRequest, at: str) -> FilterResponse:
-            async with gate:
-                return await self.answer(item, call, at=at)
-
-        return await _all([one(item, f"/items/{index}") for index, item in enumerate(items)])
+        work = [self.answer(item, call, at=f"/items/{at}") for at, item in enumerate(items)]
+        return await together(work, gate=gate)
 
     async def answer(self, request: FilterRequest, call: Call, *, at: str = "") -> FilterResponse:
         """Filter one request; `at` is its pointer in the body."""
@@ -138,7 +133,7 @@ class FilterX:
             parts.append(self._text(text, request, call, at=f"{at}/text"))
         if request.image:
             parts.append(self._image(request.image, request, call, at=f"{at}/image"))
-        found = await _all(parts)
+        found = await together(parts)
         content = "both" if len(parts) == 2 else "image" if text is None else "text"
         _count(self._metrics, found, content)
         config = request.config or FilterConfig()
@@ -362,24 +357,3 @@ def _need(value: str | None, pointer: str) -> None:
         detail = "is required here"
         name = pointer.strip("/")
         raise InvalidInput(f"{name} {detail}", errors=[{"pointer": pointer, "detail": detail}])
-
-
-async def _all(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """Everything side by side; when one fails the others are not left running.
-
-    They begin one after the other, so that requests of others come between.
-    """
-    if len(work) == 1:
-        return [await work[0]]
-    tasks: list[asyncio.Future[_T]] = []
-    try:
-        for each in work:
-            tasks.append(asyncio.ensure_future(each))
-            await asyncio.sleep(0)
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for each in work[len(tasks) :]:
-            each.close()

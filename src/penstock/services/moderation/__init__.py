@@ -13,7 +13,8 @@ Beyond the shape that all services share:
 
 - reading: `rules` are the prescreen of `penstock.words` with personal data and `spam`; `excerpt`
   chooses what a paid provider reads; `language` names the one of a text that is not English;
-  `image_sources` bring the bytes of images; `evidence` gathers what is known of an item's `parts`
+  `image_sources` bring the bytes of images; `evidence` gathers what is known of an item's `parts`,
+  side by side (`together`)
 - deciding: `policies` are versioned documents (`policy_store`), `holdings` which of them holds for
   whom; `rehearsal` says what another one would have decided about `recorded` verdicts
   (`rehearsal_store`), with `vector`, a judge over arrays; `capacity` suggests thresholds; `records`

@@ -5,16 +5,16 @@
     (side by side)                                      ┘
 
 What an allow list exempts from the rules is read again without it. Nothing is decided here.
-Before anything that may ask a provider, and not before what is remembered, the key's budget is
-asked (`may_spend`).
+The key's budget (`may_spend`) is asked behind the memory tier; who has none left still gets what
+other tiers remember.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +22,7 @@ from penstock.cache.keys import fingerprint
 from penstock.errors import FetchFailed
 from penstock.lists.lists import NOTHING, Listed, Lists
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Answer, Cost, Permit, Pipeline, Receipt, Tokens, Trace
+from penstock.pipeline import Answer, Cost, Own, Permit, Pipeline, Receipt, Tokens
 from penstock.providers.provider import CATEGORIES
 from penstock.services.moderation.looking import Looker, LookFailed, Sight
 from penstock.services.moderation.parts import Item, Part, item_of
@@ -30,6 +30,8 @@ from penstock.services.moderation.policy import Judge
 from penstock.services.moderation.reading import FOREIGN, ProviderFailed, Question, Reader
 from penstock.services.moderation.rules import inside
 from penstock.services.moderation.schemas import Degradation, Judgement
+from penstock.services.moderation.together import together
+from penstock.usage import Usage
 
 NAMESPACE = "moderation"
 NOT_JUDGED = ("not-judged", "none of the policy's stages can read texts here")
@@ -61,6 +63,7 @@ class Evidence:
         lists: Lists,
         metrics: Metrics,
         may_spend: MaySpend | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._reader = reader
@@ -68,6 +71,7 @@ class Evidence:
         self._lists = lists
         self._metrics = metrics
         self._may_spend = may_spend
+        self._usage = usage
 
     async def gather(
         self, text: str, images: Sequence[str], asking: Asking, *, pointers: Sequence[str]
@@ -82,7 +86,7 @@ class Evidence:
         ]
         if text:
             work.insert(0, self._text(text, asking))
-        item = item_of(text, await _all(work))
+        item = item_of(text, await together(work, lost=partial(self._charge, asking)))
         if any(not part.sha256 for part in item.parts if part.kind == "image"):
             return item
         # What people decided about the whole of it comes before what lists say of its parts.
@@ -91,6 +95,16 @@ class Evidence:
         if not decided.hits:
             return item
         return item._replace(whole=item.whole._replace(listed=decided))
+
+    def _charge(self, asking: Asking, part: Part) -> None:
+        """Count what was paid for a part of an item that has no verdict."""
+        if self._usage is not None:
+            self._usage.add(
+                key_id=asking.key or asking.owner,
+                owner=asking.owner,
+                service=NAMESPACE,
+                receipt=part.answer.receipt,
+            )
 
     async def assess(self, text: str, reader: Reader | None = None) -> Answer[Judgement]:
         """What rules and a local model find in a text, cached."""
@@ -118,23 +132,18 @@ class Evidence:
         answer: Answer[Judgement] | None = self._pipeline.peek(key, max_age=max_age)
         if answer is not None:
             return key, answer, None
-        own: list[Trace] = []  # whether it was this caller who computed
-
-        def compute(trace: Trace) -> Awaitable[Judgement]:
-            own.append(trace)
-            return self._reader.read(text, question, trace)
-
+        own = Own(lambda trace: self._reader.read(text, question, trace))
         try:
             answer = await self._pipeline.answer(
                 key,
-                compute,
+                own,
                 type=Judgement,
                 max_age=max_age,
                 tags=_tags(asking),
                 permit=self._permit(asking) if self._reader.asks(question) else None,
             )
         except ProviderFailed as failure:
-            receipt = _failed(failure, failure.judgement, paid=bool(own))
+            receipt = _failed(failure, failure.judgement, paid=own.ran)
             answer = Answer(failure.judgement, receipt, from_cache=False)
             return key, answer, self._fault(failure.cause.slug, failure.cause.detail)
         return key, answer, None
@@ -266,14 +275,3 @@ def _receipt(found: Judgement | Sight, stages: dict[str, float]) -> Receipt:
         tokens=Tokens(),
         cost=Cost(),
     )
-
-
-async def _all(work: Sequence[Coroutine[Any, Any, Part]]) -> list[Part]:
-    """Everything at once; when one fails the others are not left running."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

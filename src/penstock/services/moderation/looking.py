@@ -40,7 +40,7 @@ from penstock.images import (
 )
 from penstock.net.dial import Dialler
 from penstock.observe.metrics import Metrics
-from penstock.pipeline import Answer, MaxAge, Permit, Pipeline, Trace, Usage
+from penstock.pipeline import Answer, MaxAge, Own, Permit, Pipeline, Trace, Usage
 from penstock.providers.provider import CATEGORIES, Scores, Seer
 from penstock.services.moderation.image_sources import INLINE_BYTES, PLACES, ImageSources
 
@@ -164,21 +164,6 @@ class Looker:
 
         return await _pointed(opened(), pointer)
 
-    async def look_at(
-        self,
-        data: bytes,
-        *,
-        pointer: str,
-        declared: str | None = None,
-        ask: bool = True,
-        max_age: MaxAge[Sight] | None = None,
-        tags: tuple[str, ...] = (),
-    ) -> Answer[Sight]:
-        """Look at an image that is here already, e.g. an uploaded file."""
-        return await _pointed(
-            self._answer(data, declared=declared, ask=ask, max_age=max_age, tags=tags), pointer
-        )
-
     async def _answer(
         self,
         data: bytes,
@@ -187,7 +172,7 @@ class Looker:
         ask: bool,
         max_age: MaxAge[Sight] | None,
         tags: tuple[str, ...],
-        permit: Permit | None = None,
+        permit: Permit | None,
     ) -> Answer[Sight]:
         # Before the cache: what was sent as something else is refused although its bytes are known.
         check_kind(data, declared=declared, limits=self._limits)
@@ -200,23 +185,20 @@ class Looker:
         if known is not None:
             return known
         provider = self._provider if ask else None
-        own: list[Trace] = []  # whether it was this caller who computed
-
-        def compute(trace: Trace) -> Awaitable[Sight]:
-            own.append(trace)
-            return self._compute(data, sha256, provider, trace)
-
+        own = Own(lambda trace: self._compute(data, sha256, provider, trace))
         try:
             return await self._pipeline.answer(
                 key,
-                compute,
+                own,
                 type=Sight,
                 max_age=max_age,
                 tags=tags,
                 permit=None if provider is None else permit,
             )
         except LookFailed as error:
-            raise LookFailed(error.sight, error.trace, error.cause, is_joined=not own) from error
+            raise LookFailed(
+                error.sight, error.trace, error.cause, is_joined=not own.ran
+            ) from error.cause
 
     async def _compute(
         self, data: bytes, sha256: str, provider: Seer | None, trace: Trace
@@ -249,9 +231,6 @@ async def _pointed(work: Awaitable[_T], pointer: str) -> _T:
         kind: type[PenstockError] = type(error)
         errors = [{"pointer": pointer, "detail": error.detail}]
         raise kind(error.detail, errors=errors) from error
-    except LookFailed as error:
-        joined = error.is_joined
-        raise LookFailed(error.sight, error.trace, error.cause, is_joined=joined) from error.cause
 
 
 def _read(data: bytes, sha256: str, *, limits: Limits, shown: bool) -> _Read:

@@ -32,6 +32,7 @@ from penstock.services.moderation.records import record, referral
 from penstock.services.moderation.referral import Referrals
 from penstock.services.moderation.schemas import Judgement, PolicyRef, Verdict
 from penstock.services.moderation.store import StoredVerdict, VerdictStore
+from penstock.services.moderation.together import together
 from penstock.usage import Outcome, Usage
 
 PROVIDER_TEXTS = 32  # texts of one request that wait for a provider at once
@@ -151,13 +152,8 @@ class ModerationService:
             check_text(text, pointer=f"/input/{index}")
         if len(texts) == 1:
             return [await self.moderate(texts[0], owner=owner, key=key, user_id=user_id)]
-        gate = self._gate()
-
-        async def one(text: str) -> Verdict:
-            async with gate:
-                return await self.moderate(text, owner=owner, key=key, user_id=user_id)
-
-        return list(await asyncio.gather(*(one(text) for text in texts)))
+        work = [self.moderate(text, owner=owner, key=key, user_id=user_id) for text in texts]
+        return await together(work, gate=self._gate())
 
     async def warm(self, texts: Sequence[str], *, owner: str, key: str | None = None) -> Warmth:
         """Judge texts ahead of time, without a verdict on record; under the policy of `key`.
@@ -169,22 +165,20 @@ class ModerationService:
             check_text(text, pointer=f"/texts/{index}")
         if self._normalise:
             texts = [str(normal_form(text)) for text in texts]
-        gate = self._gate()
         judge = await self._policies.fetch(key)
         question = Question(judge.policy.stages, self._excerpt_rule)
         asking = Asking(owner, key, None, judge, question)
 
         async def one(text: str) -> str:
-            async with gate:
-                _, answer, fault = await self._evidence.read(text, asking)
-                self._usage.add(
-                    key_id=key or owner, owner=owner, service=NAMESPACE, receipt=answer.receipt
-                )
-                if fault:
-                    return "failed"
-                return "known" if answer.from_cache else "computed"
+            _, answer, fault = await self._evidence.read(text, asking)
+            self._usage.add(
+                key_id=key or owner, owner=owner, service=NAMESPACE, receipt=answer.receipt
+            )
+            if fault:
+                return "failed"
+            return "known" if answer.from_cache else "computed"
 
-        outcomes = await asyncio.gather(*(one(text) for text in dict.fromkeys(texts)))
+        outcomes = await together([one(text) for text in dict.fromkeys(texts)], gate=self._gate())
         return Warmth(*(outcomes.count(name) for name in ("computed", "known", "failed")))
 
     async def find(self, verdict_id: str, *, owner: str | None) -> StoredVerdict:

@@ -2,7 +2,8 @@
 
 `celery+rediss://` speaks TLS, with the options that `net/redis_tls.py` reads. Others: `prefix`
 of our own keys; `lease`, after how many seconds without a word from its process a job is taken for
-lost; `visibility`, after how many kombu delivers again what nobody has acknowledged.
+lost; `visibility`, after how many kombu delivers again a message of Celery's own making that nobody
+has acknowledged.
 """
 
 from __future__ import annotations

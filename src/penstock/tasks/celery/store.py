@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
@@ -11,11 +10,12 @@ from typing import Any, Final, get_args
 import msgspec
 
 from penstock.clock import Clock
-from penstock.errors import NotFound, QueueStopped, StorageError, StorageUnavailable
+from penstock.errors import NotFound, QueueStopped, StorageUnavailable
 from penstock.tasks.celery.address import Address
+from penstock.tasks.celery.health import ALIVE, Described, QueueHealth
 from penstock.tasks.celery.plan import status_of
 from penstock.tasks.celery.records import NO_PROGRESS, progress_of, record_of
-from penstock.tasks.celery.remote import Remote, fault
+from penstock.tasks.celery.remote import Remote
 from penstock.tasks.celery.scripts import RECORD
 from penstock.tasks.celery.watch import Watches
 from penstock.tasks.job import (
@@ -34,23 +34,9 @@ from penstock.tasks.numbers import EPOCH
 STATES: Final[tuple[State, ...]] = get_args(State)
 MAX_PAGE: Final = 1000
 CHUNK: Final = 500  # jobs that are looked at in one round trip
-ALIVE: Final = 15_000  # milliseconds since a worker was heard of
-ALONE: Final = 30.0  # seconds without a living worker that say nothing: one may be starting
-NOBODY: Final = "no Celery worker takes jobs; start one: celery -A penstock.celery_app worker"
-ANSWER: Final = 1.5  # seconds that the broker may take to say how it is
 OUTAGE: Final = 60.0  # seconds without Redis that who waits for a job does not hear of
 KNOWN: Final = 10_000  # jobs whose latest progress is remembered here
 SKEW: Final = 60_000  # milliseconds that the clocks of processes may differ
-
-
-class Described(msgspec.Struct):
-    """What a worker tells about itself."""
-
-    pid: int
-    host: str
-    started_at: int
-    queues: list[str] = []
-    concurrency: int = 0
 
 
 class CeleryStore:
@@ -62,8 +48,7 @@ class CeleryStore:
         self._address = address
         self._remote = remote
         self._declared = declared
-        self._monotonic = clock.monotonic
-        self._manned_at = self._monotonic()  # when there was a worker, or may have been one
+        self._health = QueueHealth(address, remote, clock=clock)
         self._progress: OrderedDict[str, Progress] = OrderedDict()
         self._watches: Watches | None = None
         self._is_closed = False
@@ -104,28 +89,7 @@ class CeleryStore:
 
     async def health(self) -> str:
         """Why no job can be added, or nobody takes any; one round trip."""
-        now = self._monotonic()
-        try:
-            async with asyncio.timeout(ANSWER):
-                if await self._is_manned():
-                    self._manned_at = now
-        except (StorageError, TimeoutError) as error:
-            self._manned_at = now  # nobody knows
-            told = error if isinstance(error, StorageError) else fault(error, self._address.broker)
-            return told.detail
-        return NOBODY if now - self._manned_at >= ALONE else ""
-
-    async def _is_manned(self) -> bool:
-        """Whether a worker lives. Raises StorageError where no job could be added."""
-        prefix = self._remote.prefix
-        _, youngest, (seconds, _) = await self._remote.pipe(
-            [
-                ("SETRANGE", f"{prefix}probe", 0, ""),  # changes nothing; refused as a job would be
-                ("ZREVRANGE", f"{prefix}workers", 0, 0, "WITHSCORES"),
-                ("TIME",),
-            ]
-        )
-        return any(seconds * 1000 - seen < ALIVE for _, seen in youngest)
+        return await self._health.told()
 
     async def queues(self) -> list[QueueStatus]:
         workers = [told for _, told, age in (await self._workers())[0] if age < ALIVE]

@@ -44,6 +44,7 @@ function commands.claim()
   if ARGV[9] ~= '1' then
     redis.call('SADD', P .. 'parked', h.task)
     redis.call('ZADD', P .. 'parked:' .. h.task, NOW, id)
+    redis.call('ZADD', ready_key(h), '+inf', id)  -- behind those whose tickets may be missed
     redis.call('HSET', job(id), 'parked', ticket)  -- holds until it has another
     tell(id, 'queued')
     return {'unknown', h.task}

@@ -65,7 +65,7 @@ local function is_paused(queue) return redis.call('SISMEMBER', P .. 'paused', qu
 
 -- As kombu writes what Celery sends: test_message.py compares them. The body is [[], {}, {...}]; what
 -- Flower shows as arguments says which job it is, never what was given to it.
-local function message(id, h, number, level, is_aged)
+local function message(id, h, number, level, before)
   return table.concat({
     '{"body":"W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAi',
     'Y2hvcmQiOiBudWxsfV0=","content-encoding":"utf-8","content-type":"application/json",',
@@ -75,21 +75,22 @@ local function message(id, h, number, level, is_aged)
     '"argsrepr":"()","kwargsrepr":"{\'job\': \'', id, '\', \'attempt\': ', math.max(0, h.attempt) + 1,
     '}","origin":"penstock","ignore_result":false,',
     '"replaced_task_nesting":0,"stamped_headers":null,"stamps":{},"ticket":"', number,
-    is_aged and '","aged":"1' or '', '"},"properties":{"correlation_id":"', id, '","reply_to":"","delivery_mode":2,',
+    before and '","before":"1' or '', '"},"properties":{"correlation_id":"', id, '","reply_to":"","delivery_mode":2,',
     '"delivery_info":{"exchange":"","routing_key":"', h.queue, '"},"priority":', level,
     ',"body_encoding":"base64","delivery_tag":"', id, '.', number, '"}}',
   })
 end
 
--- Let a queued job be started. A paused queue gets its tickets when it goes on.
-local function issue(id, h, first)
+-- Let a queued job be started: behind the others of its `level`, or before them. A paused queue gets
+-- its tickets when it goes on.
+local function issue(id, h, before, level)
   local number = redis.call('INCR', P .. 'tickets')
   redis.call('HSET', job(id), 'ticket', number)
   redis.call('ZADD', ready_key(h), number, id)
   if not is_paused(h.queue) then
-    local level = first and 0 or h.priority
-    local push = first and 'RPUSH' or 'LPUSH'
-    redis.call(push, list_of(h.queue, level), message(id, h, number, level, first))
+    level = level or h.priority
+    local push = before and 'RPUSH' or 'LPUSH'
+    redis.call(push, list_of(h.queue, level), message(id, h, number, level, before))
   end
 end
 

@@ -39,43 +39,61 @@ function commands.bury()
   return ids
 end
 
--- The number of the ticket that is next in a list, but for those that were let before others.
+-- The number of the ticket that is next in a list, but for those that were let before others; nil
+-- where there is none, 0 where that cannot be told.
 local function next_ticket(list)
   for at = -1, -64, -1 do
     local found = redis.call('LINDEX', list, at)
-    if not found then return nil end
-    if not string.find(found, '"aged"', 1, true) then
+    if not found then return at < -1 and 0 or nil end
+    if not string.find(found, '"before"', 1, true) then
       return string.match(found, '"ticket": ?"(%d+)"') or 0
     end
   end
   return 0
 end
 
--- how many at most of each list: issue anew the tickets that are nowhere. They come before what is
--- next in their list, at two looks in a row: in between, a ticket is on its way to a claim.
+-- What the workers that live have taken and not ended, as id.ticket.
+local function taken(silent)
+  local found = {}
+  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', NOW - silent, '+inf')) do
+    for tag in string.gmatch(redis.call('HGET', P .. 'taken', node) or '', '%S+') do found[tag] = true end
+  end
+  return found
+end
+
+-- Ready jobs of a list whose tickets are nowhere: they come before the next one, nobody has taken
+-- them, and the last look missed them too; in between, one may have been on its way to a worker.
+local function lost(key, before, most, held, missing)
+  local found = {}
+  local ids = redis.call('ZRANGEBYSCORE', key, '-inf', before, 'WITHSCORES', 'LIMIT', 0, most)
+  for at = 1, #ids, 2 do
+    local id, ticket = ids[at], ids[at + 1]
+    if redis.call('HGET', P .. 'missing', id) == ticket then
+      found[#found + 1] = id
+    elseif not held[id .. '.' .. ticket] then
+      missing[id] = ticket
+    end
+  end
+  return found
+end
+
+-- how many at most of each list, after how many ms a worker that says nothing is held for dead:
+-- issue lost tickets anew, each before those that came later
 function commands.reissue()
-  local missing, count = {}, 0
+  local held, missing, count = taken(tonumber(ARGV[3])), {}, 0
+  local newest = (redis.call('GET', P .. 'tickets') or 0) + 1
   for _, queue in ipairs(QUEUES) do
     for level = 0, is_paused(queue) and -1 or LEVELS do
       local key = P .. 'ready:' .. queue .. ':' .. level
       if redis.call('EXISTS', key) == 1 then
-        local number = next_ticket(list_of(queue, level))
-        local before = number and '(' .. number or '+inf'
-        local ids = redis.call('ZRANGEBYSCORE', key, '-inf', before, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
-        for at = 1, #ids, 2 do
-          local id, ticket = ids[at], ids[at + 1]
-          local h = load(id)
-          if not h then
-            redis.call('ZREM', key, id)
-          elseif not redis.call('ZSCORE', P .. 'parked:' .. h.task, id) then
-            if h.ticket == ticket and redis.call('HGET', P .. 'missing', id) == ticket then
-              issue(id, h)
-              count = count + 1
-            else
-              missing[id] = ticket
-            end
-          end
+        local before = '(' .. (next_ticket(list_of(queue, level)) or newest)
+        local ids = lost(key, before, ARGV[2], held, missing)
+        for at = #ids, 1, -1 do
+          local h = load(ids[at])
+          if h then issue(ids[at], h, true) else redis.call('ZREM', key, ids[at]) end
         end
+        count = count + #ids
+        if #ids > 0 then lost(key, before, ARGV[2], held, missing) end
       end
     end
   end
@@ -118,7 +136,7 @@ function commands.elders()
               local h = load(id)
               local since = tonumber(redis.call('HGET', job(id), 'run_at') or NOW)
               if h and h.state == 'queued' and NOW - since > tonumber(ARGV[2]) then
-                issue(id, h, true)
+                issue(id, h, true, 0)
                 count = count + 1
               end
             end
@@ -130,6 +148,12 @@ function commands.elders()
     end
   end
   return count
+end
+
+local function forget(node)
+  redis.call('ZREM', P .. 'workers', node)
+  redis.call('HDEL', P .. 'worker', node)
+  redis.call('HDEL', P .. 'taken', node)
 end
 
 -- node: give back what a worker that has ended was running, without the attempts
@@ -145,18 +169,17 @@ function commands.give_back()
       end
     end
   end
-  redis.call('ZREM', P .. 'workers', ARGV[2])
-  redis.call('HDEL', P .. 'worker', ARGV[2])
+  forget(ARGV[2])
   return count
 end
 
--- node, what is known of it as JSON, forgotten after (ms)
+-- node, what is known of it as JSON, what it has taken, forgotten after (ms)
 function commands.here()
   redis.call('ZADD', P .. 'workers', NOW, ARGV[2])
   redis.call('HSET', P .. 'worker', ARGV[2], ARGV[3])
-  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - ARGV[4])) do
-    redis.call('ZREM', P .. 'workers', node)
-    redis.call('HDEL', P .. 'worker', node)
+  redis.call('HSET', P .. 'taken', ARGV[2], ARGV[4])
+  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW - ARGV[5])) do
+    forget(node)
   end
   return 0
 end

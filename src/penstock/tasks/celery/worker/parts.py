@@ -29,11 +29,12 @@ from penstock.tasks.engine import Completed, Failed
 
 if TYPE_CHECKING:
     from penstock.tasks.celery.app import JobApp
-    from penstock.tasks.celery.worker.bench import Ended
+    from penstock.tasks.celery.worker.bench import Bench, Ended
 
 _log = get_logger("penstock.worker")
 
 TRANSPORT = "penstock.tasks.celery.worker.transport:Transport"
+NOT_OPENED = 2.0  # seconds that a process rests which cannot open what its jobs need
 BEFORE_KILL = 15.0  # seconds after its own time-out in which a job's process may still end itself
 
 
@@ -55,7 +56,7 @@ class JobTask(Task):  # type: ignore[type-arg]
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the job; for a message of Celery's own making, accept one and give its id."""
         request = self.request
-        bench = cast("JobApp", self.app).place.bench()
+        bench = self._bench()
         ticket = request.get("ticket")
         try:
             if ticket is None:
@@ -67,6 +68,15 @@ class JobTask(Task):  # type: ignore[type-arg]
         except KeyError:
             raise UnknownTask(f"no task is called {self.name!r} in this worker") from None
         return self._answer(str(request.id), ended)
+
+    def _bench(self) -> Bench:
+        """Where jobs run; a process that cannot open one gives its ticket back, and tries again."""
+        try:
+            return cast("JobApp", self.app).place.bench()
+        except Exception as error:
+            _log.exception("worker.process_not_opened", again_in=NOT_OPENED)
+            threading.Event().wait(NOT_OPENED)  # or it would take one ticket after the other
+            raise Reject(str(error), requeue=True) from error
 
     def _answer(self, job_id: str, ended: Ended) -> Any:
         state, outcome = ended
@@ -90,8 +100,14 @@ class JobRequest(CeleryRequest):
 
     _already_cancelled: bool
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rounds = cast("JobApp", self.app).rounds
+        if rounds is not None and self.ticket is not None:
+            rounds.take(self)
+
     @property
-    def _ticket(self) -> str | None:
+    def ticket(self) -> str | None:
         return cast("str | None", self.request_dict.get("ticket"))
 
     def on_failure(
@@ -113,14 +129,14 @@ class JobRequest(CeleryRequest):
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         rounds = cast("JobApp", self.app).rounds
-        if rounds is not None and self._ticket is not None:
+        if rounds is not None and self.ticket is not None:
             rounds.cancel(str(self.id))
             if terminated:
                 self._lose("Lost", "its process was told to end")
         super()._announce_revoked(reason, terminated, signum, expired)  # type: ignore[misc]
 
     def _lose(self, kind: str, how: str) -> None:
-        rounds, ticket = cast("JobApp", self.app).rounds, self._ticket
+        rounds, ticket = cast("JobApp", self.app).rounds, self.ticket
         if rounds is not None and ticket is not None:
             rounds.lost(str(self.id), ticket, kind, how)
 

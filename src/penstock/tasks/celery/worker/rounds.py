@@ -10,25 +10,40 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from weakref import WeakSet
 
 import msgspec
 
 from penstock.clock import Clock
 from penstock.errors import StorageError
 from penstock.observe.logging import get_logger
+from penstock.tasks.celery.health import Described
 from penstock.tasks.celery.remote import RemoteSync
-from penstock.tasks.celery.store import Described
 
 TICK: Final = 0.2  # seconds
 BURY_EVERY: Final = 2.0
 REPAIR_EVERY: Final = 5.0
 AT_ONCE: Final = 200
+MISSED_AT_ONCE: Final = 1_000  # of each list
+SILENT: Final = 6_000  # milliseconds without a word after which what a worker has taken is lost
 FORGET_WORKER: Final = 60_000  # milliseconds without a word
 AGEING_AFTER: Final = 30_000  # milliseconds; as on the embedded engine
 AGEING_SHARE: Final = 16
 
 _log = get_logger("penstock.tasks")
+
+
+class Taken(Protocol):
+    """A ticket that this worker has taken off its list."""
+
+    @property
+    def id(self) -> str:
+        """Of the job."""
+
+    @property
+    def ticket(self) -> str | None:
+        """Its number; None for a message of Celery's own making."""
 
 
 class Rounds:
@@ -56,9 +71,14 @@ class Rounds:
             concurrency=concurrency,
         )
         self._told = msgspec.json.encode(told)
+        self._taken: WeakSet[Taken] = WeakSet()
         self._next = {"bury": 0.0, "repair": 0.0}
         self._trusted_at: float | None = None  # from when on a lease that ran out means a death
         self._is_cut_off = False
+
+    def take(self, request: Taken) -> None:
+        """Know of a ticket, as long as its request is there: it is not lost, it waits its turn."""
+        self._taken.add(request)
 
     def tick(self) -> None:
         """One round; never raises."""
@@ -110,7 +130,8 @@ class Rounds:
                 break
         now = self._clock.monotonic()
         if self._is_time("bury", BURY_EVERY, now):
-            self._remote.ask("rounds", "here", self._node, self._told, FORGET_WORKER)
+            taken = " ".join(f"{one.id}.{one.ticket}" for one in list(self._taken))
+            self._remote.ask("rounds", "here", self._node, self._told, taken, FORGET_WORKER)
             if self._trusts(now):
                 self._bury()
         if self._is_time("repair", REPAIR_EVERY, now):
@@ -140,6 +161,6 @@ class Rounds:
         if not self._remote.command("SET", lock, self._node, "NX", "PX", milliseconds):
             return
         self._remote.ask("rounds", "elders", AGEING_AFTER, AGEING_SHARE)
-        count = self._remote.ask("rounds", "reissue", AT_ONCE)
+        count = self._remote.ask("rounds", "reissue", MISSED_AT_ONCE, SILENT)
         if count:
             _log.warning("tasks.tickets_reissued", jobs=count)

@@ -32,10 +32,19 @@ class TicketQoS(redis.QoS):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        if self._ticket(delivery_tag) and not requeue:
+        if self._ticket(delivery_tag):
+            if requeue:
+                self.restore_by_tag(delivery_tag)  # to be the next again
             virtual.QoS.ack(self, delivery_tag)
         else:
             super().reject(delivery_tag, requeue)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        delivered: Any = self._delivered
+        with self.channel.conn_or_acquire(client) as found:
+            for tag in reversed(delivered):  # each becomes the next: what was first comes last
+                self.restore_by_tag(tag, found)
+        delivered.clear()
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
         ticket = self._ticket(tag)
