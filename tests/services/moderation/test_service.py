@@ -98,17 +98,23 @@ async def make(tmp_path: Path, desk: Desk) -> AsyncIterator[Make]:
             looker = Looker(
                 pipeline=pipeline, dialler=Dialler(Guard()), provider=None, metrics=metrics
             )
+            usage = Usage(database, clock=clock)
             return ModerationService(
                 reader=reader,
                 evidence=Evidence(
-                    pipeline=pipeline, reader=reader, looker=looker, lists=lists, metrics=metrics
+                    pipeline=pipeline,
+                    reader=reader,
+                    looker=looker,
+                    lists=lists,
+                    metrics=metrics,
+                    usage=usage,
                 ),
                 policies=Policies(
                     database, hub=hub, clock=clock, audit=audit, base=policy or Policy()
                 ),
                 store=VerdictStore(database, hub=hub),
                 referrals=desk,
-                usage=Usage(database, clock=clock),
+                usage=usage,
                 metrics=metrics,
                 clock=clock,
                 excerpt_rule=excerpt_rule or ExcerptRule(),

@@ -56,7 +56,6 @@ _BACK: Final[Mapping[str, tuple[int, int]]] = {  # days before today: first, las
     "30d": (30, 0),
 }
 AGGREGATED: Final = ("requestStats", "apiPerformance", "contentFlags", "userActivity")
-ALL_TIME: Final = {"startDate": "all-time", "endDate": "all-time"}
 TimeRange = Annotated[Range | None, Query(alias="timeRange", description="None: all.")]
 Since = Annotated[Recent, Query(alias="timeRange")]
 Start = Annotated[date | None, Query(alias="startDate", description="The first day, UTC.")]

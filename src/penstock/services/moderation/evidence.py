@@ -62,8 +62,8 @@ class Evidence:
         looker: Looker,
         lists: Lists,
         metrics: Metrics,
+        usage: Usage,
         may_spend: MaySpend | None = None,
-        usage: Usage | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._reader = reader
@@ -98,13 +98,12 @@ class Evidence:
 
     def _charge(self, asking: Asking, part: Part) -> None:
         """Count what was paid for a part of an item that has no verdict."""
-        if self._usage is not None:
-            self._usage.add(
-                key_id=asking.key or asking.owner,
-                owner=asking.owner,
-                service=NAMESPACE,
-                receipt=part.answer.receipt,
-            )
+        self._usage.add(
+            key_id=asking.key or asking.owner,
+            owner=asking.owner,
+            service=NAMESPACE,
+            receipt=part.answer.receipt,
+        )
 
     async def assess(self, text: str, reader: Reader | None = None) -> Answer[Judgement]:
         """What rules and a local model find in a text, cached."""

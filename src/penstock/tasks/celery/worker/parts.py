@@ -73,7 +73,7 @@ class JobTask(Task):  # type: ignore[type-arg]
         """Where jobs run; a process that cannot open one gives its ticket back, and tries again."""
         try:
             return cast("JobApp", self.app).place.bench()
-        except Exception as error:
+        except Exception as error:  # whatever it needs may be away: a database, a file, a module
             _log.exception("worker.process_not_opened", again_in=NOT_OPENED)
             threading.Event().wait(NOT_OPENED)  # or it would take one ticket after the other
             raise Reject(str(error), requeue=True) from error
@@ -187,7 +187,7 @@ class Consumer(CeleryConsumer):
 
         kombu 5.7 puts back what runs and acknowledges it on the closed channel; both fail, and with
         them the whole worker. There is nothing to put back, since a claim outlives the connection,
-        and what is not acknowledged is swept up (`rounds.py`).
+        and tickets that nobody claims are issued anew (`rounds.py`).
         """
         connection: Any = self.connection
         channels = list(getattr(connection._transport, "channels", ()))
